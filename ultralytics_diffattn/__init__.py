@@ -1,0 +1,40 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""Differential attention for Ultralytics YOLO, as a plugin: the stock `yolo` command and API understand it.
+
+This file runs at every start of the interpreter (by ultralytics_diffattn.pth), so it imports neither torch nor
+ultralytics: the public names are loaded when they are first asked for.
+"""
+
+from ultralytics_diffattn.autoload import install
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "DiffAttention": "attention",
+    "diff_attention": "attention",
+    "lambda_init_schedule": "attention",
+    "Attention_Diff": "blocks",
+    "C2PSA_Diff": "blocks",
+    "PSABlock_Diff": "blocks",
+    "register": "registry",
+}
+__all__ = ("__version__", *_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    """Return a public name from the module that defines it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted(__all__)
+
+
+install()

@@ -1,0 +1,335 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""Differential attention in plain PyTorch: one function and the published module; nothing here knows of YOLO.
+
+Differential Transformer, https://arxiv.org/abs/2410.05258, equations 1 to 3; DiffCLIP, https://arxiv.org/abs/2503.06626,
+section 3 and its reference file `diff_attention.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = "DiffAttention", "DiffRMSNorm", "LambdaMixin", "diff_attention", "lambda_init_schedule"
+
+
+def lambda_init_schedule(depth: int) -> float:
+    """Return the initial lambda of the `depth`-th attention block, `0.8 - 0.6 * exp(-0.3 * (depth - 1))`.
+
+    Args:
+        depth (int): 1-based index of the attention block, counting attention blocks only, not the rows of a YAML.
+
+    Returns:
+        (float): 0.2 for the first block, rising towards 0.8.
+
+    Raises:
+        ValueError: If `depth` is not an integer >= 1.
+
+    Examples:
+        >>> round(lambda_init_schedule(1), 3), round(lambda_init_schedule(2), 3)
+        (0.2, 0.356)
+
+    References:
+        Differential Transformer, section 2.1.
+    """
+    if not isinstance(depth, int) or isinstance(depth, bool) or depth < 1:
+        raise ValueError(f"depth={depth!r} must be an integer >= 1: attention blocks are counted from 1.")
+    return 0.8 - 0.6 * math.exp(-0.3 * (depth - 1))
+
+
+def diff_attention(
+    q1: Tensor,
+    k1: Tensor,
+    q2: Tensor,
+    k2: Tensor,
+    v: Tensor,
+    lam: Tensor | float,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    scale: float | None = None,
+) -> Tensor:
+    """Return `(softmax(q1 @ k1.T * scale) - lam * softmax(q2 @ k2.T * scale)) @ v`.
+
+    Both softmaxes and their difference are taken in float32 when the inputs are float16 or bfloat16: what the two maps
+    share cancels, and so would the last bits of a narrow type.
+
+    Args:
+        q1 (Tensor): Queries of the first map, (..., heads, N, d), any floating dtype.
+        k1 (Tensor): Keys of the first map, (..., heads, M, d).
+        q2 (Tensor): Queries of the second map, shaped as `q1`.
+        k2 (Tensor): Keys of the second map, shaped as `k1`.
+        v (Tensor): Values, (..., heads, M, dv).
+        lam (Tensor | float): Weight of the second map: one number, or (heads,) for one per head.
+        attn_mask (Tensor, optional): (N, M), floating, added to the logits of both maps; `-inf` hides a key.
+        dropout_p (float): Share of attention weights dropped from each map, in [0, 1).
+        scale (float, optional): Factor on the logits, `d ** -0.5` by default.
+
+    Returns:
+        (Tensor): (..., heads, N, dv) in the dtype of `v` (under autocast, in autocast's).
+
+    Raises:
+        ValueError: If the shapes do not fit each other or `dropout_p` is outside [0, 1).
+        TypeError: If `attn_mask` is not floating.
+
+    Examples:
+        >>> q1, k1, q2, k2 = torch.randn(4, 1, 2, 9, 16)
+        >>> diff_attention(q1, k1, q2, k2, torch.randn(1, 2, 9, 64), lam=0.8).shape
+        torch.Size([1, 2, 9, 64])
+
+    References:
+        Differential Transformer, equation 1.
+    """
+    if not torch.jit.is_tracing():  # a trace would turn every shape below into a node and a warning
+        _check_inputs(q1, k1, q2, k2, v, lam, attn_mask)
+        _check_dropout("dropout_p", dropout_p)
+    if scale is None:
+        scale = q1.shape[-1] ** -0.5
+    if isinstance(lam, Tensor) and lam.ndim == 1:
+        lam = lam[:, None, None]  # (heads, 1, 1)
+    attn = _attention_map(q1, k1, attn_mask, dropout_p, scale) - lam * _attention_map(
+        q2, k2, attn_mask, dropout_p, scale
+    )  # (..., heads, N, M)
+    return attn.to(v.dtype) @ v
+
+
+def _attention_map(q: Tensor, k: Tensor, attn_mask: Tensor | None, dropout_p: float, scale: float) -> Tensor:
+    """Return one softmax map, (..., heads, N, M), in float32 or wider."""
+    logits = (q * scale) @ k.transpose(-2, -1)  # (..., heads, N, M)
+    if logits.dtype == torch.float16:  # large activations overflow to inf, and inf - inf in the softmax is nan
+        logits = logits.clamp(torch.finfo(torch.float16).min, torch.finfo(torch.float16).max)
+    logits = _widen(logits)
+    if attn_mask is not None:
+        logits = logits + attn_mask
+    return F.dropout(logits.softmax(dim=-1), dropout_p) if dropout_p else logits.softmax(dim=-1)
+
+
+def _widen(x: Tensor) -> Tensor:
+    """Return `x` in float32 if its type is narrower, else as it is."""
+    return x.float() if x.dtype in {torch.float16, torch.bfloat16} else x
+
+
+class DiffRMSNorm(nn.Module):
+    """RMSNorm over the value width of one head, with statistics in float32 or wider.
+
+    Args:
+        width (int): Value width of a head.
+        eps (float): Added to the mean square.
+
+    Examples:
+        >>> DiffRMSNorm(64)(torch.randn(1, 2, 9, 64)).shape
+        torch.Size([1, 2, 9, 64])
+
+    References:
+        Differential Transformer, equation 3; RMSNorm, https://arxiv.org/abs/1910.07467.
+    """
+
+    def __init__(self, width: int, eps: float = 1e-5):
+        """Create a gain of ones."""
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x`, (..., width), divided by its root mean square and multiplied by the gain, in the dtype of `x`."""
+        wide = _widen(x)
+        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
+        return (wide * self.weight).to(x.dtype)
+
+
+class LambdaMixin:
+    """The reparameterized lambda of an attention module, `exp(lq1 . lk1) - exp(lq2 . lk2) + lambda_init`.
+
+    References:
+        Differential Transformer, equation 2.
+    """
+
+    lambda_init: float
+
+    def add_lambda(self, width: int, heads: int | None, lambda_init: float | str, depth: int) -> None:
+        """Create the four lambda vectors, (width,) or (heads, width), and set `lambda_init`.
+
+        Args:
+            width (int): Width of the query of one map.
+            heads (int, optional): Number of heads, for one lambda per head; None for one that all heads share.
+            lambda_init (float | str): A finite number, or "schedule" for `lambda_init_schedule(depth)`.
+            depth (int): 1-based index of the attention block; read by "schedule" only.
+
+        Raises:
+            ValueError: If `lambda_init` is neither.
+        """
+        if lambda_init == "schedule":
+            lambda_init = lambda_init_schedule(depth)
+        elif isinstance(lambda_init, (bool, str)) or not _is_finite(lambda_init):
+            raise ValueError(f"lambda_init={lambda_init!r} must be a finite number, for example 0.8, or 'schedule'.")
+        self.lambda_init = float(lambda_init)
+        shape = (width,) if heads is None else (heads, width)
+        for name in ("lambda_q1", "lambda_k1", "lambda_q2", "lambda_k2"):
+            setattr(self, name, nn.Parameter(torch.zeros(shape, dtype=torch.float32)))
+
+    def reset_lambda(self) -> None:
+        """Draw the four lambda vectors from N(0, 0.1)."""
+        for vector in (self.lambda_q1, self.lambda_k1, self.lambda_q2, self.lambda_k2):
+            nn.init.normal_(vector, std=0.1)
+
+    def compute_lambda(self) -> Tensor:
+        """Return the present lambda, () or (heads,), in float32 or wider."""
+        q1, k1, q2, k2 = map(_widen, (self.lambda_q1, self.lambda_k1, self.lambda_q2, self.lambda_k2))
+        return (q1 * k1).sum(-1).exp() - (q2 * k2).sum(-1).exp() + self.lambda_init
+
+
+class DiffAttention(LambdaMixin, nn.Module):
+    """Multi-head differential self-attention, weight-compatible with DiffCLIP's `DiffAttention`.
+
+    `num_heads` counts as published: pairs of heads make one differential head, so `num_heads // 2` of them run, each
+    with two maps of query width `dim // num_heads` and a value of twice that width.
+
+    Args:
+        dim (int): Width of a token (channels of a feature map); a multiple of `num_heads`.
+        num_heads (int): Even number of heads.
+        qkv_bias (bool): Whether the query, key and value projections have a bias.
+        attn_drop (float): Dropout on each attention map, in [0, 1).
+        proj_drop (float): Dropout on the output, in [0, 1).
+        lambda_init (float | str): Initial lambda, or "schedule" for `lambda_init_schedule(depth)`.
+        lambda_per_head (bool): One lambda per differential head in place of the published one for all.
+        depth (int): 1-based index of this attention block, used by `lambda_init="schedule"`.
+
+    Raises:
+        ValueError: If a number is outside its range or `dim` does not divide evenly.
+        TypeError: If `dim` or `num_heads` is not an integer.
+
+    Examples:
+        >>> attention = DiffAttention(dim=64, num_heads=4)
+        >>> attention(torch.randn(2, 49, 64)).shape  # tokens
+        torch.Size([2, 49, 64])
+        >>> attention(torch.randn(2, 64, 7, 7)).shape  # a feature map
+        torch.Size([2, 64, 7, 7])
+
+    References:
+        DiffCLIP, section 3 and `diff_attention.py`; Differential Transformer, equations 1 to 3.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int = 8,
+        qkv_bias: bool = True,
+        attn_drop: float = 0.0,
+        proj_drop: float = 0.0,
+        lambda_init: float | str = 0.8,
+        lambda_per_head: bool = False,
+        depth: int = 1,
+    ):
+        """Create the projections, lambda and the head norm."""
+        super().__init__()
+        check_divides(dim, num_heads)
+        if num_heads % 2:
+            raise ValueError(f"num_heads={num_heads} must be even: two heads make one differential head.")
+        self.num_heads = num_heads // 2
+        self.head_dim = dim // num_heads
+        self.attn_drop = _check_dropout("attn_drop", attn_drop)
+        self.q_proj = nn.Linear(dim, dim, bias=qkv_bias)
+        self.k_proj = nn.Linear(dim, dim, bias=qkv_bias)
+        self.v_proj = nn.Linear(dim, dim, bias=qkv_bias)
+        self.out_proj = nn.Linear(dim, dim)
+        self.proj_drop = nn.Dropout(_check_dropout("proj_drop", proj_drop))
+        self.diff_norm = DiffRMSNorm(2 * self.head_dim)
+        self.add_lambda(self.head_dim, self.num_heads if lambda_per_head else None, lambda_init, depth)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the lambda vectors anew (the projections keep PyTorch's own initialisation)."""
+        self.reset_lambda()
+
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+        """Attend among all tokens.
+
+        Args:
+            x (Tensor): Tokens, (B, N, dim), or a feature map, (B, dim, H, W), of any floating dtype.
+            attn_mask (Tensor, optional): (N, N), floating, added to the logits; `-inf` hides a token.
+
+        Returns:
+            (Tensor): Shaped as `x`.
+
+        Raises:
+            ValueError: If `x` has another rank or width, or the mask another shape.
+            TypeError: If the mask is not floating.
+        """
+        if x.ndim == 4:
+            B, C, H, W = x.shape
+            y = self.forward(x.flatten(2).transpose(1, 2), attn_mask)  # (B, H * W, C)
+            return y.transpose(1, 2).reshape(B, C, H, W)
+        if x.ndim != 3:
+            raise ValueError(
+                f"x of shape {tuple(x.shape)} has rank {x.ndim}; give tokens (B, N, C) or a feature map (B, C, H, W)."
+            )
+        B, N, C = x.shape
+        if not torch.jit.is_tracing() and C != self.q_proj.in_features:
+            raise ValueError(f"x has {C} channels; this DiffAttention was built with dim={self.q_proj.in_features}.")
+        q1, q2 = self._split_maps(self.q_proj(x))
+        k1, k2 = self._split_maps(self.k_proj(x))
+        v = self.v_proj(x).reshape(B, N, self.num_heads, 2 * self.head_dim).transpose(1, 2)  # (B, heads, N, 2d)
+        y = diff_attention(
+            q1, k1, q2, k2, v, self.compute_lambda(), attn_mask, self.attn_drop if self.training else 0.0
+        )  # (B, heads, N, 2d)
+        y = self.diff_norm(y) * (1 - self.lambda_init)
+        return self.proj_drop(self.out_proj(y.transpose(1, 2).reshape(B, N, C)))
+
+    def _split_maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the queries (or keys) of the first and of the second map, each (B, heads, N, d), from (B, N, C)."""
+        B, N, _ = x.shape
+        x = x.reshape(B, N, self.num_heads, 2, self.head_dim)  # the two maps of a head lie side by side
+        return x.permute(3, 0, 2, 1, 4).unbind(0)
+
+    def extra_repr(self) -> str:
+        """Return what `print(model)` shows beside the submodules."""
+        return f"differential_heads={self.num_heads}, head_dim={self.head_dim}, lambda_init={self.lambda_init}"
+
+
+def check_divides(dim: int, num_heads: int) -> None:
+    """Raise unless `dim` and `num_heads` are positive integers and the first is a multiple of the second."""
+    for name, value in (("dim", dim), ("num_heads", num_heads)):
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{name}={value!r} must be an integer, not {type(value).__name__}.")
+        if value < 1:
+            raise ValueError(f"{name}={value} must be at least 1.")
+    if dim % num_heads:
+        raise ValueError(f"dim={dim} must be a multiple of num_heads={num_heads}.")
+
+
+def _is_finite(value: object) -> bool:
+    """Return whether `value` is a finite real number."""
+    return isinstance(value, Real) and math.isfinite(value)
+
+
+def _check_dropout(name: str, p: float) -> float:
+    """Return `p`, or raise unless it is a number in [0, 1)."""
+    if not _is_finite(p) or not 0 <= p < 1:
+        raise ValueError(f"{name}={p!r} must be a number in [0, 1).")
+    return p
+
+
+def _check_inputs(q1: Tensor, k1: Tensor, q2: Tensor, k2: Tensor, v: Tensor, lam: object, mask: Tensor | None) -> None:
+    """Raise unless the arguments of `diff_attention` fit each other."""
+    if q1.ndim < 2 or q1.shape != q2.shape or k1.shape != k2.shape:
+        raise ValueError(
+            f"q1 {tuple(q1.shape)} and q2 {tuple(q2.shape)}, k1 {tuple(k1.shape)} and k2 {tuple(k2.shape)} must agree "
+            "in pairs and have at least two dimensions, (..., tokens, width)."
+        )
+    if q1.shape[-1] != k1.shape[-1] or k1.shape[-2] != v.shape[-2]:
+        raise ValueError(
+            f"q {tuple(q1.shape)}, k {tuple(k1.shape)} and v {tuple(v.shape)} do not fit: q and k share their last "
+            "dimension (width), k and v their last but one (tokens)."
+        )
+    if isinstance(lam, Tensor) and (lam.ndim > 1 or (lam.ndim == 1 and (q1.ndim < 3 or len(lam) != q1.shape[-3]))):
+        raise ValueError(f"lam {tuple(lam.shape)} must be one number, or (heads,) beside q {tuple(q1.shape)}.")
+    if mask is not None:
+        if not mask.is_floating_point():
+            raise TypeError(f"attn_mask of {mask.dtype} must be floating: it is added to the logits, -inf hides a key.")
+        if mask.shape != (q1.shape[-2], k1.shape[-2]):
+            raise ValueError(
+                f"attn_mask {tuple(mask.shape)} must have shape (queries, keys) = {(q1.shape[-2], k1.shape[-2])}."
+            )

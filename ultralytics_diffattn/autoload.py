@@ -1,0 +1,79 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""The hook that makes stock ultralytics know this package: standard library only, and silent whatever happens.
+
+`ultralytics_diffattn.pth` (and from Python 3.15 `ultralytics_diffattn.start`) imports it in every interpreter, so also
+in the `yolo` command, in DataLoader workers and in the processes of a multi-GPU training. It does one thing: it waits
+for ultralytics to import the modules below, and then lets `registry.attach` add our names to them.
+"""
+
+import os
+import sys
+
+WATCHED = "ultralytics.nn.tasks", "ultralytics.data.utils"
+
+
+def install() -> None:
+    """Watch for ultralytics' modules, and attach to those that are loaded already.
+
+    `DIFFATTN_AUTOLOAD=0` in the environment makes it do nothing; `register()` then registers by hand.
+    """
+    if os.environ.get("DIFFATTN_AUTOLOAD", "").strip().lower() in {"0", "false", "off", "no"}:
+        return
+    if Watcher not in sys.meta_path:
+        sys.meta_path.insert(0, Watcher)
+    for name in WATCHED:
+        spec = getattr(sys.modules.get(name), "__spec__", None)
+        if spec and not getattr(spec, "_initializing", False):  # else a circular import: the watcher attaches later
+            _attach(sys.modules[name])
+
+
+def _attach(module) -> None:
+    """Attach to one loaded module; an error here must not reach a program that may not use this package at all."""
+    try:
+        from ultralytics_diffattn.registry import attach
+
+        attach(module)
+    except Exception:  # what fails later, when such a model is built, says why
+        pass
+
+
+class Watcher:
+    """A finder that finds nothing by itself: it adds a step behind the execution of the watched modules."""
+
+    searching = set()  # names; a module's import lock keeps other threads from the same one
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        """Return the spec that the other finders give for a watched module, its loader wrapped; else None."""
+        if name not in WATCHED or name in cls.searching:  # the second: another plugin's finder asks all finders, too
+            return None
+        cls.searching.add(name)
+        try:
+            for finder in sys.meta_path:
+                find_spec = getattr(finder, "find_spec", None)
+                spec = find_spec(name, path, target) if finder is not cls and find_spec else None
+                if spec is not None:
+                    if hasattr(spec.loader, "exec_module"):
+                        spec.loader = Loader(spec.loader)
+                    return spec
+            return None
+        finally:
+            cls.searching.discard(name)
+
+
+class Loader:
+    """A module's own loader, followed by `_attach`."""
+
+    def __init__(self, loader):
+        """Keep the module's own loader."""
+        self.loader = loader
+
+    def create_module(self, spec):
+        """Create the module as its own loader does."""
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module):
+        """Give the module its own loader back, execute it, attach to it."""
+        module.__loader__ = module.__spec__.loader = self.loader
+        self.loader.exec_module(module)
+        _attach(module)

@@ -1,0 +1,197 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""YOLO11's attention blocks with differential attention inside, named as in ultralytics/nn/modules/block.py."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from ultralytics.nn.modules.block import C2PSA, Attention, PSABlock
+from ultralytics.nn.modules.conv import Conv
+
+from ultralytics_diffattn.attention import DiffAttention, DiffRMSNorm, LambdaMixin, check_divides, diff_attention
+
+__all__ = "Attention_Diff", "C2PSA_Diff", "PSABlock_Diff"
+
+
+class Attention_Diff(LambdaMixin, Attention):
+    """YOLO's `Attention` with the query and key of each head split in halves: kind `split`.
+
+    Every tensor of the stock module keeps its name and shape, so stock weights load; lambda and the gain of the head
+    norm come on top.
+
+    Args:
+        dim (int): Channels, a multiple of `num_heads`.
+        num_heads (int): Number of heads.
+        attn_ratio (float): Key width over head width; the key width has to be even.
+        lambda_init (float | str): Initial lambda, or "schedule" for `lambda_init_schedule(depth)`.
+        lambda_per_head (bool): One lambda per head in place of one that all heads share.
+        depth (int): 1-based index of this attention block, used by `lambda_init="schedule"`.
+
+    Raises:
+        ValueError: If `dim` does not divide into heads, or a key not into halves.
+        TypeError: If `dim` or `num_heads` is not an integer.
+
+    Examples:
+        >>> Attention_Diff(128, num_heads=2)(torch.randn(1, 128, 20, 20)).shape
+        torch.Size([1, 128, 20, 20])
+
+    References:
+        Differential Transformer, equations 1 to 3; `Attention` in ultralytics/nn/modules/block.py.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int = 8,
+        attn_ratio: float = 0.5,
+        lambda_init: float | str = 0.8,
+        lambda_per_head: bool = False,
+        depth: int = 1,
+    ):
+        """Create stock's convolutions, then lambda and the head norm."""
+        check_divides(dim, num_heads)
+        key_dim = int(dim // num_heads * attn_ratio)
+        if key_dim < 2 or key_dim % 2:
+            raise ValueError(
+                f"dim={dim}, num_heads={num_heads}, attn_ratio={attn_ratio} give keys of width {key_dim}, which do not "
+                "split into two halves: choose values that make int(dim / num_heads * attn_ratio) even."
+            )
+        super().__init__(dim, num_heads, attn_ratio)
+        self.scale = (key_dim // 2) ** -0.5
+        self.add_lambda(key_dim // 2, num_heads if lambda_per_head else None, lambda_init, depth)
+        self.diff_norm = DiffRMSNorm(self.head_dim)
+        with torch.random.fork_rng(devices=[]):  # the same seed gives the rest of the model the weights that stock gets
+            self.reset_lambda()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend among all positions.
+
+        Args:
+            x (Tensor): Feature map, (B, dim, H, W), of any floating dtype.
+
+        Returns:
+            (Tensor): Shaped as `x`.
+        """
+        B, C, H, W = x.shape
+        qkv = self.qkv(x).view(B, self.num_heads, self.key_dim * 2 + self.head_dim, H * W)
+        q, k, v = qkv.split([self.key_dim, self.key_dim, self.head_dim], dim=2)  # each (B, heads, width, N)
+        q1, q2 = q.transpose(-2, -1).chunk(2, dim=-1)  # each (B, heads, N, key_dim / 2)
+        k1, k2 = k.transpose(-2, -1).chunk(2, dim=-1)  # each (B, heads, N, key_dim / 2)
+        y = diff_attention(q1, k1, q2, k2, v.transpose(-2, -1), self.compute_lambda(), scale=self.scale)
+        y = self.diff_norm(y) * (1 - self.lambda_init)  # (B, heads, N, head_dim)
+        y = y.transpose(-2, -1).reshape(B, C, H, W) + self.pe(v.reshape(B, C, H, W))
+        return self.proj(y)
+
+
+def _attention(kind: str, c: int, num_heads: int, attn_ratio: float, lambda_init: float | str, depth: int) -> nn.Module:
+    """Return the attention of one PSA block."""
+    if kind == "split":
+        return Attention_Diff(c, num_heads, attn_ratio, lambda_init, depth=depth)
+    if kind == "token":
+        return DiffAttention(c, num_heads, lambda_init=lambda_init, depth=depth)
+    raise ValueError(f"kind={kind!r} is unknown; it must be 'split' (stock weights load) or 'token' (as published).")
+
+
+class PSABlock_Diff(PSABlock):
+    """YOLO's `PSABlock`, attention and feed-forward network with shortcuts, with differential attention.
+
+    Args:
+        c (int): Channels.
+        attn_ratio (float): Key width over head width, kind "split" only.
+        num_heads (int): Number of heads; even for kind "token", where two make one differential head.
+        shortcut (bool): Whether to add the input to the output of each half.
+        kind (str): "split", `Attention_Diff`, or "token", `DiffAttention`.
+        lambda_init (float | str): Initial lambda, or "schedule" for `lambda_init_schedule(depth)`.
+        depth (int): 1-based index of this attention block, used by `lambda_init="schedule"`.
+
+    Raises:
+        ValueError: If `kind` is unknown or `c` does not divide as that kind needs.
+
+    Examples:
+        >>> PSABlock_Diff(128, num_heads=2)(torch.randn(1, 128, 20, 20)).shape
+        torch.Size([1, 128, 20, 20])
+
+    References:
+        `PSABlock` in ultralytics/nn/modules/block.py.
+    """
+
+    def __init__(
+        self,
+        c: int,
+        attn_ratio: float = 0.5,
+        num_heads: int = 4,
+        shortcut: bool = True,
+        kind: str = "split",
+        lambda_init: float | str = 0.8,
+        depth: int = 1,
+    ):
+        """Create the attention and stock's feed-forward network."""
+        super(PSABlock, self).__init__()  # PSABlock's own would build a stock attention and spend its random numbers
+        self.attn = _attention(kind, c, num_heads, attn_ratio, lambda_init, depth)
+        self.ffn = nn.Sequential(Conv(c, c * 2, 1), Conv(c * 2, c, 1, act=False))
+        self.add = shortcut
+
+
+class C2PSA_Diff(C2PSA):
+    """YOLO11's `C2PSA` with differential attention in each of its PSA blocks.
+
+    Args:
+        c1 (int): Input channels.
+        c2 (int): Output channels, equal to `c1`.
+        n (int): Number of PSA blocks; in a YAML row the repeats.
+        e (float): Hidden channels over `c1`, in (0, 1].
+        kind (str): "split", which keeps stock's tensors, or "token", the published module.
+        lambda_init (float | str): Initial lambda, or "schedule", which follows the index of the PSA block.
+
+    Raises:
+        ValueError: If `c1` is not `c2`, a number is outside its range or `kind` is unknown.
+
+    Examples:
+        >>> C2PSA_Diff(256, 256, n=1)(torch.randn(1, 256, 20, 20)).shape
+        torch.Size([1, 256, 20, 20])
+
+    References:
+        `C2PSA` in ultralytics/nn/modules/block.py; Differential Transformer, equations 1 to 3.
+    """
+
+    def __init__(
+        self, c1: int, c2: int, n: int = 1, e: float = 0.5, kind: str = "split", lambda_init: float | str = 0.8
+    ):
+        """Create stock's two convolutions and `n` differential PSA blocks."""
+        super(C2PSA, self).__init__()  # C2PSA's own would build stock blocks and spend their random numbers
+        check_same_channels(c1, c2)
+        if not isinstance(n, int) or n < 1:
+            raise ValueError(f"n={n!r} must be an integer >= 1.")
+        if isinstance(e, str) or not 0 < e <= 1:
+            raise ValueError(f"e={e!r} must be a number in (0, 1].")
+        self.c = int(c1 * e)
+        self.cv1 = Conv(c1, 2 * self.c, 1, 1)
+        self.cv2 = Conv(2 * self.c, c1, 1)
+        num_heads = max(self.c // 64, 1)
+        self.m = nn.Sequential(
+            *(
+                PSABlock_Diff(self.c, num_heads=num_heads, kind=kind, lambda_init=lambda_init, depth=i + 1)
+                for i in range(n)
+            )
+        )
+
+
+def check_same_channels(c1: int, c2: int) -> None:
+    """Raise unless both are the same integer."""
+    if not isinstance(c1, int) or not isinstance(c2, int):
+        raise TypeError(f"c1={c1!r} and c2={c2!r} must be integers.")
+    if c1 != c2:
+        raise ValueError(
+            f"c1={c1} must equal c2={c2}: the block keeps the number of channels. In a YAML the row's first argument "
+            "has to be that of the row it follows."
+        )
+
+
+def diff_attention_row(c1: int, c2: int, *args: object) -> DiffAttention:
+    """Return the `DiffAttention` of a YAML row `[c2, num_heads, ...]` that follows `c1` channels."""
+    check_same_channels(c1, c2)
+    return DiffAttention(c2, *args)
+
+
+if hasattr(torch.serialization, "add_safe_globals"):  # so that ULTRALYTICS_SAFE_LOAD=1 loads checkpoints of ours
+    torch.serialization.add_safe_globals([Attention_Diff, C2PSA_Diff, DiffAttention, DiffRMSNorm, PSABlock_Diff])

@@ -1,0 +1,61 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""Finds the model and data YAMLs of this package by bare name, after ultralytics' own look-up has found nothing."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+from types import ModuleType
+
+
+def cfg_dir() -> Path:
+    """Return the folder of the bundled YAMLs: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    return next((d for d in (package / "cfg", package.parent / "cfg") if d.is_dir()), package / "cfg")
+
+
+def find(name: str | Path) -> str | None:
+    """Return the bundled YAML of a bare name, or None.
+
+    Args:
+        name (str | Path): File name without a folder; a model's may carry a scale, as in `yolo11n-diffattn.yaml`.
+
+    Returns:
+        (str | None): Path of the YAML.
+
+    Examples:
+        >>> Path(find("yolo11n-diffattn.yaml")).name
+        'yolo11-diffattn.yaml'
+    """
+    name = str(name).strip()
+    if Path(name).name != name:
+        return None
+    unified = re.sub(r"^(yolo\d+)[nslmx](.*)$", r"\1\2", name)  # yolo11n-diffattn.yaml -> yolo11-diffattn.yaml
+    files = (cfg_dir() / folder / unified for folder in ("", "datasets"))
+    return next((str(f) for f in files if f.is_file()), None)
+
+
+def attach(module: ModuleType, check: str) -> None:
+    """Let a module's `check_yaml` or `check_file` fall back on `find` for what it does not find itself.
+
+    Args:
+        module (ModuleType): The module of ultralytics that calls the function.
+        check (str): The function's name there.
+    """
+    stock = module.__dict__.get(check)
+    if stock is None or hasattr(stock, "stock"):
+        return
+
+    @functools.wraps(stock)
+    def with_bundled(file, *args, **kwargs):
+        try:
+            return stock(file, *args, **kwargs)
+        except FileNotFoundError:  # a soft look-up (hard=False) raises none: a user's file under another name comes first
+            found = find(file)
+            if found is None:
+                raise
+            return found
+
+    with_bundled.stock = stock
+    setattr(module, check, with_bundled)

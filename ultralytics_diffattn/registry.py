@@ -1,0 +1,151 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""What ultralytics' `parse_model` must know to build our modules from YAML rows, in one table.
+
+`parse_model` looks a row's module up in the globals of `ultralytics.nn.tasks` and decides by membership in sets of
+stock classes which arguments it gets. A *twin* stands there for each of our modules: a class that hashes and compares
+equal to the stock module whose rows ours resemble, so that it is a member wherever that one is, and that builds our
+module when it is called. Models and checkpoints hold only the ordinary class; `parse_model` stays as it is.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import threading
+from importlib import import_module
+from pkgutil import resolve_name
+from types import ModuleType
+from typing import NamedTuple
+
+from torch import nn
+
+from ultralytics_diffattn import autoload, bundled
+
+MINIMUM_ULTRALYTICS = "8.3.108"
+
+
+class Row(NamedTuple):
+    """How the rows of one module are read."""
+
+    like: str  # stock module that parse_model gives the same arguments
+    build: str  # what those arguments are passed to, "module:callable"
+
+
+MODULES = {  # name in a YAML: adding a module is one line here
+    "C2PSA_Diff": Row("C2PSA", "ultralytics_diffattn.blocks:C2PSA_Diff"),
+    "DiffAttention": Row("PSA", "ultralytics_diffattn.blocks:diff_attention_row"),
+}
+
+_lock = threading.RLock()
+
+
+def register() -> None:
+    """Make the model rows and bundled YAMLs of this package known to ultralytics, in this process.
+
+    Installed with pip, the package does so by itself; call this where that is turned off (`DIFFATTN_AUTOLOAD=0`) or
+    start-up files are not read (`python -S`). It may be called any number of times, from any thread.
+
+    Examples:
+        >>> register()
+        >>> from ultralytics import YOLO
+        >>> model = YOLO("yolo11n-diffattn.yaml")
+    """
+    for name in autoload.WATCHED:
+        attach(import_module(name))
+
+
+def attach(module: ModuleType) -> None:
+    """Add the twins and the look-up of bundled files to one of the modules of `autoload.WATCHED`.
+
+    Args:
+        module (ModuleType): `ultralytics.nn.tasks` or `ultralytics.data.utils`, loaded.
+    """
+    with _lock:
+        if module.__name__ == "ultralytics.data.utils":
+            bundled.attach(module, "check_file")
+            return
+        for name, row in MODULES.items():
+            if not isinstance(module.__dict__.get(name), Twin):
+                setattr(module, name, Twin(name, row, module.__dict__.get(row.like)))
+        bundled.attach(module, "check_yaml")
+    import_module("ultralytics_diffattn.blocks")  # puts its classes on torch's list for ULTRALYTICS_SAFE_LOAD
+
+
+class Twin(type):
+    """The type of a class that stands in ultralytics' globals for one of our modules."""
+
+    def __new__(mcs, name: str, row: Row, stock: type | None):
+        """Create the twin of `stock`; of nothing, where this ultralytics has no such module any more."""
+        twin = super().__new__(mcs, name, (nn.Module,), {"__module__": "ultralytics_diffattn"})
+        twin.row, twin.stock = row, stock
+        return twin
+
+    def __init__(cls, *_):
+        """Take the arguments of `__new__`."""
+
+    def __eq__(cls, other: object) -> bool:
+        """Equal the stock module, so that sets and tuples that hold it seem to hold the twin."""
+        return other is cls or (cls.stock is not None and other is cls.stock)
+
+    def __hash__(cls) -> int:
+        """Hash as the stock module does."""
+        return hash(cls.stock)
+
+    def __call__(cls, *args: object) -> nn.Module:
+        """Build our module from the arguments that `parse_model` gives, or say which row is wrong and why."""
+        place = _Place.of_caller()
+        _check_ultralytics(cls)
+        integers = [p for p in inspect.signature(cls.stock).parameters if p in {"c1", "c2", "n"}]
+        fits = len(args) >= len(integers) and all(isinstance(a, int) for a in args[: len(integers)])
+        if not fits or place.c1 not in {None, args[0]}:
+            raise RuntimeError(
+                f"ultralytics {_version()} does not read rows of {cls.__name__} as it reads those of {cls.row.like}: it "
+                f"gave the arguments {args}{place}. {_ADVICE}"
+            )
+        try:
+            return resolve_name(cls.row.build)(*args)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{error}{place}") from error
+
+
+class _Place(NamedTuple):
+    """The row of a model YAML that is being built, as far as it can be told."""
+
+    text: str = ""
+    c1: int | None = None
+
+    @classmethod
+    def of_caller(cls) -> _Place:
+        """Read the row from the frame of `parse_model`; know nothing where there is none."""
+        frame = sys._getframe(2)
+        while frame and frame.f_code.co_name != "parse_model":
+            frame = frame.f_back
+        try:
+            i, d, ch, f = (frame.f_locals[x] for x in ("i", "d", "ch", "f"))
+            return cls(f" (row {i} of the model YAML: {(d['backbone'] + d['head'])[i]})", ch[f])
+        except (AttributeError, IndexError, KeyError, TypeError):
+            return cls()
+
+    def __str__(self) -> str:
+        """Return the row, to stand at the end of a message."""
+        return self.text
+
+
+_ADVICE = "Update with `pip install -U ultralytics ultralytics-diffattn`; if that does not help, please open an issue."
+
+
+def _version() -> str:
+    """Return the version of ultralytics."""
+    return import_module("ultralytics").__version__
+
+
+def _check_ultralytics(twin: Twin) -> None:
+    """Raise unless this ultralytics is in the supported range and has the stock module of the twin."""
+    from ultralytics.utils.checks import check_version
+
+    if not check_version(_version(), f">={MINIMUM_ULTRALYTICS}"):
+        raise RuntimeError(f"{twin.__name__} needs ultralytics>={MINIMUM_ULTRALYTICS}, found {_version()}. {_ADVICE}")
+    if twin.stock is None:
+        raise RuntimeError(
+            f"ultralytics {_version()} has no module {twin.row.like} any more, which {twin.__name__} builds on. {_ADVICE}"
+        )
