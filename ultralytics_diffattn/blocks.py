@@ -88,6 +88,11 @@ def _attention(kind: str, c: int, num_heads: int, attn_ratio: float, lambda_init
     if kind == "split":
         return Attention_Diff(c, num_heads, attn_ratio, lambda_init, depth=depth)
     if kind == "token":
+        if num_heads % 2:
+            raise ValueError(
+                f"kind='token' makes one differential head of two, and {c} channels give num_heads={num_heads} (one "
+                "for each 64): use hidden channels (c1 * e) with an even number of heads, such as 128, or kind='split'."
+            )
         return DiffAttention(c, num_heads, lambda_init=lambda_init, depth=depth)
     raise ValueError(f"kind={kind!r} is unknown; it must be 'split' (stock weights load) or 'token' (as published).")
 

@@ -1,0 +1,60 @@
+"""What all tests share: a private ultralytics configuration, the shared material, and fresh interpreters."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+# Before ultralytics is imported, here and in every child: no test reads or writes the user's own settings.
+os.environ["YOLO_CONFIG_DIR"] = tempfile.mkdtemp(prefix="diffattn-tests-")
+os.environ["YOLO_OFFLINE"] = "true"  # ultralytics then skips its look-ups in the network
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+SCALES = "nsmlx"
+TASKS = {"": "detect", "-seg": "segment", "-pose": "pose", "-obb": "obb", "-cls": "classify"}  # suffix of the YAML
+
+
+def run(*command, cwd=None, check=True, **env):
+    """Run a command, return the finished process with its output as text."""
+    process = subprocess.run(
+        [str(c) for c in command], cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=900
+    )
+    if check and process.returncode:
+        raise AssertionError(f"{command} ended with {process.returncode}:\n{process.stdout}\n{process.stderr}")
+    return process
+
+
+def python(code, *flags, cwd=None, check=True, **env):
+    """Run code in a fresh interpreter."""
+    return run(sys.executable, *flags, "-c", code, cwd=cwd, check=check, **env)
+
+
+def yolo(*arguments, cwd):
+    """Run the stock `yolo` command of this environment."""
+    return run(Path(sys.executable).with_name("yolo"), *arguments, cwd=cwd)
+
+
+@pytest.fixture
+def shared():
+    """Return the folder of shared material, or skip."""
+    if not SHARED.is_dir():
+        pytest.skip(f"needs the shared material at {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Return the data YAML of 8 train and 4 val images of the bundled data set."""
+    from ultralytics_diffattn import shapes
+
+    root = tmp_path_factory.mktemp("tiny") / "shapes"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shapes, "COUNTS", {"train": 8, "val": 4})
+        shapes.generate(root)
+    names = "".join(f"  {i}: {name}\n" for i, name in enumerate(shapes.NAMES))
+    (root / "data.yaml").write_text(f"train: images/train\nval: images/val\nnames:\n{names}")
+    return root / "data.yaml"

@@ -1,0 +1,211 @@
+"""registry.py: YAML rows of ours are read as stock's, and stock models do not notice."""
+
+import re
+import threading
+import types
+
+import pytest
+import torch
+import ultralytics
+import yaml
+from conftest import SCALES, python
+from ultralytics.nn import tasks
+
+from ultralytics_diffattn import Attention_Diff, C2PSA_Diff, DiffAttention, register, registry
+
+
+def build(*rows, scale=None):
+    """Build the rows as the backbone of a detector of width 1 (or the given scale) and return its layers."""
+    d = {
+        "nc": 3,
+        "backbone": [[-1, 1, "Conv", [128, 3, 2]], *rows],
+        "head": [[[-1], 1, "Detect", [3]]],
+    }
+    if scale:
+        d |= {"scales": {"n": [0.5, 0.25, 1024], "x": [1.0, 1.5, 512]}, "scale": scale}
+    return tasks.parse_model(d, ch=3, verbose=False)[0]
+
+
+@pytest.mark.parametrize("name", registry.MODULES)
+def test_twins_stand_in_tasks_and_nowhere_else(name):
+    twin, stock = vars(tasks)[name], vars(tasks)[registry.MODULES[name].like]
+    assert twin == stock
+    assert stock == twin
+    assert twin in frozenset({stock})
+    assert twin in (stock,)
+    assert stock in {twin}
+    assert twin is not stock
+    assert twin not in {tasks.Conv, tasks.Detect}
+    assert issubclass(twin, torch.nn.Module)  # what ultralytics asks of a row under ULTRALYTICS_SAFE_LOAD
+    assert repr(twin) == f"<class 'ultralytics_diffattn.{name}'>"  # parse_model prints it beside the row
+
+
+def test_models_hold_the_ordinary_classes():
+    layers = build([-1, 2, "C2PSA_Diff", [128, 1.0, "token"]], [-1, 2, "DiffAttention", [128, 8]])
+    assert type(layers[1]) is C2PSA_Diff
+    assert len(layers[1].m) == 2
+    assert [type(m) for m in layers[2]] == [DiffAttention, DiffAttention]
+    assert layers[1].type == "ultralytics_diffattn.C2PSA_Diff"
+
+
+@pytest.mark.parametrize(("scale", "width"), [("n", 64), ("x", 384)])
+def test_diff_attention_row_scales_with_the_width(scale, width):
+    rows = [-1, 1, "Conv", [256, 3, 2]], [-1, 1, "DiffAttention", [256, 8, False, 0.1, 0.2, 0.5]]
+    module = build(*rows, scale=scale)[2]
+    assert module.q_proj.weight.shape == (width, width)
+    assert (module.q_proj.bias, module.attn_drop, module.proj_drop.p, module.lambda_init) == (None, 0.1, 0.2, 0.5)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_rows_are_read_as_stocks(scale):
+    """The one silent risk of a twin: a parser with a branch `if m is C2PSA` (DESIGN.md, section 3)."""
+
+    def layers(name):
+        file = ultralytics.__path__[0] + "/cfg/models/11/yolo11.yaml"
+        text = open(file).read().replace("C2PSA,", f"{name},")
+        d = yaml.safe_load(text) | {"scale": scale}
+        with torch.device("meta"):
+            return tasks.parse_model(d, ch=3, verbose=False)
+
+    (ours, save), (stock, stock_save) = layers("C2PSA_Diff"), layers("C2PSA")
+    assert save == stock_save
+    shapes = {n: v.shape for n, v in ours.state_dict().items()}
+    expected = {n: v.shape for n, v in stock.state_dict().items()}
+    assert {n: shapes.get(n) for n in expected} == expected
+    assert len(ours[10].m) == len(stock[10].m)
+
+
+def test_register_is_idempotent_and_thread_safe():
+    before = {n: vars(tasks)[n] for n in (*registry.MODULES, "check_yaml")}
+    threads = [threading.Thread(target=register) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(vars(tasks)[n] is v for n, v in before.items())
+
+
+def test_many_threads_build_at_once():
+    kinds, results = ["split", "token"] * 4, {}
+
+    def work(i):
+        results[i] = build([-1, 1, "C2PSA_Diff", [128, 1.0, kinds[i]]], [-1, 1, "C2PSA", [128]])
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(kinds))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for i, kind in enumerate(kinds):
+        assert type(results[i][1].m[0].attn) is {"split": Attention_Diff, "token": DiffAttention}[kind]
+        assert type(results[i][2]) is tasks.C2PSA
+
+
+STOCK = """
+import hashlib, sys, torch
+from ultralytics.nn.tasks import DetectionModel
+torch.manual_seed(0)
+model = DetectionModel("yolo11n.yaml", verbose=False).eval()
+digest = hashlib.sha256()
+for name, value in model.state_dict().items():
+    digest.update(name.encode() + value.numpy().tobytes())
+digest.update(model(torch.rand(1, 3, 64, 64))[0].detach().numpy().tobytes())
+print("ultralytics_diffattn.registry" in sys.modules, digest.hexdigest())
+"""
+
+
+def test_stock_model_is_bit_identical_with_and_without_the_plugin():
+    with_plugin, with_digest = python(STOCK).stdout.split()[-2:]
+    without_plugin, without_digest = python(STOCK, DIFFATTN_AUTOLOAD="0").stdout.split()[-2:]
+    assert (with_plugin, without_plugin) == ("True", "False")
+    assert with_digest == without_digest
+
+
+BAD_ROWS = [  # the row, the exception, what its message names beside the row
+    ([-1, 1, "C2PSA_Diff", [64]], ValueError, "c1=128 must equal c2=64"),
+    ([-1, 1, "C2PSA_Diff", [128, 0.5, "flash"]], ValueError, "kind='flash'"),
+    ([-1, 1, "C2PSA_Diff", [128, 0.5, "token"]], ValueError, "64 channels give num_heads=1"),
+    ([-1, 1, "C2PSA_Diff", [128, "token"]], ValueError, "e='token'"),
+    ([-1, 1, "C2PSA_Diff", [128, 0.5, "split", float("inf")]], ValueError, "lambda_init=inf"),
+    ([-1, 1, "C2PSA_Diff", [128, 0.5, "split", 0.8, 1]], TypeError, "positional arguments"),
+    ([-1, 1, "DiffAttention", [64, 8]], ValueError, "c1=128 must equal c2=64"),
+    ([-1, 1, "DiffAttention", [128, 7]], ValueError, "num_heads=7"),
+    ([-1, 1, "DiffAttention", [128, 8, True, 1.0]], ValueError, r"attn_drop=1\.0"),
+]
+
+
+@pytest.mark.parametrize(("row", "error", "message"), BAD_ROWS)
+def test_bad_rows_name_the_row(row, error, message):
+    with pytest.raises(error, match=f"{message}.*{re.escape(f'(row 1 of the model YAML: {row})')}"):
+        build(row)
+
+
+@pytest.fixture
+def fresh_tasks():
+    """Return a module with tasks' contents that the plugin has not been attached to."""
+    module = types.ModuleType("ultralytics.nn.tasks")
+    vars(module).update({n: v for n, v in vars(tasks).items() if n not in registry.MODULES})
+    return module
+
+
+def test_a_stock_module_that_is_gone_is_said_when_a_row_is_built(fresh_tasks):
+    del fresh_tasks.C2PSA
+    registry.attach(fresh_tasks)
+    with pytest.raises(RuntimeError, match="has no module C2PSA any more, which C2PSA_Diff builds on. Update"):
+        fresh_tasks.C2PSA_Diff(128, 128, 1)
+
+
+def test_an_old_ultralytics_is_said_when_a_row_is_built(monkeypatch):
+    monkeypatch.setattr(ultralytics, "__version__", "8.3.107")
+    register()
+    assert type(build([-1, 1, "C2PSA", [128]])[1]) is tasks.C2PSA
+    with pytest.raises(RuntimeError, match=r"C2PSA_Diff needs ultralytics>=8.3.108, found 8.3.107"):
+        build([-1, 1, "C2PSA_Diff", [128]])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(128,), (128, 0.5), (128, 128, 0.5), ("128", 128, 1)],
+    ids=["bare row", "row with e", "no repeats", "strings"],
+)
+def test_a_parser_that_does_not_fit_is_said(arguments):
+    with pytest.raises(RuntimeError, match=re.escape(f"gave the arguments {arguments}")):
+        tasks.C2PSA_Diff(*arguments)
+
+
+def test_a_parser_that_reads_the_row_as_unknown_is_said():
+    def parse_model(d, ch):  # what the last branch of a parser does with a module that is in none of its sets
+        for i, (f, _n, m, args) in enumerate(d["backbone"] + d["head"]):
+            return vars(tasks)[m](*args), i, f, ch
+
+    with pytest.raises(RuntimeError, match=r"does not read rows of DiffAttention as it reads those of PSA.*row 0"):
+        parse_model({"backbone": [[-1, 1, "DiffAttention", [1024, 8]]], "head": []}, [3, 256])
+
+
+def test_blocks_that_cannot_be_imported_are_said_when_a_row_is_built():
+    code = """
+import sys
+sys.modules["ultralytics_diffattn.blocks"] = None  # an import of it fails
+from ultralytics.nn import tasks
+tasks.DetectionModel("yolo11n.yaml", verbose=False)
+try:
+    tasks.DetectionModel("yolo11n-diffattn.yaml", verbose=False)
+except ImportError as error:
+    print("said:", error)
+"""
+    assert "said:" in python(code).stdout
+
+
+SAFE = """
+import torch
+from ultralytics import YOLO
+from ultralytics.nn.tasks import torch_safe_load
+YOLO("{yaml}").save("m.pt")
+print(type(torch_safe_load("m.pt")[0]["model"].model[10]).__name__)
+"""
+
+
+@pytest.mark.skipif(not hasattr(tasks, "_SafeLoad"), reason="this ultralytics has no ULTRALYTICS_SAFE_LOAD")
+@pytest.mark.parametrize("name", ["yolo11n-diffattn.yaml", "yolo11n-diffattn-token.yaml"])
+def test_safe_load(name, tmp_path):
+    assert "C2PSA_Diff" in python(SAFE.format(yaml=name), cwd=tmp_path, ULTRALYTICS_SAFE_LOAD="1").stdout
