@@ -20,8 +20,10 @@ TASKS = {"": "detect", "-seg": "segment", "-pose": "pose", "-obb": "obb", "-cls"
 
 def run(*command, cwd=None, check=True, **env):
     """Run a command, return the finished process with its output as text."""
+    environment = {**os.environ, **env}
+    environment.pop("PYTEST_CURRENT_TEST", None)  # it makes ultralytics write its runs into site-packages
     process = subprocess.run(
-        [str(c) for c in command], cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=900
+        [str(c) for c in command], cwd=cwd, env=environment, capture_output=True, text=True, timeout=900
     )
     if check and process.returncode:
         raise AssertionError(f"{command} ended with {process.returncode}:\n{process.stdout}\n{process.stderr}")

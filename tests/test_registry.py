@@ -3,6 +3,7 @@
 import re
 import threading
 import types
+from pathlib import Path
 
 import pytest
 import torch
@@ -62,7 +63,7 @@ def test_rows_are_read_as_stocks(scale):
 
     def layers(name):
         file = ultralytics.__path__[0] + "/cfg/models/11/yolo11.yaml"
-        text = open(file).read().replace("C2PSA,", f"{name},")
+        text = Path(file).read_text().replace("C2PSA,", f"{name},")
         d = yaml.safe_load(text) | {"scale": scale}
         with torch.device("meta"):
             return tasks.parse_model(d, ch=3, verbose=False)
@@ -151,7 +152,7 @@ def fresh_tasks():
 def test_a_stock_module_that_is_gone_is_said_when_a_row_is_built(fresh_tasks):
     del fresh_tasks.C2PSA
     registry.attach(fresh_tasks)
-    with pytest.raises(RuntimeError, match="has no module C2PSA any more, which C2PSA_Diff builds on. Update"):
+    with pytest.raises(RuntimeError, match=r"has no module C2PSA any more, which C2PSA_Diff builds on\. Update"):
         fresh_tasks.C2PSA_Diff(128, 128, 1)
 
 

@@ -51,7 +51,7 @@ def attach(module: ModuleType, check: str) -> None:
     def with_bundled(file, *args, **kwargs):
         try:
             return stock(file, *args, **kwargs)
-        except FileNotFoundError:  # a soft look-up (hard=False) raises none: a user's file under another name comes first
+        except FileNotFoundError:  # none from a soft look-up (hard=False): stock may go on to a user's own file
             found = find(file)
             if found is None:
                 raise

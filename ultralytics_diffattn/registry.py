@@ -99,8 +99,8 @@ class Twin(type):
         fits = len(args) >= len(integers) and all(isinstance(a, int) for a in args[: len(integers)])
         if not fits or place.c1 not in {None, args[0]}:
             raise RuntimeError(
-                f"ultralytics {_version()} does not read rows of {cls.__name__} as it reads those of {cls.row.like}: it "
-                f"gave the arguments {args}{place}. {_ADVICE}"
+                f"ultralytics {_version()} does not read rows of {cls.__name__} as it reads those of {cls.row.like}: "
+                f"it gave the arguments {args}{place}. {_ADVICE}"
             )
         try:
             return resolve_name(cls.row.build)(*args)
@@ -147,5 +147,6 @@ def _check_ultralytics(twin: Twin) -> None:
         raise RuntimeError(f"{twin.__name__} needs ultralytics>={MINIMUM_ULTRALYTICS}, found {_version()}. {_ADVICE}")
     if twin.stock is None:
         raise RuntimeError(
-            f"ultralytics {_version()} has no module {twin.row.like} any more, which {twin.__name__} builds on. {_ADVICE}"
+            f"ultralytics {_version()} has no module {twin.row.like} any more, which {twin.__name__} builds on. "
+            f"{_ADVICE}"
         )
