@@ -1,0 +1,94 @@
+"""What pip installs: a wheel, built here, in a virtual environment that has nothing else of this project."""
+
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, run
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Build the wheel with the hatchling of this environment."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", folder
+    run(*pip, ROOT)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture
+def environment(tmp_path, wheel):
+    """Return a virtual environment with the wheel in it, and torch and ultralytics borrowed from this one."""
+    folder = tmp_path / "venv"
+    venv.create(folder, with_pip=False, symlinks=True)
+    python = folder / "bin" / "python"
+    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").stdout.strip())
+    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib"))  # a path only: the .pth files there are not read
+    before = contents(site)
+    run(sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index", wheel)
+    return python, site, before
+
+
+def contents(site):
+    return {str(f.relative_to(site)) for f in site.rglob("*") if "__pycache__" not in f.parts}
+
+
+def test_wheel_holds_what_a_checkout_has(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    package = {f"ultralytics_diffattn/{f.name}" for f in (ROOT / "ultralytics_diffattn").glob("*.py")}
+    cfg = {f"ultralytics_diffattn/{f.relative_to(ROOT)}" for f in (ROOT / "cfg").rglob("*.yaml")}
+    extra = {"ultralytics_diffattn.pth", "ultralytics_diffattn.start", "ultralytics_diffattn/py.typed"}
+    assert {n for n in names if ".dist-info/" not in n} == package | cfg | extra
+    assert wheel.name == "ultralytics_diffattn-0.1.0-py3-none-any.whl"
+
+
+def test_names_of_distribution_and_package_agree(wheel):
+    """Ultralytics pip-installs the module that a checkpoint names, so both have to be one after normalisation."""
+    metadata = zipfile.ZipFile(wheel).read("ultralytics_diffattn-0.1.0.dist-info/METADATA").decode()
+    assert "Name: ultralytics-diffattn\n" in metadata
+    assert "License-Expression: AGPL-3.0-or-later\n" in metadata
+    assert "Requires-Dist: ultralytics>=8.3.108\n" in metadata
+
+
+def test_installed_wheel_from_an_empty_directory(environment, tmp_path):
+    python, site, before = environment
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    code = (
+        "from ultralytics import YOLO; from ultralytics.data.utils import check_det_dataset as c; import os\n"
+        "m = YOLO('yolo11n-diffattn.yaml'); print(type(m.model.model[10]).__module__, m.model.model[10].m[0].attn)\n"
+        "print(len(os.listdir(c('shapes.yaml')['train'])), __import__('ultralytics_diffattn').__file__)"
+    )
+    output = run(python, "-c", code, cwd=empty, YOLO_CONFIG_DIR=str(tmp_path / "config")).stdout
+    assert "ultralytics_diffattn.blocks Attention_Diff(" in output
+    assert output.splitlines()[-1] == f"256 {site / 'ultralytics_diffattn' / '__init__.py'}"
+
+    run(sys.executable, "-m", "pip", "--python", python, "uninstall", "-q", "-y", "ultralytics-diffattn")
+    assert contents(site) == before
+    stock = run(python, "-W", "error", "-c", "print('alive')", cwd=empty)
+    assert (stock.stdout, stock.stderr) == ("alive\n", "")
+
+
+def test_removed_by_hand_the_start_up_line_is_inert(environment):
+    python, site, _ = environment
+    for file in (site / "ultralytics_diffattn").rglob("*.py"):
+        file.unlink()
+    process = subprocess.run([python, "-W", "error", "-c", "print('alive')"], capture_output=True, text=True)
+    assert (process.stdout, process.stderr) == ("alive\n", "")
+
+
+def test_fast_and_lazy():
+    code = "import sys, ultralytics_diffattn; print('torch' in sys.modules, *sorted(dir(ultralytics_diffattn)))"
+    loaded, *names = run(sys.executable, "-c", code).stdout.split()
+    assert loaded == "False"
+    import ultralytics_diffattn
+
+    assert set(names) == set(ultralytics_diffattn.__all__)
+    for name in names:
+        assert getattr(ultralytics_diffattn, name) is not None
+    with pytest.raises(AttributeError, match=r"no attribute 'DiffAttentoin'; it has .*DiffAttention"):
+        ultralytics_diffattn.DiffAttentoin  # noqa: B018

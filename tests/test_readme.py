@@ -1,0 +1,162 @@
+"""What README.md says: its commands run, its table is what scripts/models.py prints, its files exist."""
+
+import re
+import runpy
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, run
+from ultralytics import YOLO
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.M | re.S)
+
+
+COMMANDS = [line for block in blocks("bash") for line in block.splitlines()]
+FIRST, TESTS = (c for c in COMMANDS if c.startswith("python3 -m venv"))
+YOLO_COMMANDS = [c for c in COMMANDS if c.startswith("yolo ")]
+
+
+def test_every_command_is_accounted_for():
+    """A new command has to be run by a test here, or, if it installs, by test_package.py or .ci/run."""
+    assert set(COMMANDS) == {FIRST, TESTS, "pip install .", *YOLO_COMMANDS}
+
+
+def test_ci_runs_the_test_command():
+    pattern = re.search(r"grep -m1 '(.*)' README.md", (ROOT / ".ci" / "run").read_text())[1]
+    assert [c for c in COMMANDS if re.search(pattern, c)] == [TESTS]
+    assert TESTS.split(" && ")[-1] == ".venv/bin/python -m pytest"
+
+
+def test_first_result(tmp_path):
+    """The main job, as it stands, from a checkout with its data set still to be drawn."""
+    (tmp_path / "cfg").symlink_to(ROOT / "cfg")
+    program, *arguments = shlex.split(FIRST.split(" && ")[-1])
+    assert program == ".venv/bin/yolo"
+    output = run(Path(sys.executable).with_name("yolo"), *arguments, cwd=tmp_path).stdout
+    map50 = float(re.findall(r"^ *all +64 +223 .* ([\d.]+) +[\d.]+$", output, re.M)[-1])
+    assert map50 > 0.25, f"README promises an mAP50 near 0.45, this run ended with {map50}"
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory, tiny):
+    """Return a folder with small stand-ins for the files that the commands name; what is in the folder comes first."""
+    cwd = tmp_path_factory.mktemp("readme")
+    detect = tiny.read_text() + f"path: {tiny.parent}\n"
+    for name in ("coco", "VOC", "data"):
+        (cwd / f"{name}.yaml").write_text(detect)
+    polygons = cwd / "seg" / "labels"  # each box as a polygon
+    for label in tiny.parent.glob("labels/*/*.txt"):
+        rows = []
+        for row in label.read_text().splitlines():
+            c, *box = row.split()
+            x, y, w, h = map(float, box)
+            corners = [(x - w / 2, y - h / 2), (x + w / 2, y - h / 2), (x + w / 2, y + h / 2), (x - w / 2, y + h / 2)]
+            rows.append(f"{c} " + " ".join(f"{v:.4f}" for corner in corners for v in corner))
+        (polygons / label.parent.name).mkdir(parents=True, exist_ok=True)
+        (polygons / label.parent.name / label.name).write_text("\n".join(rows))
+    shutil.copytree(tiny.parent / "images", cwd / "seg" / "images")
+    (cwd / "data-seg.yaml").write_text(tiny.read_text() + f"path: {cwd / 'seg'}\n")
+    for name in ("yolo11n", "yolo11s", "yolo11n-seg"):
+        YOLO(f"{name}.yaml").save(cwd / f"{name}.pt")
+    image = next((tiny.parent / "images" / "val").iterdir())
+    (cwd / "image.jpg").write_bytes(image.read_bytes())
+    return cwd
+
+
+SHORT = "epochs=1", "imgsz=64", "batch=4", "device=cpu", "workers=0", "plots=False"  # overrules what stands before it
+SAID = {"train": "epochs completed", "val": "all", "predict": "Results saved to", "export": "Export complete"}
+
+KILLED = """
+import os, shutil
+from ultralytics import YOLO
+
+def stop(trainer):
+    shutil.copy(trainer.last, "last.pt")
+    shutil.copy(trainer.best, "best.pt")
+    os._exit(0)
+
+model = YOLO("yolo11n-diffattn.yaml")
+model.add_callback("on_model_save", stop)
+model.train(data="data.yaml", epochs=2, imgsz=64, batch=4, device="cpu", workers=0, plots=False)
+"""
+
+
+@pytest.fixture(scope="module")
+def checkpoints(workplace):
+    """Leave `best.pt` and `last.pt` of a training that was killed after the first of two epochs."""
+    run(sys.executable, "-c", KILLED, cwd=workplace)
+
+
+@pytest.mark.parametrize("command", YOLO_COMMANDS)
+@pytest.mark.usefixtures("checkpoints")
+def test_yolo_commands(command, workplace):
+    arguments = shlex.split(command)[1:]
+    if arguments[0] != "train":
+        arguments.append("imgsz=64")
+    elif "resume" not in arguments:
+        arguments += SHORT
+    output = run(Path(sys.executable).with_name("yolo"), *arguments, cwd=workplace).stdout
+    assert SAID[arguments[0]] in output
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_python_blocks(block, workplace):
+    code = block.replace("epochs=100", "epochs=1, imgsz=64, batch=4, workers=0, plots=False, device='cpu'")
+    run(sys.executable, "-W", "error::SyntaxWarning", "-c", code, cwd=workplace)
+
+
+def test_yaml_rows_build():
+    import yaml
+    from ultralytics.nn.tasks import parse_model
+
+    (block,) = blocks("yaml")
+    rows = yaml.safe_load(block)["backbone"]
+    d = {"nc": 2, "backbone": [[-1, 1, "Conv", [1024, 3, 2]], *rows], "head": [[[-1], 1, "Detect", [2]]]}
+    d |= {"scales": {"n": [0.5, 0.25, 1024]}, "scale": "n"}
+    assert [m.type for m in parse_model(d, ch=3, verbose=False)[0][1:3]] == [
+        "ultralytics_diffattn.C2PSA_Diff",
+        "ultralytics_diffattn.DiffAttention",
+    ]
+
+
+def test_table_is_what_the_script_prints():
+    compare = runpy.run_path(str(ROOT / "scripts" / "models.py"))["compare"]
+    rows = re.findall(r"^\| (yolo11\S+) \| ([\d,]+) \| \+([\d.]+) % \| ([\d.]+) \| (\d+) of (\d+) \|$", README, re.M)
+    assert len(rows) == 6
+    for name, params, added, gflops, transferred, tensors in rows:
+        if name[6] in "lx":
+            continue  # minutes, and test_models.py holds their shapes
+        c = compare(f"{name}.yaml", name.replace("-diffattn", "").replace("-token", "") + ".yaml")
+        ours, stock = c["params"]
+        assert (f"{ours:,}", f"{(ours - stock) / stock:.3%}") == (params, f"{added}%")
+        assert f"{c['flops'][0]:.2f}" == gflops
+        assert (c["transferred"], c["tensors"]) == (int(transferred), int(tensors))
+
+
+def test_links_and_names():
+    for link in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / link).exists(), link
+    for name in re.findall(r"`(yolo11[a-z-]*\.yaml)`", README):
+        assert (ROOT / "cfg" / re.sub(r"^yolo11[nsmlx]", "yolo11", name)).exists(), name
+    for script in re.findall(r"python (scripts/\S+?\.py)", README):
+        assert (ROOT / script).exists(), script
+
+
+def test_docstring_examples():
+    import doctest
+
+    import torch
+
+    from ultralytics_diffattn import attention, blocks, bundled, registry, shapes
+
+    for module in (attention, blocks, bundled, registry, shapes):
+        result = doctest.testmod(module, extraglobs={"torch": torch})
+        assert result.attempted > 0
+        assert result.failed == 0
