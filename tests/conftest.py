@@ -11,6 +11,10 @@ os.environ["YOLO_CONFIG_DIR"] = tempfile.mkdtemp(prefix="diffattn-tests-")
 os.environ["YOLO_OFFLINE"] = "true"  # ultralytics then skips its look-ups in the network
 
 import pytest
+from ultralytics import settings
+
+# Else beside the checkout, where ultralytics puts data and runs if its environment lies in a git repository.
+settings.update({name: os.path.join(os.environ["YOLO_CONFIG_DIR"], name) for name in ("datasets_dir", "runs_dir")})
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -36,8 +40,8 @@ def python(code, *flags, cwd=None, check=True, **env):
 
 
 def yolo(*arguments, cwd):
-    """Run the stock `yolo` command of this environment."""
-    return run(Path(sys.executable).with_name("yolo"), *arguments, cwd=cwd)
+    """Run the stock `yolo` command of this environment; what it saves goes below `cwd`."""
+    return run(Path(sys.executable).with_name("yolo"), *arguments, f"project={cwd}", cwd=cwd)
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def randomize(module):
         (C2PSA_Diff, C2PSA, dict(c1=256, c2=256, n=1)),  # YOLO11 n
         (C2PSA_Diff, C2PSA, dict(c1=512, c2=512, n=2)),  # YOLO11 l
         (C2PSA_Diff, C2PSA, dict(c1=768, c2=768, n=2)),  # YOLO11 x
-        (C2PSA_Diff, C2PSA, dict(c1=128, c2=128, n=1, e=0.25)),
+        (C2PSA_Diff, C2PSA, dict(c1=256, c2=256, n=1, e=0.25)),
     ],
 )
 def test_split_keeps_stock_tensors(ours, stock, arguments):
