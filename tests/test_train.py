@@ -51,14 +51,14 @@ def test_val_and_predict(trained, tiny, tmp_path):
 def test_resume(trained, tiny, tmp_path):
     """An interrupted training of three epochs, continued by `resume`, ends as three epochs in one go."""
     stop = "from ultralytics import YOLO\nmodel = YOLO('yolo11n-diffattn.yaml')\n"
-    arguments = f"data={str(tiny)!r}, epochs=3, imgsz=64, batch=4, workers=0, plots=False, device='cpu', project={str(tmp_path)!r}"
-    whole = python(f"{stop}model.train({arguments}, name='whole')", cwd=tmp_path)
+    arguments = f"data={str(tiny)!r}, project={str(tmp_path)!r}, epochs=3, imgsz=64, batch=4, workers=0, device='cpu'"
+    whole = python(f"{stop}model.train({arguments}, plots=False, name='whole')", cwd=tmp_path)
     assert whole.returncode == 0
     kill = (
         "model.add_callback('on_fit_epoch_end', lambda t: t.last.exists() and __import__('os')._exit(9) "
         "if t.epoch == 1 else None)\n"
     )
-    killed = python(f"{stop}{kill}model.train({arguments}, name='killed')", cwd=tmp_path, check=False)
+    killed = python(f"{stop}{kill}model.train({arguments}, plots=False, name='killed')", cwd=tmp_path, check=False)
     assert killed.returncode == 9, killed.stderr
     folder = next(tmp_path.rglob("killed"))
     yolo("train", "resume", f"model={folder / 'weights' / 'last.pt'}", cwd=tmp_path)
@@ -134,7 +134,7 @@ from pathlib import Path
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.dist import generate_ddp_file
 trainer = DetectionTrainer(overrides=dict(model={model!r}, data={data!r}, epochs=1, imgsz=64, batch=4,
-                                          workers=0, plots=False, device="cpu", project=".", name="ddp"))
+                                          workers=0, plots=False, device="cpu", project={project!r}, name="ddp"))
 print(generate_ddp_file(trainer))
 """
 
@@ -148,7 +148,7 @@ print(generate_ddp_file(trainer))
     ids=["path", "bare name"],
 )
 def test_the_file_of_a_multi_gpu_training_trains_in_a_fresh_interpreter(model, error, tiny, tmp_path):
-    file = python(DDP.format(model=model, data=str(tiny)), cwd=tmp_path).stdout.splitlines()[-1]
+    file = python(DDP.format(model=model, data=str(tiny), project=str(tmp_path)), cwd=tmp_path).stdout.splitlines()[-1]
     try:
         run(sys.executable, file, cwd=tmp_path)
         assert list(tmp_path.rglob("ddp*/weights/last.pt"))
