@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,23 +49,27 @@ def test_val_and_predict(trained, tiny, tmp_path):
     assert list(tmp_path.rglob(f"{image.stem}.txt"))
 
 
-def test_resume(trained, tiny, tmp_path):
-    """An interrupted training of three epochs, continued by `resume`, ends as three epochs in one go."""
-    stop = "from ultralytics import YOLO\nmodel = YOLO('yolo11n-diffattn.yaml')\n"
-    arguments = f"data={str(tiny)!r}, project={str(tmp_path)!r}, epochs=3, imgsz=64, batch=4, workers=0, device='cpu'"
-    whole = python(f"{stop}model.train({arguments}, plots=False, name='whole')", cwd=tmp_path)
-    assert whole.returncode == 0
-    kill = (
-        "model.add_callback('on_fit_epoch_end', lambda t: t.last.exists() and __import__('os')._exit(9) "
-        "if t.epoch == 1 else None)\n"
-    )
-    killed = python(f"{stop}{kill}model.train({arguments}, plots=False, name='killed')", cwd=tmp_path, check=False)
+KILLED = """
+import os
+from ultralytics import YOLO
+model = YOLO("yolo11n-diffattn.yaml")
+model.add_callback("on_model_save", lambda trainer: trainer.epoch == 1 and os._exit(9))
+model.train(data={data!r}, project={project!r}, name="killed", epochs=3, imgsz=64, batch=4, workers=0, plots=False,
+            device="cpu")
+"""
+
+
+def test_resume(tiny, tmp_path):
+    killed = python(KILLED.format(data=str(tiny), project=str(tmp_path)), cwd=tmp_path, check=False)
     assert killed.returncode == 9, killed.stderr
-    folder = next(tmp_path.rglob("killed"))
-    yolo("train", "resume", f"model={folder / 'weights' / 'last.pt'}", cwd=tmp_path)
-    rows = [line.split(",")[0] for line in (folder / "results.csv").read_text().splitlines()[1:]]
-    assert [int(r) for r in rows] == [1, 2, 3]
-    assert attention(YOLO(folder / "weights" / "last.pt").model)[0].compute_lambda() != 0.8
+    last = tmp_path / "killed" / "weights" / "last.pt"
+    before = attention(torch.load(last, weights_only=False)["ema"])[0]
+    output = run(Path(sys.executable).with_name("yolo"), "train", "resume", f"model={last}", cwd=tmp_path).stdout
+    assert "from epoch 3 to 3 total epochs" in output
+    assert "Transferred 504/504 items" in output  # lambda and the gain, too
+    rows = (tmp_path / "killed" / "results.csv").read_text().splitlines()[1:]
+    assert [int(row.split(",")[0]) for row in rows] == [1, 2, 3]
+    assert before.lambda_init == attention(YOLO(last).model)[0].lambda_init == 0.8
 
 
 @pytest.mark.parametrize("name", ["yolo11n-diffattn.yaml", "yolo11n-diffattn-token.yaml"])
