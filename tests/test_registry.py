@@ -156,6 +156,20 @@ def test_a_stock_module_that_is_gone_is_said_when_a_row_is_built(fresh_tasks):
         fresh_tasks.C2PSA_Diff(128, 128, 1)
 
 
+def test_a_module_of_that_name_in_a_fork_is_left_alone(fresh_tasks):
+    fresh_tasks.DiffAttention = theirs = torch.nn.Identity
+    registry.attach(fresh_tasks)
+    assert fresh_tasks.DiffAttention is theirs
+    assert fresh_tasks.C2PSA_Diff == fresh_tasks.C2PSA
+
+
+def test_a_reloaded_stock_module_gets_a_new_twin(fresh_tasks):
+    registry.attach(fresh_tasks)
+    fresh_tasks.C2PSA = type("C2PSA", (tasks.C2PSA,), {})
+    registry.attach(fresh_tasks)
+    assert fresh_tasks.C2PSA_Diff == fresh_tasks.C2PSA
+
+
 def test_an_old_ultralytics_is_said_when_a_row_is_built(monkeypatch):
     monkeypatch.setattr(ultralytics, "__version__", "8.3.107")
     register()

@@ -77,3 +77,7 @@ class Loader:
         module.__loader__ = module.__spec__.loader = self.loader
         self.loader.exec_module(module)
         _attach(module)
+
+    def __getattr__(self, name):
+        """Answer all else, such as `get_source`, as the module's own loader does."""
+        return getattr(self.loader, name)

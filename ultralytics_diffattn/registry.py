@@ -65,8 +65,9 @@ def attach(module: ModuleType) -> None:
             bundled.attach(module, "check_file")
             return
         for name, row in MODULES.items():
-            if not isinstance(module.__dict__.get(name), Twin):
-                setattr(module, name, Twin(name, row, module.__dict__.get(row.like)))
+            present, stock = (module.__dict__.get(x) for x in (name, row.like))
+            if present is None or (isinstance(present, Twin) and present.stock is not stock):  # new, or reloaded
+                setattr(module, name, Twin(name, row, stock))  # a module of that name in a fork is left alone
         bundled.attach(module, "check_yaml")
     import_module("ultralytics_diffattn.blocks")  # puts its classes on torch's list for ULTRALYTICS_SAFE_LOAD
 
