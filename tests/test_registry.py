@@ -9,7 +9,7 @@ import pytest
 import torch
 import ultralytics
 import yaml
-from conftest import SCALES, python
+from conftest import ROOT, SCALES, python
 from ultralytics.nn import tasks
 
 from ultralytics_diffattn import Attention_Diff, C2PSA_Diff, DiffAttention, register, registry
@@ -176,6 +176,10 @@ def test_an_old_ultralytics_is_said_when_a_row_is_built(monkeypatch):
     assert type(build([-1, 1, "C2PSA", [128]])[1]) is tasks.C2PSA
     with pytest.raises(RuntimeError, match=r"C2PSA_Diff needs ultralytics>=8.3.108, found 8.3.107"):
         build([-1, 1, "C2PSA_Diff", [128]])
+    assert tasks.yaml_model_load("yolo11n.yaml")
+    for name in ("yolo11n-diffattn.yaml", ROOT / "cfg" / "yolo11n-diffattn.yaml"):
+        with pytest.raises(RuntimeError, match=r"yolo11-diffattn.yaml needs ultralytics>=8.3.108, found 8.3.107"):
+            tasks.yaml_model_load(name)
 
 
 @pytest.mark.parametrize(

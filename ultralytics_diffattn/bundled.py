@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 from types import ModuleType
 
+from ultralytics_diffattn.compat import require_ultralytics
+
 
 def cfg_dir() -> Path:
     """Return the folder of the bundled YAMLs: inside the package in a wheel, beside it in a checkout."""
@@ -36,12 +38,14 @@ def find(name: str | Path) -> str | None:
     return next((str(f) for f in files if f.is_file()), None)
 
 
-def attach(module: ModuleType, check: str) -> None:
+def attach(module: ModuleType, check: str, rows: tuple[str, ...] = ()) -> None:
     """Let a module's `check_yaml` or `check_file` fall back on `find` for what it does not find itself.
 
     Args:
         module (ModuleType): The module of ultralytics that calls the function.
         check (str): The function's name there.
+        rows (tuple): Names in a YAML that need a supported ultralytics; without the check, one that is too old would
+            stumble first over a stock row that it does not know either.
     """
     stock = module.__dict__.get(check)
     if stock is None or hasattr(stock, "stock"):
@@ -50,12 +54,14 @@ def attach(module: ModuleType, check: str) -> None:
     @functools.wraps(stock)
     def with_bundled(file, *args, **kwargs):
         try:
-            return stock(file, *args, **kwargs)
+            found = stock(file, *args, **kwargs)
         except FileNotFoundError:  # none from a soft look-up (hard=False): stock may go on to a user's own file
             found = find(file)
             if found is None:
                 raise
-            return found
+        if found and rows and any(row in Path(found).read_text(encoding="utf-8", errors="ignore") for row in rows):
+            require_ultralytics(Path(found).name)
+        return found
 
     with_bundled.stock = stock
     setattr(module, check, with_bundled)

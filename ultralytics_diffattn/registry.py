@@ -20,8 +20,7 @@ from typing import NamedTuple
 from torch import nn
 
 from ultralytics_diffattn import autoload, bundled
-
-MINIMUM_ULTRALYTICS = "8.3.108"
+from ultralytics_diffattn.compat import ADVICE, require_ultralytics, ultralytics_version
 
 
 class Row(NamedTuple):
@@ -68,7 +67,7 @@ def attach(module: ModuleType) -> None:
             present, stock = (module.__dict__.get(x) for x in (name, row.like))
             if present is None or (isinstance(present, Twin) and present.stock is not stock):  # new, or reloaded
                 setattr(module, name, Twin(name, row, stock))  # a module of that name in a fork is left alone
-        bundled.attach(module, "check_yaml")
+        bundled.attach(module, "check_yaml", rows=tuple(MODULES))
     import_module("ultralytics_diffattn.blocks")  # puts its classes on torch's list for ULTRALYTICS_SAFE_LOAD
 
 
@@ -95,13 +94,18 @@ class Twin(type):
     def __call__(cls, *args: object) -> nn.Module:
         """Build our module from the arguments that `parse_model` gives, or say which row is wrong and why."""
         place = _Place.of_caller()
-        _check_ultralytics(cls)
+        require_ultralytics(cls.__name__)
+        if cls.stock is None:
+            raise RuntimeError(
+                f"ultralytics {ultralytics_version()} has no module {cls.row.like} any more, which {cls.__name__} "
+                f"builds on. {ADVICE}"
+            )
         integers = [p for p in inspect.signature(cls.stock).parameters if p in {"c1", "c2", "n"}]
         fits = len(args) >= len(integers) and all(isinstance(a, int) for a in args[: len(integers)])
         if not fits or place.c1 not in {None, args[0]}:
             raise RuntimeError(
-                f"ultralytics {_version()} does not read rows of {cls.__name__} as it reads those of {cls.row.like}: "
-                f"it gave the arguments {args}{place}. {_ADVICE}"
+                f"ultralytics {ultralytics_version()} does not read rows of {cls.__name__} as it reads those of "
+                f"{cls.row.like}: it gave the arguments {args}{place}. {ADVICE}"
             )
         try:
             return resolve_name(cls.row.build)(*args)
@@ -130,24 +134,3 @@ class _Place(NamedTuple):
     def __str__(self) -> str:
         """Return the row, to stand at the end of a message."""
         return self.text
-
-
-_ADVICE = "Update with `pip install -U ultralytics ultralytics-diffattn`; if that does not help, please open an issue."
-
-
-def _version() -> str:
-    """Return the version of ultralytics."""
-    return import_module("ultralytics").__version__
-
-
-def _check_ultralytics(twin: Twin) -> None:
-    """Raise unless this ultralytics is in the supported range and has the stock module of the twin."""
-    from ultralytics.utils.checks import check_version
-
-    if not check_version(_version(), f">={MINIMUM_ULTRALYTICS}"):
-        raise RuntimeError(f"{twin.__name__} needs ultralytics>={MINIMUM_ULTRALYTICS}, found {_version()}. {_ADVICE}")
-    if twin.stock is None:
-        raise RuntimeError(
-            f"ultralytics {_version()} has no module {twin.row.like} any more, which {twin.__name__} builds on. "
-            f"{_ADVICE}"
-        )

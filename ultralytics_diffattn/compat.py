@@ -1,0 +1,29 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""Which ultralytics this package works with, and what it says of others: when a model of ours is built, not before."""
+
+from __future__ import annotations
+
+MINIMUM_ULTRALYTICS = "8.3.108"
+ADVICE = "Update with `pip install -U ultralytics ultralytics-diffattn`; if that does not help, please open an issue."
+
+
+def ultralytics_version() -> str:
+    """Return the version of the loaded ultralytics."""
+    import ultralytics
+
+    return ultralytics.__version__
+
+
+def require_ultralytics(name: str) -> None:
+    """Raise unless ultralytics is in the supported range.
+
+    Args:
+        name (str): What needs it, for the message.
+
+    Raises:
+        RuntimeError: If ultralytics is too old.
+    """
+    from ultralytics.utils.checks import check_version
+
+    if not check_version(ultralytics_version(), f">={MINIMUM_ULTRALYTICS}"):
+        raise RuntimeError(f"{name} needs ultralytics>={MINIMUM_ULTRALYTICS}, found {ultralytics_version()}. {ADVICE}")
