@@ -1,5 +1,6 @@
 """What pip installs: a wheel, built here, in a virtual environment that has nothing else of this project."""
 
+import ast
 import subprocess
 import sys
 import sysconfig
@@ -79,6 +80,15 @@ def test_removed_by_hand_the_start_up_line_is_inert(environment):
         file.unlink()
     process = subprocess.run([python, "-W", "error", "-c", "print('alive')"], capture_output=True, text=True)
     assert (process.stdout, process.stderr) == ("alive\n", "")
+
+
+def test_type_checkers_see_the_lazy_names():
+    import ultralytics_diffattn
+
+    tree = ast.parse((ROOT / "ultralytics_diffattn" / "__init__.py").read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {alias.name: node.module.rpartition(".")[2] for node in block.body for alias in node.names}
+    assert seen == ultralytics_diffattn._HOMES
 
 
 def test_fast_and_lazy():

@@ -20,6 +20,12 @@ _HOMES = {
 }
 __all__ = ("__version__", *_HOMES)
 
+TYPE_CHECKING = False  # type checkers take it for true by its name; importing typing would slow every start
+if TYPE_CHECKING:
+    from ultralytics_diffattn.attention import DiffAttention, diff_attention, lambda_init_schedule  # noqa: F401
+    from ultralytics_diffattn.blocks import Attention_Diff, C2PSA_Diff, PSABlock_Diff  # noqa: F401
+    from ultralytics_diffattn.registry import register  # noqa: F401
+
 
 def __getattr__(name: str) -> object:
     """Return a public name from the module that defines it."""

@@ -148,6 +148,10 @@ class LambdaMixin:
     """
 
     lambda_init: float
+    lambda_q1: nn.Parameter
+    lambda_k1: nn.Parameter
+    lambda_q2: nn.Parameter
+    lambda_k2: nn.Parameter
 
     def add_lambda(self, width: int, heads: int | None, lambda_init: float | str, depth: int) -> None:
         """Create the four lambda vectors, (width,) or (heads, width), and set `lambda_init`.

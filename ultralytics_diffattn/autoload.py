@@ -40,7 +40,7 @@ def _attach(module) -> None:
 class Watcher:
     """A finder that finds nothing by itself: it adds a step behind the execution of the watched modules."""
 
-    searching = set()  # noqa: RUF012 - names; a module's import lock keeps other threads from the same one
+    searching: set = set()  # noqa: RUF012 - names; a module's import lock keeps other threads from the same one
 
     @classmethod
     def find_spec(cls, name, path=None, target=None):

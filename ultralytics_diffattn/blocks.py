@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from ultralytics.nn.modules.block import C2PSA, Attention, PSABlock
@@ -192,7 +194,7 @@ def check_same_channels(c1: int, c2: int) -> None:
         )
 
 
-def diff_attention_row(c1: int, c2: int, *args: object) -> DiffAttention:
+def diff_attention_row(c1: int, c2: int, *args: Any) -> DiffAttention:
     """Return the `DiffAttention` of a YAML row `[c2, num_heads, ...]` that follows `c1` channels."""
     check_same_channels(c1, c2)
     return DiffAttention(c2, *args)

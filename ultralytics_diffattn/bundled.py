@@ -59,9 +59,11 @@ def attach(module: ModuleType, check: str, rows: tuple[str, ...] = ()) -> None:
             found = find(file)
             if found is None:
                 raise
-        if found and rows and any(row in Path(found).read_text(encoding="utf-8", errors="ignore") for row in rows):
-            require_ultralytics(Path(found).name)
+        if found and rows:
+            text = Path(found).read_text(encoding="utf-8", errors="ignore")
+            if any(row in text for row in rows):
+                require_ultralytics(Path(found).name)
         return found
 
-    with_bundled.stock = stock
+    vars(with_bundled)["stock"] = stock  # the mark that it is ours
     setattr(module, check, with_bundled)

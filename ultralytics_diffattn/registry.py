@@ -14,7 +14,7 @@ import sys
 import threading
 from importlib import import_module
 from pkgutil import resolve_name
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import NamedTuple
 
 from torch import nn
@@ -74,6 +74,9 @@ def attach(module: ModuleType) -> None:
 class Twin(type):
     """The type of a class that stands in ultralytics' globals for one of our modules."""
 
+    row: Row
+    stock: type | None
+
     def __new__(mcs, name: str, row: Row, stock: type | None):
         """Create the twin of `stock`; of nothing, where this ultralytics has no such module any more."""
         twin = super().__new__(mcs, name, (nn.Module,), {"__module__": "ultralytics_diffattn"})
@@ -122,13 +125,13 @@ class _Place(NamedTuple):
     @classmethod
     def of_caller(cls) -> _Place:
         """Read the row from the frame of `parse_model`; know nothing where there is none."""
-        frame = sys._getframe(2)
+        frame: FrameType | None = sys._getframe(2)
         while frame and frame.f_code.co_name != "parse_model":
             frame = frame.f_back
         try:
             i, d, ch, f = (frame.f_locals[x] for x in ("i", "d", "ch", "f"))
             return cls(f" (row {i} of the model YAML: {(d['backbone'] + d['head'])[i]})", ch[f])
-        except (AttributeError, IndexError, KeyError, TypeError):
+        except (AttributeError, IndexError, KeyError, TypeError):  # AttributeError: no such frame
             return cls()
 
     def __str__(self) -> str:
