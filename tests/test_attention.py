@@ -251,6 +251,8 @@ BAD_MODULES = [  # arguments, the exception, what its message names
     (dict(dim=64.0, num_heads=4), TypeError, r"dim=64\.0 must be an integer"),
     (dict(dim=64, num_heads="4"), TypeError, "num_heads='4' must be an integer"),
     (dict(dim=64, num_heads=True), TypeError, "num_heads=True must be an integer"),
+    (dict(dim=64, qkv_bias=0.8), TypeError, r"qkv_bias=0\.8 must be True or False, not float"),
+    (dict(dim=64, lambda_per_head=1), TypeError, "lambda_per_head=1 must be True or False"),
     (dict(dim=64, attn_drop=1.0), ValueError, r"attn_drop=1\.0 must be a number in \[0, 1\)"),
     (dict(dim=64, attn_drop=-0.1), ValueError, r"attn_drop=-0\.1"),
     (dict(dim=64, proj_drop=1.5), ValueError, r"proj_drop=1\.5"),
@@ -278,7 +280,8 @@ BAD_INPUTS = [  # shape of x, mask, the exception, what its message names
     ((1, 9, 64), torch.zeros(8, 9), ValueError, r"attn_mask \(8, 9\) must have shape .*\(9, 9\)"),
     ((1, 9, 64), torch.zeros(1, 9, 9), ValueError, r"attn_mask \(1, 9, 9\)"),
     ((1, 64, 3, 3), torch.zeros(3, 3), ValueError, r"attn_mask \(3, 3\)"),
-    ((1, 9, 64), torch.ones(9, 9, dtype=torch.bool), TypeError, "torch.bool must be floating"),
+    ((1, 9, 64), torch.ones(9, 9, dtype=torch.bool), TypeError, "torch.bool must be a floating tensor"),
+    ((1, 9, 64), (9, 9), TypeError, "of type tuple must be a floating tensor"),
 ]
 
 

@@ -142,6 +142,7 @@ BAD = [  # how it is built, the exception, what its message names
     (lambda: C2PSA_Diff(128, 128, n=0), ValueError, "n=0 must be an integer >= 1"),
     (lambda: C2PSA_Diff(128, 128, e=0), ValueError, r"e=0 must be a number in \(0, 1\]"),
     (lambda: C2PSA_Diff(128, 128, e="token"), ValueError, "e='token'"),
+    (lambda: C2PSA_Diff(128, 128, e=None), ValueError, "e=None"),
     (lambda: C2PSA_Diff(128, 128, kind="Split"), ValueError, "kind='Split'"),
     (lambda: C2PSA_Diff(128, 128, kind=None), ValueError, "kind=None"),
     (lambda: C2PSA_Diff(128, 128, lambda_init=float("nan")), ValueError, "lambda_init=nan"),

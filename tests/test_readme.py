@@ -41,7 +41,7 @@ def test_first_result(tmp_path):
     assert program == ".venv/bin/yolo"
     output = run(Path(sys.executable).with_name("yolo"), *arguments, cwd=tmp_path).stdout
     map50 = float(re.findall(r"^ *all +64 +223 .* ([\d.]+) +[\d.]+$", output, re.M)[-1])
-    assert map50 > 0.25, f"README promises an mAP50 near 0.45, this run ended with {map50}"
+    assert map50 > 0.25, f"README promises an mAP50 near 0.44, this run ended with {map50}"
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +116,7 @@ def test_yaml_rows_build():
     import yaml
     from ultralytics.nn.tasks import parse_model
 
-    (block,) = blocks("yaml")
-    rows = yaml.safe_load(block)["backbone"]
+    rows = [row for block in blocks("yaml") for row in yaml.safe_load(block)]
     d = {"nc": 2, "backbone": [[-1, 1, "Conv", [1024, 3, 2]], *rows], "head": [[[-1], 1, "Detect", [2]]]}
     d |= {"scales": {"n": [0.5, 0.25, 1024]}, "scale": "n"}
     assert [m.type for m in parse_model(d, ch=3, verbose=False)[0][1:3]] == [

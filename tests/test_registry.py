@@ -1,5 +1,6 @@
 """registry.py: YAML rows of ours are read as stock's, and stock models do not notice."""
 
+import inspect
 import re
 import threading
 import types
@@ -76,6 +77,14 @@ def test_rows_are_read_as_stocks(scale):
     assert len(ours[10].m) == len(stock[10].m)
 
 
+@pytest.mark.parametrize("row", registry.MODULES.values(), ids=registry.MODULES)
+def test_stock_modules_have_no_branch_of_their_own(row):
+    """`m is X` is false of a twin of X: a module with such a branch cannot be what a row of the table resembles."""
+    source = inspect.getsource(tasks.parse_model)
+    assert re.search(r"\bm is C3k2\b", source), "the pattern must find what there is"
+    assert not re.search(rf"\bm is (not )?{row.like}\b", source)
+
+
 def test_register_is_idempotent_and_thread_safe():
     before = {n: vars(tasks)[n] for n in (*registry.MODULES, "check_yaml")}
     threads = [threading.Thread(target=register) for _ in range(16)]
@@ -130,6 +139,7 @@ BAD_ROWS = [  # the row, the exception, what its message names beside the row
     ([-1, 1, "C2PSA_Diff", [128, 0.5, "split", float("inf")]], ValueError, "lambda_init=inf"),
     ([-1, 1, "C2PSA_Diff", [128, 0.5, "split", 0.8, 1]], TypeError, "positional arguments"),
     ([-1, 1, "DiffAttention", [64, 8]], ValueError, "c1=128 must equal c2=64"),
+    ([-1, 1, "DiffAttention", [128, 8, 0.8]], TypeError, r"qkv_bias=0\.8"),
     ([-1, 1, "DiffAttention", [128, 7]], ValueError, "num_heads=7"),
     ([-1, 1, "DiffAttention", [128, 8, True, 1.0]], ValueError, r"attn_drop=1\.0"),
 ]
@@ -152,7 +162,7 @@ def fresh_tasks():
 def test_a_stock_module_that_is_gone_is_said_when_a_row_is_built(fresh_tasks):
     del fresh_tasks.C2PSA
     registry.attach(fresh_tasks)
-    with pytest.raises(RuntimeError, match=r"has no module C2PSA any more, which C2PSA_Diff builds on\. Update"):
+    with pytest.raises(RuntimeError, match=r"no module C2PSA any more, which C2PSA_Diff builds on\. Install a newer"):
         fresh_tasks.C2PSA_Diff(128, 128, 1)
 
 

@@ -73,7 +73,7 @@ def diff_attention(
 
     Raises:
         ValueError: If the shapes do not fit each other or `dropout_p` is outside [0, 1).
-        TypeError: If `attn_mask` is not floating.
+        TypeError: If `attn_mask` is not a floating tensor.
 
     Examples:
         >>> q1, k1, q2, k2 = torch.randn(4, 1, 2, 9, 16)
@@ -203,7 +203,7 @@ class DiffAttention(LambdaMixin, nn.Module):
 
     Raises:
         ValueError: If a number is outside its range or `dim` does not divide evenly.
-        TypeError: If `dim` or `num_heads` is not an integer.
+        TypeError: If `dim` or `num_heads` is not an integer, or a switch not a bool.
 
     Examples:
         >>> attention = DiffAttention(dim=64, num_heads=4)
@@ -232,6 +232,9 @@ class DiffAttention(LambdaMixin, nn.Module):
         check_divides(dim, num_heads)
         if num_heads % 2:
             raise ValueError(f"num_heads={num_heads} must be even: two heads make one differential head.")
+        for name, value in (("qkv_bias", qkv_bias), ("lambda_per_head", lambda_per_head)):
+            if not isinstance(value, bool):  # a number here is an argument at the wrong place of a YAML row
+                raise TypeError(f"{name}={value!r} must be True or False, not {type(value).__name__}.")
         self.num_heads = num_heads // 2
         self.head_dim = dim // num_heads
         self.attn_drop = _check_dropout("attn_drop", attn_drop)
@@ -260,7 +263,7 @@ class DiffAttention(LambdaMixin, nn.Module):
 
         Raises:
             ValueError: If `x` has another rank or width, or the mask another shape.
-            TypeError: If the mask is not floating.
+            TypeError: If the mask is not a floating tensor.
         """
         if x.ndim == 4:
             B, C, H, W = x.shape
@@ -331,8 +334,11 @@ def _check_inputs(q1: Tensor, k1: Tensor, q2: Tensor, k2: Tensor, v: Tensor, lam
     if isinstance(lam, Tensor) and (lam.ndim > 1 or (lam.ndim == 1 and (q1.ndim < 3 or len(lam) != q1.shape[-3]))):
         raise ValueError(f"lam {tuple(lam.shape)} must be one number, or (heads,) beside q {tuple(q1.shape)}.")
     if mask is not None:
-        if not mask.is_floating_point():
-            raise TypeError(f"attn_mask of {mask.dtype} must be floating: it is added to the logits, -inf hides a key.")
+        if not isinstance(mask, Tensor) or not mask.is_floating_point():
+            given = mask.dtype if isinstance(mask, Tensor) else f"type {type(mask).__name__}"
+            raise TypeError(
+                f"attn_mask of {given} must be a floating tensor: it is added to the logits, and -inf hides a key."
+            )
         if mask.shape != (q1.shape[-2], k1.shape[-2]):
             raise ValueError(
                 f"attn_mask {tuple(mask.shape)} must have shape (queries, keys) = {(q1.shape[-2], k1.shape[-2])}."

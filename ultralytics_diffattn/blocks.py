@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import torch
@@ -169,7 +170,7 @@ class C2PSA_Diff(C2PSA):
         check_same_channels(c1, c2)
         if not isinstance(n, int) or n < 1:
             raise ValueError(f"n={n!r} must be an integer >= 1.")
-        if isinstance(e, str) or not 0 < e <= 1:
+        if not isinstance(e, Real) or not 0 < e <= 1:
             raise ValueError(f"e={e!r} must be a number in (0, 1].")
         self.c = int(c1 * e)
         self.cv1 = Conv(c1, 2 * self.c, 1, 1)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 MINIMUM_ULTRALYTICS = "8.3.108"
-ADVICE = "Update with `pip install -U ultralytics ultralytics-diffattn`; if that does not help, please open an issue."
+ADVICE = "Install a newer ultralytics-diffattn or an older ultralytics, and please open an issue."
 
 
 def ultralytics_version() -> str:
@@ -26,4 +26,7 @@ def require_ultralytics(name: str) -> None:
     from ultralytics.utils.checks import check_version
 
     if not check_version(ultralytics_version(), f">={MINIMUM_ULTRALYTICS}"):
-        raise RuntimeError(f"{name} needs ultralytics>={MINIMUM_ULTRALYTICS}, found {ultralytics_version()}. {ADVICE}")
+        raise RuntimeError(
+            f"{name} needs ultralytics>={MINIMUM_ULTRALYTICS}, found {ultralytics_version()}: "
+            "`pip install -U ultralytics`."
+        )
