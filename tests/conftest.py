@@ -1,6 +1,7 @@
 """What all tests share: a private ultralytics configuration, the shared material, and fresh interpreters."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,11 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 SCALES = "nsmlx"
 TASKS = {"": "detect", "-seg": "segment", "-pose": "pose", "-obb": "obb", "-cls": "classify"}  # suffix of the YAML
+
+
+def pytest_unconfigure():
+    """Remove the private configuration, and the data sets and runs below it."""
+    shutil.rmtree(os.environ["YOLO_CONFIG_DIR"], ignore_errors=True)
 
 
 def run(*command, cwd=None, check=True, **env):

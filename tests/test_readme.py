@@ -148,13 +148,15 @@ def test_links_and_names():
         assert (ROOT / script).exists(), script
 
 
-def test_docstring_examples():
+def test_docstring_examples(tmp_path, monkeypatch):
     import doctest
+    import tempfile
 
     import torch
 
     from ultralytics_diffattn import attention, blocks, bundled, registry, shapes
 
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # what an example leaves goes with the test
     for module in (attention, blocks, bundled, registry, shapes):
         result = doctest.testmod(module, extraglobs={"torch": torch})
         assert result.attempted > 0
