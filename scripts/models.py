@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""Print every model of `cfg/` beside stock's as a Markdown table: `python scripts/models.py` (about a minute).
+"""Print every model of `cfg/` beside stock's as a Markdown table: `python scripts/models.py` (under two minutes).
 
 Parameters and GFLOPs are ultralytics' own (`model.info()`, 640 px, 224 px for cls); it counts layers, not the products
 inside attention, so a column adds those, counted by PyTorch's FlopCounterMode: GFLOPs of one C2PSA block at 20 x 20

@@ -50,6 +50,23 @@ def yolo(*arguments, cwd):
     return run(Path(sys.executable).with_name("yolo"), *arguments, f"project={cwd}", cwd=cwd)
 
 
+KILLED = """
+import os
+from ultralytics import YOLO
+model = YOLO("yolo11n-diffattn.yaml")
+model.add_callback("on_model_save", lambda trainer: trainer.epoch == {epochs} - 1 and os._exit(9))
+model.train(data={data!r}, project={project!r}, name="killed", epochs={epochs} + 1, imgsz=64, batch=4, workers=0,
+            plots=False, device="cpu")
+"""
+
+
+def train_and_kill(data, cwd, epochs):
+    """Train below `cwd`, kill the process one epoch before the end, return the folder of its weights."""
+    killed = python(KILLED.format(data=str(data), project=str(cwd), epochs=epochs), cwd=cwd, check=False)
+    assert killed.returncode == 9, killed.stderr
+    return cwd / "killed" / "weights"
+
+
 @pytest.fixture
 def shared():
     """Return the folder of shared material, or skip."""

@@ -64,8 +64,11 @@ def test_importing_the_package_registers_where_start_up_files_are_not_read(tmp_p
 def test_cost_of_the_start():
     """At most 3 modules; the time, 1 ms at most, is scripts/startup.py's to measure."""
     modules = "import sys; print(*sys.modules)"
-    on, off = (set(python(modules, "-S").stdout.split()), set(python(modules).stdout.split()))
-    assert {m for m in off - on if "diffattn" in m} == {"ultralytics_diffattn", "ultralytics_diffattn.autoload"}
+    without_site, started = (set(python(modules, *flags).stdout.split()) for flags in (["-S"], []))
+    assert {m for m in started - without_site if "diffattn" in m} == {
+        "ultralytics_diffattn",
+        "ultralytics_diffattn.autoload",
+    }
     code = """
 import sys
 for name in [m for m in sys.modules if m.startswith("ultralytics_diffattn")]:
@@ -181,8 +184,5 @@ if __name__ == "__main__":
 
 def test_environment_is_the_installed_one():
     """What this file tests is the start-up file of an installation, wheel or editable, not a path on sys.path."""
-    import ultralytics_diffattn
-
     homes = [Path(p) for p in sys.path if p and (Path(p) / "ultralytics_diffattn.pth").exists()]
     assert [h for h in homes if h != ROOT], f"install with `pip install -e .[test]` first: {os.getcwd()}"
-    assert Path(ultralytics_diffattn.__file__).exists()

@@ -5,10 +5,9 @@ import runpy
 import shlex
 import shutil
 import sys
-from pathlib import Path
 
 import pytest
-from conftest import ROOT, run
+from conftest import ROOT, run, train_and_kill, yolo
 from ultralytics import YOLO
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -39,7 +38,7 @@ def test_first_result(tmp_path):
     (tmp_path / "cfg").symlink_to(ROOT / "cfg")
     program, *arguments = shlex.split(FIRST.split(" && ")[-1])
     assert program == ".venv/bin/yolo"
-    output = run(Path(sys.executable).with_name("yolo"), *arguments, cwd=tmp_path).stdout
+    output = yolo(*arguments, cwd=tmp_path).stdout
     map50 = float(re.findall(r"^ *all +64 +223 .* ([\d.]+) +[\d.]+$", output, re.M)[-1])
     assert map50 > 0.25, f"README promises an mAP50 near 0.44, this run ended with {map50}"
 
@@ -73,25 +72,13 @@ def workplace(tmp_path_factory, tiny):
 SHORT = "epochs=1", "imgsz=64", "batch=4", "device=cpu", "workers=0", "plots=False"  # overrules what stands before it
 SAID = {"train": "epochs completed", "val": "all", "predict": "Results saved to", "export": "Export complete"}
 
-KILLED = """
-import os, shutil
-from ultralytics import YOLO
-
-def stop(trainer):
-    shutil.copy(trainer.last, "last.pt")
-    shutil.copy(trainer.best, "best.pt")
-    os._exit(0)
-
-model = YOLO("yolo11n-diffattn.yaml")
-model.add_callback("on_model_save", stop)
-model.train(data="data.yaml", epochs=2, imgsz=64, batch=4, device="cpu", workers=0, plots=False)
-"""
-
 
 @pytest.fixture(scope="module")
 def checkpoints(workplace):
     """Leave `best.pt` and `last.pt` of a training that was killed after the first of two epochs."""
-    run(sys.executable, "-c", KILLED, cwd=workplace)
+    weights = train_and_kill(workplace / "data.yaml", workplace, epochs=1)
+    for name in ("best.pt", "last.pt"):
+        shutil.copy(weights / name, workplace)
 
 
 @pytest.mark.parametrize("command", YOLO_COMMANDS)
@@ -102,7 +89,7 @@ def test_yolo_commands(command, workplace):
         arguments.append("imgsz=64")
     elif "resume" not in arguments:
         arguments += SHORT
-    output = run(Path(sys.executable).with_name("yolo"), *arguments, cwd=workplace).stdout
+    output = yolo(*arguments, cwd=workplace).stdout
     assert SAID[arguments[0]] in output
 
 

@@ -61,10 +61,22 @@ def test_classes_follow_the_key(seed, monkeypatch):
         assert cy + bh / 2 <= 1
 
 
-def test_an_interrupted_drawing_leaves_nothing(tmp_path, monkeypatch):
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("imwrite", "error", "message"),
+    [
+        (interrupt, KeyboardInterrupt, None),
+        (lambda *_: False, OSError, r"0000\.jpg could not be written"),  # how OpenCV tells of a full disk
+    ],
+    ids=["interrupted", "disk full"],
+)
+def test_a_drawing_that_fails_leaves_nothing(imwrite, error, message, tmp_path, monkeypatch):
     monkeypatch.setattr(shapes, "COUNTS", SMALL)
-    monkeypatch.setattr(shapes.cv2, "imwrite", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(shapes.cv2, "imwrite", imwrite)
+    with pytest.raises(error, match=message):
         shapes.generate(tmp_path / "shapes")
     assert list(tmp_path.iterdir()) == []
 

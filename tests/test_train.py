@@ -3,12 +3,11 @@
 import os
 import re
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, python, run, yolo
+from conftest import ROOT, python, run, train_and_kill, yolo
 from ultralytics import YOLO
 
 from ultralytics_diffattn import Attention_Diff, DiffAttention
@@ -49,22 +48,10 @@ def test_val_and_predict(trained, tiny, tmp_path):
     assert list(tmp_path.rglob(f"{image.stem}.txt"))
 
 
-KILLED = """
-import os
-from ultralytics import YOLO
-model = YOLO("yolo11n-diffattn.yaml")
-model.add_callback("on_model_save", lambda trainer: trainer.epoch == 1 and os._exit(9))
-model.train(data={data!r}, project={project!r}, name="killed", epochs=3, imgsz=64, batch=4, workers=0, plots=False,
-            device="cpu")
-"""
-
-
 def test_resume(tiny, tmp_path):
-    killed = python(KILLED.format(data=str(tiny), project=str(tmp_path)), cwd=tmp_path, check=False)
-    assert killed.returncode == 9, killed.stderr
-    last = tmp_path / "killed" / "weights" / "last.pt"
+    last = train_and_kill(tiny, tmp_path, epochs=2) / "last.pt"
     before = attention(torch.load(last, weights_only=False)["ema"])[0]
-    output = run(Path(sys.executable).with_name("yolo"), "train", "resume", f"model={last}", cwd=tmp_path).stdout
+    output = yolo("train", "resume", f"model={last}", cwd=tmp_path).stdout
     assert "from epoch 3 to 3 total epochs" in output
     assert "Transferred 504/504 items" in output  # lambda and the gain, too
     rows = (tmp_path / "killed" / "results.csv").read_text().splitlines()[1:]

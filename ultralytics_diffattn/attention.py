@@ -104,7 +104,8 @@ def _attention_map(q: Tensor, k: Tensor, attn_mask: Tensor | None, dropout_p: fl
     logits = _widen(logits)
     if attn_mask is not None:
         logits = logits + attn_mask
-    return F.dropout(logits.softmax(dim=-1), dropout_p) if dropout_p else logits.softmax(dim=-1)
+    attn = logits.softmax(dim=-1)
+    return F.dropout(attn, dropout_p) if dropout_p else attn
 
 
 def _widen(x: Tensor) -> Tensor:

@@ -68,7 +68,8 @@ def attach(module: ModuleType) -> None:
             if present is None or (isinstance(present, Twin) and present.stock is not stock):  # new, or reloaded
                 setattr(module, name, Twin(name, row, stock))  # a module of that name in a fork is left alone
         bundled.attach(module, "check_yaml", rows=tuple(MODULES))
-    import_module("ultralytics_diffattn.blocks")  # puts its classes on torch's list for ULTRALYTICS_SAFE_LOAD
+    for home in {row.build.partition(":")[0] for row in MODULES.values()}:
+        import_module(home)  # puts its classes on torch's list for ULTRALYTICS_SAFE_LOAD
 
 
 class Twin(type):

@@ -31,6 +31,7 @@ def generate(root: str | Path, seed: int = 0) -> None:
 
     Raises:
         FileExistsError: If `root` exists, is not empty and is not such a data set.
+        OSError: If the files cannot be written.
 
     Examples:
         >>> import tempfile
@@ -49,7 +50,9 @@ def generate(root: str | Path, seed: int = 0) -> None:
             labels.mkdir(parents=True)
             for i in range(count):
                 image, boxes = draw(np.random.default_rng([seed, first + i]))
-                cv2.imwrite(str(images / f"{i:04}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 90])
+                file = images / f"{i:04}.jpg"
+                if not cv2.imwrite(str(file), image, [cv2.IMWRITE_JPEG_QUALITY, 90]):  # OpenCV raises nothing
+                    raise OSError(f"{file} could not be written: is there room on the disk, and the right to write?")
                 rows = (f"{c} {x:.6f} {y:.6f} {w:.6f} {h:.6f}\n" for c, x, y, w, h in boxes)
                 (labels / f"{i:04}.txt").write_text("".join(rows), encoding="utf-8")
         draft.chmod(0o755)  # mkdtemp's folders are for their owner alone
@@ -58,6 +61,8 @@ def generate(root: str | Path, seed: int = 0) -> None:
         try:
             draft.rename(root)
         except OSError:
+            if not root.exists():
+                raise
             if not (root / "images" / "val").is_dir():  # else another process was faster
                 raise FileExistsError(
                     f"{root} holds something that is not the shapes data set: move it away, or set another `path:` in "
