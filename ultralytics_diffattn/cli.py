@@ -1,0 +1,102 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""The `diffattn` command: ultralytics' `key=value` grammar for what the `yolo` command does not do."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from difflib import get_close_matches
+from importlib import import_module
+
+VERBS = {
+    "train": "train with the catalogue's budget: diffattn train model=yolo11n-diffattn.yaml data=voc",
+    "val": "validate, with AP by size: diffattn val model=best.pt data=voc",
+    "export": "export and run the result beside PyTorch: diffattn export model=best.pt format=onnx",
+    "compare": "train several models with several seeds: diffattn compare data=voc seeds=0,1,2",
+    "robustness": "validate under common corruptions: diffattn robustness models=a.pt,b.pt data=voc",
+}
+HELP = """diffattn VERB key=value ..., in the grammar of the yolo command
+
+{verbs}
+
+data= takes a name from datasets.yaml, a data YAML, a folder in PASCAL VOC layout or a COCO JSON.
+Every argument of yolo is accepted where it makes sense: https://docs.ultralytics.com/usage/cfg"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the `diffattn` command.
+
+    Args:
+        argv (list[str], optional): The verb and its `key=value` arguments; by default those of the process.
+
+    Returns:
+        (int): Exit status: 0, or 1 after an error.
+
+    Examples:
+        >>> main(["help"])
+        diffattn VERB key=value ..., in the grammar of the yolo command
+        ...
+        0
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    verb = argv[0] if argv else "help"
+    if verb in ("help", "-h", "--help"):
+        print(HELP.format(verbs="\n".join(f"  {verb:<11} {text}" for verb, text in VERBS.items())))
+        return 0
+    try:
+        if verb not in VERBS:
+            near = get_close_matches(verb, VERBS, 1)
+            raise ValueError(
+                f"verb '{verb}' is unknown; {f'did you mean {near[0]}? ' if near else ''}It is one of {', '.join(VERBS)}."
+            )
+        module = import_module(f"ultralytics_diffattn.{verb}")
+        return int(getattr(module, verb)(**parse(argv[1:], module.OWN)) is False)
+    except KeyboardInterrupt:
+        print("\ndiffattn: interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError, FileNotFoundError, SyntaxError, RuntimeError) as e:
+        if not _ours(e):
+            traceback.print_exc()
+        print(f"diffattn {verb}: {str(e).strip()}", file=sys.stderr)
+        return 1
+
+
+def parse(words: list[str], own: dict) -> dict:
+    """Return the arguments of a command line, checked as `yolo` checks its own.
+
+    Args:
+        words (list[str]): `key=value`, also with spaces around the sign.
+        own (dict): The verb's own keys with their defaults; all of ultralytics' keys are known besides.
+
+    Returns:
+        (dict): Values as Python literals where they are such, else as text.
+
+    Raises:
+        SyntaxError: If a key is unknown, with the nearest that exist, or a word has no `=`.
+
+    Examples:
+        >>> parse(["epochs=3", "seeds", "=", "0,1"], {"seeds": (0, 1, 2)})
+        {'epochs': 3, 'seeds': (0, 1)}
+    """
+    from ultralytics.cfg import check_dict_alignment, merge_equals_args, parse_key_value_pair
+    from ultralytics.utils import DEFAULT_CFG_DICT
+
+    given = {}
+    for word in merge_equals_args(words):
+        key, equals, value = word.removeprefix("--").removesuffix(",").partition("=")
+        if not equals or not value.strip():
+            raise SyntaxError(f"'{word}' is not of the form key=value, for example epochs=10.")
+        key, value = parse_key_value_pair(f"{key}={value}")
+        given[key] = value
+    check_dict_alignment({**DEFAULT_CFG_DICT, **own}, given)
+    return given
+
+
+def _ours(error: BaseException) -> bool:
+    """Tell whether the error was raised on purpose for the user, here or by yolo's own check of keys."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return isinstance(error, SyntaxError) or "ultralytics_diffattn" in frames[-1].filename
+
+
+if __name__ == "__main__":
+    sys.exit(main())

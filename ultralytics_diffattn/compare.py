@@ -1,0 +1,215 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""`diffattn compare`: several models, several seeds, one budget; then the statistics and the report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ultralytics_diffattn.files import read_json, write_json
+
+OWN = {"models": "yolo11n.yaml,yolo11n-diffattn.yaml", "seeds": (0, 1, 2), "ray": False}
+NOT_OURS = {  # what differs between the runs, or says where a run goes
+    "model": "models=a.yaml,b.yaml",
+    "seed": "seeds=0,1,2",
+    "save_dir": "project= and name=",
+    "resume": "the same command again; it continues by itself",
+    "exist_ok": "the same command again; it continues by itself",
+    "mode": "nothing",
+}
+
+
+def compare(**given: Any) -> bool:
+    """Train every model with every seed, alike in everything else, and report how they differ.
+
+    Args:
+        **given (Any): `models` (names or paths with commas between), `seeds` (integers), `data` (whatever
+            `datasets.resolve` takes), `ray` (spread the runs over a Ray cluster), `project` and `name` (the folder,
+            by default compare/<data set> below ultralytics' runs), and any argument of ultralytics' training.
+
+    Returns:
+        (bool): True if every run is finished.
+
+    Raises:
+        ValueError: If an argument is out of range, a model does not build, or the folder holds another comparison.
+        RuntimeError: If another comparison is at work in the folder.
+
+    Examples:
+        >>> compare(data="shapes", seeds=(0, 1))  # doctest: +SKIP
+    """
+    for key in NOT_OURS.keys() & given.keys():
+        raise ValueError(f"{key}= is not an argument of a comparison; use {NOT_OURS[key]}.")
+    own = {key: given.pop(key, default) for key, default in OWN.items()}
+    models, seeds = parse_models(own["models"]), parse_seeds(own["seeds"])
+
+    from ultralytics.utils import LOGGER
+
+    from ultralytics_diffattn import datasets, pool, results
+
+    dataset = datasets.resolve(given.pop("data", "shapes"))
+    folder = _folder(given.pop("project", None), given.pop("name", None) or dataset.name)
+    args = _arguments({**dataset.budget, **given, "data": dataset.data})
+    setting = {
+        "args": args,
+        "data": datasets.fingerprint(datasets.check(args["data"])),
+        "versions": versions(),
+    }
+    digests = {label: _digest(model) for label, model in models.items()}
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RuntimeError(
+            f"another comparison is at work in {folder}; wait for it, or choose another name=."
+        ) from None
+    with lock:
+        # Seed by seed, so that what the machine does meanwhile falls on all models alike.
+        runs = {(label, seed): folder / label / f"seed{seed}" for seed in seeds for label in models}
+        for (label, seed), run in runs.items():
+            model = {"model": models[label], "model_digest": digests[label]}
+            _check_spec(run, {**setting, "args": {**args, "seed": seed}, **model})
+        for (label, seed), run in runs.items():
+            run.mkdir(parents=True, exist_ok=True)
+            model = {"model": models[label], "model_digest": digests[label]}
+            write_json(run / "spec.json", {**setting, "args": {**args, "seed": seed}, **model})
+        LOGGER.info(f"compare: {len(runs)} runs ({len(models)} models x {len(seeds)} seeds) in {folder}")
+        failed = pool.over_ray(list(runs.values())) if own["ray"] else pool.one_by_one(list(runs.values()))
+        results.report(folder, runs)
+    return not failed
+
+
+def parse_models(models: str | list | tuple) -> dict[str, str]:
+    """Return the models by the name under which they stand in the results.
+
+    Args:
+        models (str | list | tuple): YAMLs or checkpoints, in a text with commas between.
+
+    Returns:
+        (dict[str, str]): Name to file; a file that exists as an absolute path.
+
+    Raises:
+        ValueError: If there are fewer than two, or two of one name.
+
+    Examples:
+        >>> parse_models("yolo11n.yaml,yolo11n-diffattn.yaml")
+        {'yolo11n': 'yolo11n.yaml', 'yolo11n-diffattn': 'yolo11n-diffattn.yaml'}
+    """
+    files = [str(m).strip() for m in (models.split(",") if isinstance(models, str) else models)]
+    files = [file for file in files if file]
+    names = [Path(file).stem for file in files]
+    if len(files) < 2:
+        raise ValueError(f"models={models!r} names {len(files)}; a comparison takes two or more, with commas between.")
+    if len(set(names)) < len(names):
+        raise ValueError(f"models={models!r}: two have the same name, and so the same folder; rename one file.")
+    return {n: str(Path(f).resolve()) if Path(f).exists() else f for n, f in zip(names, files, strict=True)}
+
+
+def parse_seeds(seeds: Any) -> list[int]:
+    """Return the seeds as a list.
+
+    Args:
+        seeds (int | str | list | tuple): Whole numbers from 0 on.
+
+    Returns:
+        (list[int]): In the order given.
+
+    Raises:
+        ValueError: If one is not a whole number, negative, or given twice.
+
+    Examples:
+        >>> parse_seeds("0,1,2")
+        [0, 1, 2]
+    """
+    found = seeds.split(",") if isinstance(seeds, str) else seeds if isinstance(seeds, (list, tuple)) else [seeds]
+    if not found or any(isinstance(s, (bool, float)) or not str(s).strip().isdecimal() for s in found):
+        raise ValueError(f"seeds={seeds!r} must be whole numbers from 0 on, with commas between: seeds=0,1,2.")
+    found = [int(s) for s in found]
+    if len(set(found)) < len(found):
+        raise ValueError(f"seeds={seeds!r} holds a seed twice, which would count one training as two.")
+    return found
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on.
+
+    Returns:
+        (dict[str, str]): By the name of the package.
+    """
+    import torch
+    import ultralytics
+
+    from ultralytics_diffattn import __version__
+
+    return {
+        "ultralytics": ultralytics.__version__,
+        "ultralytics-diffattn": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _folder(project: str | None, name: str) -> Path:
+    """Return the folder of a comparison, always the same for the same command."""
+    from ultralytics.utils import SETTINGS
+
+    project = Path(project or "compare")
+    return (project if project.is_absolute() else Path(SETTINGS["runs_dir"]) / project).resolve() / name
+
+
+def _arguments(args: dict) -> dict:
+    """Return the arguments of the trainings, checked by ultralytics, with paths that hold in every process."""
+    from ultralytics.cfg import get_cfg
+    from ultralytics.utils import DEFAULT_CFG_DICT
+
+    args = {key: DEFAULT_CFG_DICT[key] for key in ("epochs", "batch", "imgsz")} | args
+    get_cfg(overrides={key: value for key, value in args.items() if key != "augmentations"})
+    if not isinstance(args["batch"], int) or args["batch"] < 1:
+        raise ValueError(f"batch={args['batch']} would be chosen for each model by itself; give a number, as batch=16.")
+    if args.get("time"):
+        raise ValueError(f"time={args['time']} would give a faster model more epochs; give epochs= in its place.")
+    for key in ("data", "pretrained"):
+        if isinstance(args.get(key), str) and Path(args[key]).exists():
+            args[key] = str(Path(args[key]).resolve())
+    return args
+
+
+def _digest(model: str) -> str:
+    """Build the model, so that a mistake shows before hours of training; return a hash of what it is."""
+    from ultralytics import YOLO
+
+    try:
+        built = YOLO(model)
+    except Exception as e:
+        raise ValueError(f"model {model} does not build: {type(e).__name__}: {e}") from e
+    if built.task != "detect":
+        raise ValueError(f"model {model} is for {built.task}; a comparison is of detectors.")
+    if Path(model).suffix == ".pt":
+        return hashlib.sha256(Path(built.ckpt_path).read_bytes()).hexdigest()
+    return hashlib.sha256(json.dumps(built.model.yaml, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _check_spec(run: Path, spec: dict) -> None:
+    """Refuse a run's folder that holds something else."""
+    if not run.exists():
+        return
+    old = read_json(run / "spec.json") if (run / "spec.json").exists() else None
+    if old is None and any(run.iterdir()):
+        raise ValueError(
+            f"{run} holds something that is not a run of a comparison; move it away or choose another name=."
+        )
+    if old is None:
+        return
+    old, spec = (json.loads(json.dumps({**s.pop("args"), **s})) for s in (dict(old), dict(spec)))
+    changes = [f"{k}: {old.get(k)} there, {spec.get(k)} now" for k in old | spec if old.get(k) != spec.get(k)]
+    if changes:
+        raise ValueError(
+            f"{run} belongs to a comparison with another setting ({'; '.join(changes)}). Choose another name=, or move "
+            "that folder away; nothing was changed."
+        )

@@ -1,0 +1,138 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""What a comparison notes of each epoch, by ultralytics' own callbacks: time, memory, lambda."""
+
+from __future__ import annotations
+
+import csv
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from ultralytics.utils import LOGGER
+
+from ultralytics_diffattn.pool import minutes
+
+COLUMNS = ("process", "epoch", "seconds", "memory_mb")  # before those of lambda, which differ by model
+REMAINING = 0  # runs of the comparison from this one on; set in the process of a run
+
+
+def listen(model) -> None:
+    """Add the callbacks to a model that is about to be trained.
+
+    Args:
+        model (ultralytics.YOLO): The model; what is noted goes into `epochs.csv` beside the run folder.
+    """
+    model.add_callback("on_train_epoch_start", start)
+    model.add_callback("on_train_epoch_end", stop)
+    model.add_callback("on_model_save", note)
+
+
+def start(trainer) -> None:
+    """Take the time at which the epoch begins."""
+    trainer.diffattn_start = time.perf_counter()
+
+
+def stop(trainer) -> None:
+    """Take the time that the epoch's training took, without its validation."""
+    trainer.diffattn_seconds = time.perf_counter() - trainer.diffattn_start
+
+
+def note(trainer) -> None:
+    """Append the epoch's row, and say how long the comparison will still take."""
+    file = Path(trainer.save_dir).parent / "epochs.csv"
+    row = {
+        "process": os.getpid(),
+        "epoch": trainer.epoch + 1,
+        "seconds": round(trainer.diffattn_seconds, 3),
+        "memory_mb": round(peak_memory(trainer.device)),
+        **{name: round(value, 6) for name, value in lambdas(trainer.ema.ema).items()},
+    }
+    new = not file.exists()
+    with open(file, "a", newline="", encoding="utf-8") as f:
+        writer = csv.DictWriter(f, row)
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+    epochs = trainer.epochs * REMAINING - trainer.epoch - 1
+    if epochs > 0:
+        trainer.diffattn_spent = getattr(trainer, "diffattn_spent", 0) + time.perf_counter() - trainer.diffattn_start
+        mean = trainer.diffattn_spent / (trainer.epoch + 1 - trainer.start_epoch)
+        LOGGER.info(f"compare: {REMAINING} {'run' if REMAINING == 1 else 'runs'}, about {minutes(mean * epochs)} left")
+
+
+def lambdas(model) -> dict[str, float]:
+    """Return the present lambda of each differential attention, averaged over its heads.
+
+    Args:
+        model (torch.nn.Module): Any model.
+
+    Returns:
+        (dict[str, float]): By the module's name; empty for a stock model.
+    """
+    from ultralytics_diffattn.attention import LambdaMixin
+
+    found = {name: m for name, m in model.named_modules() if isinstance(m, LambdaMixin)}
+    return {name: float(m.compute_lambda().mean()) for name, m in found.items()}
+
+
+def peak_memory(device) -> float:
+    """Return the peak memory of this process in MB: the GPU's allocations, or on a CPU what stands in RAM.
+
+    Args:
+        device (torch.device): Where the training runs.
+
+    Returns:
+        (float): Megabytes (10^6 bytes).
+    """
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def read(folder: Path) -> list[dict[str, str]]:
+    """Return the rows of `epochs.csv`, one for each epoch: of an epoch that was trained twice, the later.
+
+    Args:
+        folder (Path): The run's folder.
+
+    Returns:
+        (list[dict]): The rows in the order of epochs; empty if nothing was noted.
+    """
+    file = folder / "epochs.csv"
+    if not file.exists():  # several GPUs with an ultralytics that does not hand callbacks on
+        return []
+    with open(file, newline="", encoding="utf-8") as f:
+        rows = {int(row["epoch"]): row for row in csv.DictReader(f) if row.get("memory_mb")}  # else torn by a kill
+    return [rows[epoch] for epoch in sorted(rows)]
+
+
+def summary(folder: Path) -> dict:
+    """Return time, memory and the epochs before which the run was taken up again.
+
+    Args:
+        folder (Path): The run's folder.
+
+    Returns:
+        (dict): `epochs`, `seconds_per_epoch` (median), `seconds`, `peak_memory_mb`, `resumed_after` (epochs).
+    """
+    rows = read(folder)
+    seconds = [float(row["seconds"]) for row in rows]
+    changes = [int(a["epoch"]) for a, b in zip(rows, rows[1:], strict=False) if a["process"] != b["process"]]
+    return {
+        "epochs": len(rows),
+        "seconds_per_epoch": statistics.median(seconds) if rows else None,
+        "seconds": sum(seconds),
+        "peak_memory_mb": max((float(row["memory_mb"]) for row in rows), default=None),
+        "resumed_after": changes,
+    }

@@ -1,0 +1,167 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""The final model's predictions, kept image by image, so that statistics need no second inference."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Predictions(NamedTuple):
+    """What a model predicted for each image of a split, matched with the truth by ultralytics' validator.
+
+    Boxes are x, y (of the upper left corner), width and height in pixels of the original image.
+
+    Attributes:
+        names (list[str]): The classes.
+        files (list[str]): The images, N of them.
+        shape (np.ndarray): (N, 2) their height and width.
+        tp (np.ndarray): (D, 10) bool: is detection d right at IoU 0.50, 0.55, ..., 0.95?
+        conf (np.ndarray): (D,) its score.
+        cls (np.ndarray): (D,) its class.
+        box (np.ndarray): (D, 4) its box.
+        image (np.ndarray): (D,) index of its image.
+        target_cls (np.ndarray): (T,) class of each true box.
+        target_box (np.ndarray): (T, 4) the box.
+        target_image (np.ndarray): (T,) index of its image.
+    """
+
+    names: list[str]
+    files: list[str]
+    shape: np.ndarray
+    tp: np.ndarray
+    conf: np.ndarray
+    cls: np.ndarray
+    box: np.ndarray
+    image: np.ndarray
+    target_cls: np.ndarray
+    target_box: np.ndarray
+    target_image: np.ndarray
+
+
+def listen(model: Any) -> None:
+    """Add the callbacks that gather the predictions of a final validation, those between epochs stay as they are.
+
+    Args:
+        model (ultralytics.YOLO): The model that is about to be trained or validated.
+    """
+    model.add_callback("on_val_start", begin)
+    model.add_callback("on_val_batch_end", collect)
+
+
+def save(validator: Any) -> None:
+    """Write `predictions.npz` beside the run folder; a callback for the end of a validation."""
+    if not validator.training:
+        write(Path(validator.save_dir).parent / "predictions.npz", gather(validator))
+
+
+def begin(validator: Any) -> None:
+    """Let the validator's `update_metrics` keep the boxes, too.
+
+    Its own `save_json` names an image by the stem of its file, so that a/1.jpg and b/1.jpg are one.
+    """
+    if validator.training:
+        return
+    if "update_metrics" not in vars(validator):
+        validator.update_metrics = partial(_update, validator, validator.update_metrics)
+    validator.diffattn_kept = []
+
+
+def _update(validator: Any, stock: Any, preds: list, batch: dict) -> None:
+    from ultralytics.utils.ops import scale_boxes
+
+    stock(preds, batch)  # first, since it sets the classes with single_cls
+    for i, file in enumerate(batch["im_file"]):
+        rows = _rows(preds, i)
+        shape = batch["ori_shape"][i]
+        scale_boxes(batch["img"].shape[2:], rows, shape, batch["ratio_pad"][i])
+        validator.diffattn_kept.append((file, shape, rows.cpu().numpy()))
+
+
+def _rows(preds: Any, i: int) -> Any:
+    """Return a copy of the predictions of image `i` of a batch, (D, 6): corners, score, class."""
+    import torch
+
+    image = (preds[0] if isinstance(preds, tuple) else preds)[i]  # segment's are (boxes, prototypes) in ultralytics 8.3
+    if isinstance(image, dict):
+        return torch.cat([image["bboxes"], image["conf"][:, None], image["cls"][:, None]], 1)
+    return image[:, :6].clone()
+
+
+def collect(validator: Any) -> None:
+    """Take the validator's list of matches, an array for each image, before it joins and clears them."""
+    if not validator.training and validator.batch_i + 1 == len(validator.dataloader):
+        stats = getattr(validator.metrics, "stats", None) or validator.stats
+        validator.diffattn_tp = [x.cpu().numpy() if hasattr(x, "cpu") else np.asarray(x) for x in stats["tp"]]
+
+
+def gather(validator: Any) -> Predictions:
+    """Return the predictions of a validator that has just ended.
+
+    Args:
+        validator (ultralytics.models.yolo.detect.DetectionValidator): With the callbacks of `listen`.
+
+    Returns:
+        (Predictions): Of every image of the split.
+
+    Raises:
+        RuntimeError: If this release of ultralytics leaves out images without boxes and predictions.
+    """
+    files, shapes, rows = zip(*validator.diffattn_kept, strict=True)
+    tp = validator.diffattn_tp
+    if len(tp) != len(files):
+        raise RuntimeError(
+            f"ultralytics gave statistics of {len(tp)} of {len(files)} images; old releases leave out images without "
+            "objects. Upgrade: pip install -U ultralytics"
+        )
+    count = [len(r) for r in rows]
+    rows = np.concatenate(rows)  # (D, 6)
+    labels = {label["im_file"]: label for label in validator.dataloader.dataset.labels}
+    labels = [labels[file] for file in files]
+    targets = [len(label["cls"]) for label in labels]
+    target = np.concatenate([label["bboxes"].reshape(-1, 4) for label in labels])  # (T, 4) relative, round their centre
+    indices, shape = np.arange(len(files)), np.array(shapes)
+    target_image = np.repeat(indices, targets)
+    target = target * shape[target_image][:, [1, 0, 1, 0]]
+    return Predictions(
+        names=[validator.names[i] for i in sorted(validator.names)],
+        files=list(files),
+        shape=shape,
+        tp=np.concatenate(tp).astype(bool).reshape(-1, 10),
+        conf=rows[:, 4],
+        cls=rows[:, 5].astype(np.int32),
+        box=np.concatenate([rows[:, :2], rows[:, 2:4] - rows[:, :2]], 1),
+        image=np.repeat(indices, count),
+        target_cls=np.concatenate([label["cls"].reshape(-1) for label in labels]).astype(np.int32),
+        target_box=np.concatenate([target[:, :2] - target[:, 2:] / 2, target[:, 2:]], 1),
+        target_image=target_image,
+    )
+
+
+def write(path: Path, predictions: Predictions) -> None:
+    """Write predictions as a compressed NumPy archive, in one step.
+
+    Args:
+        path (Path): The file, .npz.
+        predictions (Predictions): What to write.
+    """
+    beside = path.with_suffix(".tmp.npz")
+    np.savez_compressed(beside, **predictions._asdict())
+    os.replace(beside, path)
+
+
+def read(path: Path) -> Predictions:
+    """Read what `write` wrote.
+
+    Args:
+        path (Path): The file, .npz.
+
+    Returns:
+        (Predictions): As they were.
+    """
+    with np.load(path) as data:
+        return Predictions(**{k: data[k].tolist() if k in ("names", "files") else data[k] for k in Predictions._fields})

@@ -1,0 +1,138 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""The results of a comparison as Markdown and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+ARGUMENTS = ("epochs", "imgsz", "batch", "pretrained")  # those named above the table; results.json has all
+
+
+def as_markdown(found: dict[str, Any]) -> str:
+    """Return the table and the sentences below it, ready for a README.
+
+    Args:
+        found (dict): What `results.json` holds.
+
+    Returns:
+        (str): Markdown.
+    """
+    args = ", ".join(f"{key}={found['arguments'][key]}" for key in ARGUMENTS if found["arguments"].get(key) is not None)
+    seeds = sorted({run["seed"] for run in found["runs"]})
+    head = [
+        f"{found['data']['val_images']} validation images, {found['data']['val_boxes']} boxes; {args}; "
+        f"seeds {', '.join(map(str, seeds))}; "
+        + ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+        + f"; {found['hardware']['cpu']}, GPU {found['hardware']['gpu']}",
+        "",
+    ]
+    rows = [_row(label, model) for label, model in found["models"].items()]
+    lines = ["| " + " | ".join(rows[0]) + " |", "|---" * len(rows[0]) + "|"]
+    lines += ["| " + " | ".join(row.values()) + " |" for row in rows]
+    lines += ["", *(f"- {sentence(pair)}" for pair in found["pairs"])]
+    resumed = [f"{run['model']} seed {run['seed']}" for run in found["runs"] if run["resumed_after"]]
+    if resumed:
+        lines.append(f"- Taken up again after an interruption: {', '.join(resumed)}.")
+    if found["missing"]:
+        lines.append(f"- Not finished, and not in the table: {', '.join(found['missing'])}.")
+    return "\n".join(head + lines) + "\n"
+
+
+def sentence(pair: dict[str, Any]) -> str:
+    """Return what a comparison of two models found, in one sentence.
+
+    Args:
+        pair (dict): One of `pairs` in `results.json`.
+
+    Returns:
+        (str): With the difference, both intervals, and the seeds needed.
+
+    Examples:
+        >>> pair = {"first": "a", "second": "b", "metric": "mAP50", "difference": 0.01, "seeds": [0, 1], "per_seed": [],
+        ...         "over_seeds": [-0.1, 0.12], "over_images": [0, 0.02], "verdict": "not distinguishable",
+        ...         "seeds_needed": 9}
+        >>> print(sentence(pair))
+        b is not distinguishable from a in mAP50: +0.010, 95 % interval over 2 seeds -0.100 to +0.120, over images \
++0.000 to +0.020; with this mean and spread, 9 seeds would be needed.
+    """
+    than = "from" if pair["verdict"] == "not distinguishable" else "than"
+    over_seeds = "one seed cannot tell"
+    if pair["over_seeds"]:
+        low, high = pair["over_seeds"]
+        over_seeds = f"95 % interval over {len(pair['seeds'])} seeds {low:+.3f} to {high:+.3f}"
+    low, high = pair["over_images"]
+    text = (
+        f"{pair['second']} is {pair['verdict']} {than} {pair['first']} in {pair['metric']}: {pair['difference']:+.3f}, "
+        f"{over_seeds}, over images {low:+.3f} to {high:+.3f}"
+    )
+    needed = pair["seeds_needed"]
+    if needed and needed > len(pair["seeds"]):
+        text += f"; with this mean and spread, {needed} seeds would be needed"
+    elif pair["over_seeds"] and pair["over_seeds"][0] <= 0 <= pair["over_seeds"][1]:
+        text += "; with this mean and spread, more than 1,000 seeds would be needed"
+    return text + "."
+
+
+def as_csv(found: dict[str, Any]) -> str:
+    """Return one row for each run.
+
+    Args:
+        found (dict): What `results.json` holds.
+
+    Returns:
+        (str): CSV with a header.
+    """
+    rows = [
+        {
+            "model": run["model"],
+            "seed": run["seed"],
+            **run["metrics"],
+            **{f"AP {name}": value for name, value in run["per_class"].items()},
+            "epochs": run["epochs"],
+            "seconds_per_epoch": run["seconds_per_epoch"],
+            "peak_memory_mb": run["peak_memory_mb"],
+            "resumed_after": " ".join(map(str, run["resumed_after"])),
+        }
+        for run in found["runs"]
+    ]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def _row(label: str, model: dict[str, Any]) -> dict[str, str]:
+    cells = {"model": label}
+    for name, metric in model["metrics"].items():
+        sd = "" if metric["sd"] is None else f" ± {metric['sd']:.3f}"
+        cells[name] = "–" if metric["mean"] is None else f"{metric['mean']:.3f}{sd}"
+    times = model["latency_ms"]
+    return {
+        **cells,
+        "params": f"{model['parameters']:,}",
+        "GFLOPs": f"{model['gflops']:.2f}",
+        "PyTorch ms": number(times["pytorch"], 1),
+        "ONNX Runtime ms": number(times["onnxruntime"], 1),
+        "s / epoch": number(model["seconds_per_epoch"], 1),
+        "peak MB": number(model["peak_memory_mb"], 0),
+    }
+
+
+def number(value: float | None, digits: int) -> str:
+    """Return a number for a table.
+
+    Args:
+        value (float, optional): The number.
+        digits (int): After the point.
+
+    Returns:
+        (str): A dash where there is none.
+
+    Examples:
+        >>> number(1234.5, 0), number(None, 0)
+        ('1,234', '–')
+    """
+    return "–" if value is None else f"{value:,.{digits}f}"
