@@ -7,6 +7,7 @@ import sys
 import traceback
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 
 VERBS = {
     "train": "train with the catalogue's budget: diffattn train model=yolo11n-diffattn.yaml data=voc",
@@ -45,10 +46,8 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     try:
         if verb not in VERBS:
-            near = get_close_matches(verb, VERBS, 1)
-            raise ValueError(
-                f"verb '{verb}' is unknown; {f'did you mean {near[0]}? ' if near else ''}It is one of {', '.join(VERBS)}."
-            )
+            near = "".join(f"Did you mean {name}? " for name in get_close_matches(verb, VERBS, 1))
+            raise ValueError(f"there is no such verb. {near}It is one of {', '.join(VERBS)}.")
         module = import_module(f"ultralytics_diffattn.{verb}")
         return int(getattr(module, verb)(**parse(argv[1:], module.OWN)) is False)
     except KeyboardInterrupt:
@@ -65,37 +64,44 @@ def parse(words: list[str], own: dict) -> dict:
     """Return the arguments of a command line, checked as `yolo` checks its own.
 
     Args:
-        words (list[str]): `key=value`, also with spaces around the sign.
+        words (list[str]): `key=value`, also with spaces around the sign; a task, or the name of a switch, for True.
         own (dict): The verb's own keys with their defaults; all of ultralytics' keys are known besides.
 
     Returns:
         (dict): Values as Python literals where they are such, else as text.
 
     Raises:
-        SyntaxError: If a key is unknown, with the nearest that exist, or a word has no `=`.
+        SyntaxError: If a key is unknown, with the nearest that exist, or has no value.
 
     Examples:
-        >>> parse(["epochs=3", "seeds", "=", "0,1"], {"seeds": (0, 1, 2)})
-        {'epochs': 3, 'seeds': (0, 1)}
+        >>> parse(["epochs=3", "seeds", "=", "0,1", "resume"], {"seeds": (0, 1, 2)})
+        {'epochs': 3, 'seeds': (0, 1), 'resume': True}
     """
-    from ultralytics.cfg import check_dict_alignment, merge_equals_args, parse_key_value_pair
+    from ultralytics.cfg import TASKS, check_dict_alignment, merge_equals_args, parse_key_value_pair
     from ultralytics.utils import DEFAULT_CFG_DICT
 
+    known = {**DEFAULT_CFG_DICT, **own}
     given = {}
     for word in merge_equals_args(words):
         key, equals, value = word.removeprefix("--").removesuffix(",").partition("=")
-        if not equals or not value.strip():
-            raise SyntaxError(f"'{word}' is not of the form key=value, for example epochs=10.")
-        key, value = parse_key_value_pair(f"{key}={value}")
-        given[key] = value
-    check_dict_alignment({**DEFAULT_CFG_DICT, **own}, given)
+        if equals and value.strip():
+            key, given[key] = parse_key_value_pair(f"{key}={value}")
+        elif equals or known.get(key, "") not in (True, False):
+            if key in TASKS and not equals:
+                given["task"] = key
+                continue
+            check_dict_alignment(known, {key: ""})
+            raise SyntaxError(f"'{word}' has no value; write, for example, {key}={known[key]}.")
+        else:
+            given[key] = True
+    check_dict_alignment(known, given)
     return given
 
 
 def _ours(error: BaseException) -> bool:
-    """Tell whether the error was raised on purpose for the user, here or by yolo's own check of keys."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return isinstance(error, SyntaxError) or "ultralytics_diffattn" in frames[-1].filename
+    """Tell whether the error was raised on purpose for the user, here or by yolo's own check of arguments."""
+    file = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    return file.parent.name == "ultralytics_diffattn" or file.parts[-3:] == ("ultralytics", "cfg", "__init__.py")
 
 
 if __name__ == "__main__":

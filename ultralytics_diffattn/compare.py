@@ -54,11 +54,7 @@ def compare(**given: Any) -> bool:
     dataset = datasets.resolve(given.pop("data", "shapes"))
     folder = _folder(given.pop("project", None), given.pop("name", None) or dataset.name)
     args = _arguments({**dataset.budget, **given, "data": dataset.data})
-    setting = {
-        "args": args,
-        "data": datasets.fingerprint(datasets.check(args["data"])),
-        "versions": versions(),
-    }
+    fingerprint = datasets.fingerprint(datasets.check(args["data"]))
     digests = {label: _digest(model) for label, model in models.items()}
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,13 +68,22 @@ def compare(**given: Any) -> bool:
     with lock:
         # Seed by seed, so that what the machine does meanwhile falls on all models alike.
         runs = {(label, seed): folder / label / f"seed{seed}" for seed in seeds for label in models}
-        for (label, seed), run in runs.items():
-            model = {"model": models[label], "model_digest": digests[label]}
-            _check_spec(run, {**setting, "args": {**args, "seed": seed}, **model})
-        for (label, seed), run in runs.items():
-            run.mkdir(parents=True, exist_ok=True)
-            model = {"model": models[label], "model_digest": digests[label]}
-            write_json(run / "spec.json", {**setting, "args": {**args, "seed": seed}, **model})
+        specs = {
+            (label, seed): {
+                "model": models[label],
+                "model_digest": digests[label],
+                "args": {**args, "seed": seed},
+                "data": fingerprint,
+                "versions": versions(),
+            }
+            for label, seed in runs
+        }
+        for key, run in runs.items():
+            _check_spec(run, specs[key])
+        for key, run in runs.items():
+            if not (run / "spec.json").exists():
+                run.mkdir(parents=True, exist_ok=True)
+                write_json(run / "spec.json", specs[key])
         LOGGER.info(f"compare: {len(runs)} runs ({len(models)} models x {len(seeds)} seeds) in {folder}")
         failed = pool.over_ray(list(runs.values())) if own["ray"] else pool.one_by_one(list(runs.values()))
         results.report(folder, runs)

@@ -8,6 +8,7 @@ import os
 import statistics
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 from ultralytics.utils import LOGGER
@@ -74,7 +75,7 @@ def lambdas(model) -> dict[str, float]:
     from ultralytics_diffattn.attention import LambdaMixin
 
     found = {name: m for name, m in model.named_modules() if isinstance(m, LambdaMixin)}
-    return {name: float(m.compute_lambda().mean()) for name, m in found.items()}
+    return {name: float(m.compute_lambda().detach().mean()) for name, m in found.items()}
 
 
 def peak_memory(device) -> float:
@@ -128,7 +129,7 @@ def summary(folder: Path) -> dict:
     """
     rows = read(folder)
     seconds = [float(row["seconds"]) for row in rows]
-    changes = [int(a["epoch"]) for a, b in zip(rows, rows[1:], strict=False) if a["process"] != b["process"]]
+    changes = [int(a["epoch"]) for a, b in pairwise(rows) if a["process"] != b["process"]]
     return {
         "epochs": len(rows),
         "seconds_per_epoch": statistics.median(seconds) if rows else None,

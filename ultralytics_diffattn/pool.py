@@ -12,6 +12,8 @@ from pathlib import Path
 
 from ultralytics_diffattn.files import read_json
 
+COMMAND = ("-m", "ultralytics_diffattn.run")  # of the interpreter, for one run
+
 
 def one_by_one(runs: list[Path]) -> list[Path]:
     """Train the runs that are not finished, each in its own process.
@@ -104,7 +106,7 @@ def train(run: Path, remaining: int = 0, gpu: bool = False) -> str | None:
     """
     if not (run / "spec.json").exists():
         return f"{run} is not to be seen from this machine; put project= on storage that all machines share."
-    command = [sys.executable, "-m", "ultralytics_diffattn.run", str(run), str(remaining), *(["0"] if gpu else [])]
+    command = [sys.executable, *COMMAND, str(run), str(remaining), *(["0"] if gpu else [])]
     # A session of its own: with stdin closed, by our end of any kind, the run ends itself and its children.
     child = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
     try:

@@ -108,7 +108,7 @@ def _row(label: str, model: dict[str, Any]) -> dict[str, str]:
     cells = {"model": label}
     for name, metric in model["metrics"].items():
         sd = "" if metric["sd"] is None else f" ± {metric['sd']:.3f}"
-        cells[name] = "–" if metric["mean"] is None else f"{metric['mean']:.3f}{sd}"
+        cells[name] = "-" if metric["mean"] is None else f"{metric['mean']:.3f}{sd}"
     times = model["latency_ms"]
     return {
         **cells,
@@ -133,6 +133,6 @@ def number(value: float | None, digits: int) -> str:
 
     Examples:
         >>> number(1234.5, 0), number(None, 0)
-        ('1,234', '–')
+        ('1,234', '-')
     """
-    return "–" if value is None else f"{value:,.{digits}f}"
+    return "-" if value is None else f"{value:,.{digits}f}"

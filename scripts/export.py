@@ -1,0 +1,7 @@
+"""`python scripts/export.py key=value ...`, the same as `diffattn export`."""
+
+import sys
+
+from ultralytics_diffattn.cli import main
+
+sys.exit(main(["export", *sys.argv[1:]]))

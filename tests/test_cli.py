@@ -1,0 +1,86 @@
+"""The command line: yolo's grammar, the nearest valid name for a wrong one, and no traceback for a user's mistake."""
+
+import re
+
+import pytest
+from conftest import ROOT, python, run
+
+from ultralytics_diffattn import cli
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["epochs=3"], {"epochs": 3}),
+        (["epochs", "=", "3"], {"epochs": 3}),
+        (["--epochs=3,"], {"epochs": 3}),
+        (["seeds=0,1"], {"seeds": (0, 1)}),
+        (["lr0=1e-3", "val=False", "data=a b.yaml"], {"lr0": 0.001, "val": False, "data": "a b.yaml"}),
+        (["resume"], {"resume": True}),
+        (["segment"], {"task": "segment"}),
+        ([], {}),
+    ],
+)
+def test_parse(words, expected):
+    assert cli.parse(words, {"seeds": (0,)}) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["seed_s=0"], "seeds"),
+        (["epoch=3"], "epochs"),
+        (["epochs"], "epochs=100"),
+        (["epochs="], "has no value"),
+        (["seeds"], "has no value"),
+        (["compar"], "not a valid"),
+    ],
+)
+def test_parse_refuses(words, message):
+    with pytest.raises(SyntaxError, match=message):
+        cli.parse(words, {"seeds": (0,)})
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["compar"], "Did you mean compare?"),
+        (["compare", "seed=0"], "seeds=0,1,2"),
+        (["compare", "epoch=1"], "epochs"),
+        (["compare", "data=nowhere"], "nowhere"),
+        (["compare", "data=shape"], "shapes"),
+        (["train"], "data= is missing"),
+        (["train", "data=shapes", "epochs=three"], "epochs"),
+        (["val"], "model= is missing"),
+        (["export"], "model"),
+        (["robustness", "data=shapes"], "models= is missing"),
+        (["robustness", "data=shapes", "corruptions=smow"], "Did you mean snow?"),
+        (["robustness", "data=shapes", "severities=6"], "from 1 to 5"),
+    ],
+)
+def test_mistakes_are_named(words, message, capsys):
+    assert cli.main(words) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_help(capsys):
+    assert cli.main([]) == 0
+    out = capsys.readouterr().out
+    assert all(f"\n  {verb}" in out for verb in cli.VERBS)
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys; from ultralytics_diffattn.cli import main; main(['help']); print('torch' in sys.modules)"
+    assert python(code).stdout.endswith("False\n")
+
+
+@pytest.mark.parametrize("verb", ["train", "val", "export", "compare"])
+def test_scripts(verb):
+    """A script is the verb of the same name, and its folder shadows no module."""
+    import sys
+
+    done = run(sys.executable, ROOT / "scripts" / f"{verb}.py", "epoch=3", check=False)
+    assert done.returncode == 1
+    assert re.search(r"diffattn \w+: 'epoch' is not a valid YOLO argument.*epochs", done.stderr, re.S)
