@@ -39,6 +39,6 @@ if __name__ == "__main__":
     found = bootstrap.resample(runs)
     seconds = time.perf_counter() - start
     print(
-        f"{len(found):,} resamples of {IMAGES:,} images, {len(runs)} models with {IMAGES * DETECTIONS:,} detections each: "
-        f"{seconds:.0f} s on {os.cpu_count()} cores, peak memory {peak_memory(torch.device('cpu')) / 1e3:.2f} GB"
+        f"{len(found):,} resamples of {IMAGES:,} images, {len(runs)} models with {IMAGES * DETECTIONS:,} detections "
+        f"each: {seconds:.0f} s on {os.cpu_count()} cores, peak memory {peak_memory(torch.device('cpu')) / 1e3:.2f} GB"
     )

@@ -100,7 +100,7 @@ def test_progress_names_the_run_and_the_time_left(killed):
 def test_results_are_all_there(killed):
     names = {f.name for f in killed["folder"].iterdir()}
     assert {"results.json", "results.csv", "results.md", "report.html"} <= names
-    assert not [f for f in killed["folder"].rglob("*.tmp*")]
+    assert list(killed["folder"].rglob("*.tmp*")) == []
 
 
 def test_another_setting_is_refused_and_changes_nothing(killed, tiny, capsys):

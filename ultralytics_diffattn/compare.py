@@ -54,7 +54,7 @@ def compare(**given: Any) -> bool:
     dataset = datasets.resolve(given.pop("data", "shapes"))
     folder = _folder(given.pop("project", None), given.pop("name", None) or dataset.name)
     args = _arguments({**dataset.budget, **given, "data": dataset.data})
-    fingerprint = datasets.fingerprint(datasets.check(args["data"]))
+    fingerprint = datasets.fingerprint(datasets.check(args["data"], dataset.classes))
     digests = {label: _digest(model) for label, model in models.items()}
 
     folder.mkdir(parents=True, exist_ok=True)

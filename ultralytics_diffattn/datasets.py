@@ -30,6 +30,7 @@ class Dataset(NamedTuple):
     name: str  # short, for tables and folders
     data: str  # for ultralytics' `data=`
     budget: dict[str, Any]  # training arguments that the catalogue suggests
+    classes: int | None = None  # how many the catalogue says it has
 
 
 def catalogue() -> dict[str, dict[str, Any]]:
@@ -80,7 +81,7 @@ def resolve(data: str | Path, task: str = "detect") -> Dataset:
         name, found = _locate(data, task, known)
         return Dataset(name, found, {})
     entry = known[data]
-    return Dataset(data, _locate(entry["data"], task, known)[1], dict(entry["budget"]))
+    return Dataset(data, _locate(entry["data"], task, known)[1], dict(entry["budget"]), entry.get("classes"))
 
 
 def _entries(file: Path) -> dict[str, dict[str, Any]]:

@@ -48,7 +48,8 @@ def robustness(**given: Any) -> dict[str, Any]:
 
     if "data" not in given:
         raise ValueError("data= is missing; give a name of the catalogue, as data=shapes, or a data YAML of your own.")
-    data = datasets.check(datasets.resolve(given.pop("data")).data)
+    dataset = datasets.resolve(given.pop("data"))
+    data = datasets.check(dataset.data, dataset.classes)
     models = load(given.pop("models", ""), data)
     where = {"project": given.pop("project", None), "name": given.pop("name", None) or "robustness"}
     folder = get_save_dir(IterableSimpleNamespace(task="detect", mode="val", exist_ok=False, save_dir=None, **where))
@@ -173,7 +174,7 @@ def write_corrupted(room: Path, data: dict[str, Any], name: str, severity: int) 
     from ultralytics.utils import NUM_THREADS, YAML
     from ultralytics.utils.patches import imread, imwrite
 
-    from ultralytics_diffattn.datasets import list_images
+    from ultralytics_diffattn.soundness import list_images
 
     files = list_images(data, "val")
     images, labels = room / "images", room / "labels"

@@ -42,7 +42,7 @@ def check(data_yaml: str | Path, expected_classes: int | None = None) -> dict[st
             f"{data_yaml} has {data['nc']} classes where {expected_classes} are expected: mend its `names`."
         )
     for split in ("train", "val"):
-        images = _images(data, split)
+        images = list_images(data, split)
         if not images:
             raise FileNotFoundError(
                 f"{data_yaml} has no images in `{split}: {data[split]}`: put images ({', '.join(sorted(IMG_FORMATS))}) "
@@ -81,7 +81,7 @@ def fingerprint(data: dict[str, Any]) -> str:
     root = f"{data['path']}{os.sep}"
     digest = hashlib.sha256()
     for split in ("train", "val"):
-        images = _images(data, split)
+        images = list_images(data, split)
         names = [(f[len(root) :] if f.startswith(root) else os.path.basename(f)).replace(os.sep, "/") for f in images]
         files = sorted(zip(names, images, img2label_paths(images), strict=True))
         with ThreadPool(NUM_THREADS) as pool:
@@ -91,8 +91,16 @@ def fingerprint(data: dict[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def _images(data: dict[str, Any], split: str) -> list[str]:
-    """Return the images of a split as ultralytics lists them: those of folders, and those that text files name."""
+def list_images(data: dict[str, Any], split: str) -> list[str]:
+    """Return the images of a split as ultralytics lists them: those of folders, and those that text files name.
+
+    Args:
+        data (dict): As from `check`.
+        split (str): "train" or "val".
+
+    Returns:
+        (list[str]): Paths, sorted.
+    """
     places = data.get(split) or []
     found: list[str] = []
     for place in [places] if isinstance(places, str) else places:

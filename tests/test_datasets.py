@@ -1,0 +1,346 @@
+"""datasets.py and soundness.py: each way to name a data set, what is refused, stock's downloads from a stand-in."""
+
+import http.server
+import io
+import json
+import re
+import shutil
+import threading
+import zipfile
+from functools import partial
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+from ultralytics.utils import ROOT as STOCK
+from ultralytics.utils import SETTINGS
+
+from ultralytics_diffattn import bundled, datasets
+
+NAMES = ["coco", "voc", "coco8", "coco128", "shapes"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """Work in an empty folder, with the datasets_dir below it."""
+    monkeypatch.setitem(SETTINGS, "datasets_dir", str(tmp_path / "datasets"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+def jpeg(size=(32, 24)):
+    stream = io.BytesIO()
+    Image.new("RGB", size).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+def data_set(root, train=2, val=1, label="0 0.5 0.5 0.5 0.5\n", head="", names=("a", "b")):
+    """Write a data set in Ultralytics layout and return its data YAML."""
+    for split, count in (("train", train), ("val", val)):
+        for kind in ("images", "labels"):
+            (root / kind / split).mkdir(parents=True)
+        for i in range(count):
+            (root / "images" / split / f"{i}.jpg").write_bytes(jpeg())
+            (root / "labels" / split / f"{i}.txt").write_text(label)
+    content = yaml.safe_dump({"train": "images/train", "val": "images/val", "names": dict(enumerate(names))})
+    (root / "data.yaml").write_text(head + content)
+    return root / "data.yaml"
+
+
+def test_catalogue_agrees_with_the_data_yamls():
+    known = datasets.catalogue()
+    assert list(known) == NAMES
+    for name, entry in known.items():
+        found = bundled.find(entry["data"]) or STOCK / "cfg" / "datasets" / entry["data"]
+        assert len(yaml.safe_load(Path(found).read_text(encoding="utf-8"))["names"]) == entry["classes"]
+        assert set(entry) == set(datasets.KEYS)
+        assert {"epochs", "imgsz", "batch"} <= set(entry["budget"])
+        assert datasets.resolve(name) == (name, entry["data"], entry["budget"], entry["classes"])
+
+
+def test_own_catalogue(here):
+    data_set(here / "mine")
+    (here / "datasets.yaml").write_text(
+        "mine: {data: mine/data.yaml, budget: {epochs: 3, nbs: 8}}\nvoc: {data: coco8.yaml}\nfolder: {data: mine}\n"
+    )
+    assert datasets.resolve("mine") == ("mine", str(here / "mine" / "data.yaml"), {"epochs": 3, "nbs": 8}, None)
+    assert datasets.resolve("voc") == ("voc", "coco8.yaml", {}, None)
+    assert datasets.resolve("folder") == ("folder", str(here / "mine" / "data.yaml"), {}, None)
+    assert list(datasets.catalogue()) == [*NAMES, "mine", "folder"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1, 2]", "is no catalogue"),
+        ("a: [", "cannot be read"),
+        ("mine: {budget: {}}", "'mine' needs `data:`"),
+        ("mine: mine.yaml", "'mine' needs `data:`"),
+        ("mine: {data: x.yaml, budgte: {}}", "unknown key 'budgte'. Did you mean budget"),
+        ("mine: {data: x.yaml, budget: 3}", "`budget` of 'mine' is 3"),
+        ("mine: {data: x.yaml, budget: {epoch: 3}}", "unknown training argument 'epoch'. Did you mean epochs"),
+    ],
+)
+def test_bad_catalogue(here, text, message):
+    (here / "datasets.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        datasets.resolve("mine")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("shapes.yaml", ("shapes", "shapes.yaml")),  # ours
+        ("dota8.yaml", ("dota8", "dota8.yaml")),  # stock's
+        ("dota8", ("dota8", "dota8.yaml")),
+        ("set", ("set", "{here}/set/data.yaml")),
+        ("set/data.yaml", ("set", "{here}/set/data.yaml")),
+        (Path("set/data.yaml"), ("set", "{here}/set/data.yaml")),
+        ("coco8.yaml", ("coco8", "{here}/coco8.yaml")),  # the user's own file wins
+        ("https://example.com/cats.zip", ("cats", "https://example.com/cats.zip")),
+        ("cats.zip", ("cats", "{here}/cats.zip")),
+    ],
+)
+def test_resolve(here, given, expected):
+    data_set(here / "set")
+    shutil.copy(here / "set" / "data.yaml", here / "coco8.yaml")
+    (here / "cats.zip").touch()
+    assert datasets.resolve(given) == (expected[0], expected[1].format(here=here), {}, None)
+
+
+@pytest.mark.parametrize("layout", ["voc", "coco"])
+def test_resolve_converts(here, layout):
+    root = here / "my-set"
+    for i in range(5):
+        image = root / "JPEGImages" / f"{i}.jpg"
+        image.parent.mkdir(parents=True, exist_ok=True)
+        image.write_bytes(jpeg())
+    if layout == "voc":
+        (root / "Annotations").mkdir()
+        for i in range(5):
+            box = "<xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax>"
+            text = f"<a><object><name>x</name><bndbox>{box}</bndbox></object></a>"
+            (root / "Annotations" / f"{i}.xml").write_text(text)
+    else:
+        (root / "JPEGImages").rename(root / "images")
+        (root / "annotations").mkdir()
+        images = [{"id": i, "file_name": f"{i}.jpg", "width": 32, "height": 24} for i in range(5)]
+        boxes = [{"id": i, "image_id": i, "category_id": 1, "bbox": [1, 1, 8, 8]} for i in range(5)]
+        content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "x"}]}
+        (root / "annotations" / "all.json").write_text(json.dumps(content))
+        assert datasets.resolve("my-set/annotations/all.json").name == "my-set"
+    found = datasets.resolve("my-set")
+    assert found.name == "my-set"
+    assert found.data.startswith(SETTINGS["datasets_dir"])
+    assert datasets.resolve("my-set") == found
+    data = datasets.check(found.data, 1)
+    assert data["names"] == {0: "x"}
+    (here / "datasets.yaml").write_text("short: {data: my-set, budget: {epochs: 2}}")
+    assert datasets.resolve("short") == ("short", found.data, {"epochs": 2}, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ("vocc", FileNotFoundError, "catalogue .coco, voc, coco8.*PASCAL VOC.*COCO JSON.*Did you mean voc"),
+        ("VOC2007", FileNotFoundError, "was not found"),
+        ("coc8.yaml", FileNotFoundError, r"Did you mean coco8\.yaml"),
+        ("shape.yaml", FileNotFoundError, r"Did you mean shapes\.yaml"),
+        ("", FileNotFoundError, "catalogue"),
+        (None, TypeError, "NoneType"),
+        (3, TypeError, "int"),
+        ("set/dat.yaml", FileNotFoundError, "does not exist. Did you mean set/data.yaml"),
+        ("nowhere/data.yaml", FileNotFoundError, "does not exist"),
+        ("empty", FileNotFoundError, "is empty: there must be"),
+        ("other", FileNotFoundError, "is no data set; it has readme.txt: there must be"),
+        ("two", ValueError, "2 YAMLs, a.yaml, b.yaml: give the path of one"),
+    ],
+)
+def test_resolve_refuses(here, given, error, message):
+    data_set(here / "set")
+    for folder, files in {"empty": [], "other": ["readme.txt"], "two": ["a.yaml", "b.yaml"]}.items():
+        (here / folder).mkdir()
+        for file in files:
+            (here / folder / file).touch()
+    with pytest.raises(error, match=message):
+        datasets.resolve(given)
+
+
+def test_check(here):
+    data = datasets.check(data_set(here / "set"), 2)
+    assert (data["nc"], data["names"]) == (2, {0: "a", 1: "b"})
+
+
+@pytest.mark.parametrize(
+    ("options", "expected", "error", "message"),
+    [
+        ({"train": 0}, None, FileNotFoundError, "no images in `train: .*images/train`"),
+        ({"val": 0}, None, FileNotFoundError, "no images in `val: .*images/val`"),
+        ({"label": ""}, None, FileNotFoundError, "2 images in `train: .*not one box: .*labels/train/0.txt"),
+        ({}, 80, ValueError, "has 2 classes where 80 are expected"),
+        ({"head": "nc: 3\n"}, None, ValueError, "length 2 and 'nc: 3' must match"),
+        ({"head": "names: [\n"}, None, ValueError, "YAML syntax error|not a data YAML"),
+        (
+            {"label": "0 .5 .5 .1 .1\n\n2 .5 .5 .1 .1\n"},
+            None,
+            ValueError,
+            r"labels/train/\d.txt, line 3: class 2, .* 0 to 1",
+        ),
+        ({"label": "-1 .5 .5 .1 .1\n"}, None, ValueError, "line 1: class -1"),
+        ({"label": "cat .5 .5 .1 .1\n"}, None, ValueError, "line 1: class cat"),
+        ({"label": "nan .5 .5 .1 .1\n"}, None, ValueError, "line 1: class nan"),
+    ],
+)
+def test_check_refuses(here, options, expected, error, message):
+    data_yaml = data_set(here / "set", **options)
+    with pytest.raises(error, match=message):
+        datasets.check(data_yaml, expected)
+
+
+def test_check_takes_what_ultralytics_takes(here):
+    data_yaml = data_set(here / "set", label="\ufeff1.0 0.5 0.5 0.5 0.5")
+    (here / "set" / "labels" / "train" / "0.txt").unlink()  # a background
+    assert datasets.check(data_yaml)["nc"] == 2
+
+
+def test_images_of_a_list(here):
+    data_yaml = data_set(here / "set")
+    (here / "set" / "train.txt").write_text("./images/train/0.jpg\n./images/train/gone.jpg\n")
+    data_yaml.write_text(data_yaml.read_text().replace("train: images/train", "train: train.txt"))
+    with pytest.raises(FileNotFoundError, match=r"1 of the 2 images .* do not exist, the first is .*gone.jpg"):
+        datasets.check(data_yaml)
+    (here / "set" / "train.txt").write_text("./images/train/0.jpg\n")
+    listed = datasets.fingerprint(datasets.check(data_yaml))
+    (here / "set" / "train.txt").write_text("./images/train/0.jpg\n./images/train/1.jpg\n")
+    assert datasets.fingerprint(datasets.check(data_yaml)) != listed
+
+
+def test_fingerprint_tells_train_from_val(here):
+    data_yaml = data_set(here / "set", train=3)
+    data_yaml.write_text(data_yaml.read_text().replace("images/train", "one.txt").replace("images/val", "two.txt"))
+    found = set()
+    for lists in (("01", "2"), ("0", "12")):  # the same images in the same order
+        for file, images in zip(("one.txt", "two.txt"), lists, strict=True):
+            (here / "set" / file).write_text("".join(f"./images/train/{i}.jpg\n" for i in images))
+        found.add(datasets.fingerprint(datasets.check(data_yaml)))
+    assert len(found) == 2
+
+
+def rename(root):
+    for kind, suffix in (("images", "jpg"), ("labels", "txt")):
+        (root / kind / "val" / f"0.{suffix}").rename(root / kind / "val" / f"9.{suffix}")
+
+
+def move_to_val(root):
+    for kind, suffix in (("images", "jpg"), ("labels", "txt")):
+        (root / kind / "train" / f"1.{suffix}").rename(root / kind / "val" / f"1.{suffix}")
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        (lambda root: None, True),
+        (lambda root: (root / "images" / "note.md").touch(), True),
+        (lambda root: (root / "labels" / "train.cache").touch(), True),
+        (lambda root: (root / "labels" / "val" / "0.txt").write_text("1 0.5 0.5 0.5 0.5\n"), False),
+        (lambda root: (root / "labels" / "train" / "1.txt").unlink(), False),
+        (lambda root: (root / "images" / "train" / "0.jpg").write_bytes(jpeg((64, 64))), False),
+        (lambda root: (root / "images" / "train" / "2.jpg").write_bytes(jpeg()), False),
+        (rename, False),
+        (move_to_val, False),
+    ],
+)
+def test_fingerprint(here, change, same):
+    data_yaml = data_set(here / "set")
+    first = datasets.fingerprint(datasets.check(data_yaml))
+    shutil.copytree(here / "set", here / "elsewhere")
+    change(here / "elsewhere")
+    assert (datasets.fingerprint(datasets.check(here / "elsewhere" / "data.yaml")) == first) == same
+    assert re.fullmatch("[0-9a-f]{64}", first)
+
+
+def zipped(file, contents):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+
+
+@pytest.fixture
+def server(tmp_path):
+    """Serve tmp_path/served and return (its folder, its URL)."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as served:
+        thread = threading.Thread(target=served.serve_forever)
+        thread.start()
+        yield folder, f"http://127.0.0.1:{served.server_address[1]}"
+        served.shutdown()
+        thread.join()
+
+
+def from_server(name, root, url):
+    """Write stock's data YAML into the current folder: data in `root`, all downloads from `url`."""
+    text = (STOCK / "cfg" / "datasets" / name).read_text(encoding="utf-8")
+    head, script = text.split("download: |")
+    for place in (
+        "http://images.cocodataset.org/zips",
+        "https://github.com/ultralytics/assets/releases/download/v0.0.0",
+    ):
+        script = script.replace(place, url)
+    script = re.sub(r"( *)from ultralytics.utils import (.*)ASSETS_URL(.*)", rf'\g<0>\n\1ASSETS_URL = "{url}"', script)
+    assert set(re.findall(r"https?://[^/\"]+", script)) == {url}
+    head = re.sub(r"(?m)^path: .*$", f"path: {root}", head)
+    Path(name).write_text(f"{head}download: |{script}", encoding="utf-8")
+
+
+def test_download_of_coco(tmp_path, server):
+    folder, url = server
+    lists, labels = {"train2017": ["01", "02", "03"], "val2017": ["04", "05"]}, {}
+    for split, stems in lists.items():
+        labels[f"coco/{split}.txt"] = "".join(f"./images/{split}/{s}.jpg\n" for s in stems)
+        labels |= {f"coco/labels/{split}/{s}.txt": "79 0.1 0.1 0.9 0.1 0.9 0.9\n" for s in stems[1:]}
+        zipped(folder / f"{split}.zip", {f"{split}/{s}.jpg": jpeg() for s in stems})
+    zipped(folder / "test2017.zip", {"test2017/06.jpg": jpeg()})
+    zipped(folder / "coco2017labels-segments.zip", labels)
+    from_server("coco.yaml", tmp_path / "sets" / "coco", url)
+    found = datasets.resolve("coco")
+    assert found.budget == datasets.catalogue()["coco"]["budget"]
+    data = datasets.check(found.data, 80)
+    count = {s: len(Path(data[s]).read_text().split()) for s in ("train", "val")}
+    assert count == {"train": 3, "val": 2}
+    assert all((tmp_path / "sets" / "coco" / "images" / s / f"{i}.jpg").is_file() for s in lists for i in lists[s])
+    assert len(datasets.fingerprint(data)) == 64
+
+
+def test_download_of_voc(tmp_path, server):
+    folder, url = server
+    sets = {
+        "VOCtrainval_06-Nov-2007": ("2007", {"train": ["000001"], "val": ["000002", "000003"]}),
+        "VOCtest_06-Nov-2007": ("2007", {"test": ["000004", "000005"]}),
+        "VOCtrainval_11-May-2012": ("2012", {"train": ["2008_000001"], "val": ["2008_000002"]}),
+    }
+    row = "<object><name>{}</name><difficult>{}</difficult><bndbox><xmin>2</xmin><ymin>2</ymin><xmax>16</xmax>"
+    row += "<ymax>12</ymax></bndbox></object>"
+    objects = row.format("dog", 0) + row.format("dog", 1)
+    xml = f"<annotation><size><width>32</width><height>24</height></size>{objects}</annotation>"
+    for name, (year, lists) in sets.items():
+        root, contents = f"VOCdevkit/VOC{year}", {}
+        for split, stems in lists.items():
+            contents[f"{root}/ImageSets/Main/{split}.txt"] = "\n".join(stems)
+            for stem in stems:
+                contents |= {f"{root}/JPEGImages/{stem}.jpg": jpeg(), f"{root}/Annotations/{stem}.xml": xml}
+        zipped(folder / f"{name}.zip", contents)
+    from_server("VOC.yaml", tmp_path / "sets" / "VOC", url)
+    data = datasets.check(datasets.resolve("voc").data, 20)
+    count = [sum(len(list(Path(p).glob("*.jpg"))) for p in data[s]) for s in ("train", "val")]
+    assert count == [5, 2]
+    label = (tmp_path / "sets" / "VOC" / "labels" / "test2007" / "000004.txt").read_text().split()
+    assert [float(v) for v in label] == pytest.approx([11, 8 / 32, 6 / 24, 14 / 32, 10 / 24])

@@ -1,0 +1,43 @@
+"""Parameters, GFLOPs and latency."""
+
+import pytest
+from ultralytics import YOLO
+
+from ultralytics_diffattn import measure
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("measure")
+    files = {name: folder / f"{name}.pt" for name in ("yolo11n", "yolo11n-diffattn")}
+    for name, file in files.items():
+        YOLO(f"{name}.yaml").save(file)
+    return files
+
+
+def test_size(checkpoints):
+    found = {name: measure.size(file, 640) for name, file in checkpoints.items()}
+    published = 2_624_080  # ultralytics/cfg/models/11/yolo11.yaml, as are its 6.6 GFLOPs
+    assert found["yolo11n"] == {"parameters": published, "gflops": pytest.approx(6.6, abs=0.1)}
+    assert found["yolo11n-diffattn"]["parameters"] == published + 128  # four vectors of 16, a gain of 64
+
+
+def test_latency_of_both_runtimes(checkpoints, monkeypatch):
+    monkeypatch.setattr(measure, "REPEATS", 2)
+    found = measure.latency(checkpoints, 64)
+    assert list(found) == list(checkpoints)
+    assert all(time > 0 for times in found.values() for time in times.values())
+
+
+def test_without_onnxruntime_nothing_is_installed(checkpoints, monkeypatch):
+    monkeypatch.setattr(measure, "REPEATS", 1)
+    monkeypatch.setattr(measure, "find_spec", lambda name: None)
+    assert {times["onnxruntime"] for times in measure.latency(checkpoints, 64).values()} == {None}
+
+
+def test_runners_take_turns(monkeypatch):
+    turns = []
+    monkeypatch.setattr(measure, "REPEATS", 2)
+    found = measure._interleaved({name: lambda name=name: turns.append(name) for name in "ab"})
+    assert "".join(turns) == "ab" * 5  # three turns warm up
+    assert set(found) == {"a", "b"}

@@ -1,0 +1,121 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""How far apart two models are on one image, box by box, and how far apart they may be."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from ultralytics.engine.results import Results
+from ultralytics.utils.metrics import batch_probiou, box_iou
+
+CONF = 0.25  # ultralytics' own threshold of predictions
+
+
+class Tolerance(NamedTuple):
+    """How far a model may be from PyTorch in float32."""
+
+    corner: float  # of a box, in pixels of the model's input
+    score: float  # of a box, or probability of a class
+    share: float  # of the boxes, those that may be further off or found by one of the two alone
+
+
+# By how the arithmetic rounds. Measured with yolo11n on 59 images of COCO, 415 boxes: float32 0.0006 px and 0.000003;
+# float16 2.6 px (99 % below 0.4) and 0.008, 1 box alone; bfloat16 7.9 px (99 % below 3.1) and 0.1, 1 alone; int8 of
+# OpenVINO 16.7 px and 0.19, 2 alone, and loses 0.1 points of mAP. The int8 of ONNX, 121 px and 0.5, about 100 alone,
+# loses 6 points: it is to fail. Of two candidates that score alike, rounding decides whom NMS keeps: hence shares.
+TOLERANCES = {
+    "float32": Tolerance(corner=0.1, score=0.001, share=0.01),
+    "float16": Tolerance(corner=2.0, score=0.02, share=0.02),  # a GPU's float32 convolutions round alike (TF32)
+    "bfloat16": Tolerance(corner=4.0, score=0.05, share=0.05),
+    "int8": Tolerance(corner=16.0, score=0.2, share=0.1),
+}
+
+
+class Difference(NamedTuple):
+    """What two models find in an image."""
+
+    boxes: int  # of the first model
+    pairs: int  # boxes that both find
+    corner: float  # largest difference in a pair, in pixels of the model's input
+    score: float  # largest difference in a pair, or of the probability of a class
+    far: int  # pairs further apart than the tolerance
+    alone: int  # boxes that one of the two finds alone, those within the tolerance of the threshold aside
+
+
+def difference(
+    ours: Results, theirs: Results, tolerance: Tolerance, imgsz: list[int], conf: float = CONF, max_det: int = 300
+) -> Difference:
+    """Compare what two models find in the same image.
+
+    Boxes are paired one to one, those of the same class that overlap most first, and more than half.
+
+    Args:
+        ours (Results): What the first model finds.
+        theirs (Results): What the second model finds.
+        tolerance (Tolerance): What counts as far.
+        imgsz (list[int]): Height and width of the models' input.
+        conf (float): Threshold of the score in both.
+        max_det (int): Largest number of boxes in both.
+
+    Returns:
+        (Difference): Numbers of boxes, and largest differences.
+
+    Examples:
+        >>> import numpy as np
+        >>> a, b = torch.tensor([[10, 10, 50, 50, 0.9, 0]]), torch.tensor([[10, 12, 50, 50, 0.8, 0]])
+        >>> image = np.zeros((64, 64, 3), np.uint8)
+        >>> results = (Results(image, path="", names={0: "cell"}, boxes=boxes) for boxes in (a, b))
+        >>> [round(value, 2) for value in difference(*results, TOLERANCES["int8"], [64, 64])]
+        [1, 1, 2.0, 0.1, 0, 0]
+    """
+    if ours.probs is not None:
+        gap = float((ours.probs.data.cpu() - theirs.probs.data.cpu()).abs().max())
+        return Difference(0, 0, 0.0, gap, int(not gap <= _allowed(tolerance, float(ours.probs.top1conf))), 0)
+    a, b = (boxes(r).cpu() for r in (ours, theirs))
+    allowed = _allowed(tolerance, conf)
+    gain = min(side / original for side, original in zip(imgsz, ours.orig_shape, strict=True))
+    pairs = _pairs(a, b)
+    corners = [_corner(a, i, b, j) * gain for i, j in pairs]
+    scores = [abs(float(a.conf[i] - b.conf[j])) for i, j in pairs]
+    # A box may miss the threshold by a hair in one of the two; where there are too many, the last one is the threshold.
+    edge = max([conf, *(float(r.conf.min()) for r in (a, b) if len(r) >= max_det)]) + allowed
+    unpaired = [r.conf[i] for r, k in ((a, 0), (b, 1)) for i in set(range(len(r))) - {p[k] for p in pairs}]
+    return Difference(
+        boxes=len(a),
+        pairs=len(pairs),
+        corner=max(corners, default=0.0),
+        score=max(scores, default=0.0),
+        far=sum(c > tolerance.corner or s > allowed for c, s in zip(corners, scores, strict=True)),
+        alone=sum(float(score) > edge for score in unpaired),
+    )
+
+
+def _allowed(tolerance: Tolerance, score: float) -> float:
+    """Return the difference of scores to accept: the lower they are, the less the same rounding moves them."""
+    return tolerance.score * min(1.0, score / CONF)
+
+
+def boxes(result: Results) -> object:
+    """Return ultralytics' `Boxes` of a result, or its `OBB`."""
+    return result.boxes if result.obb is None else result.obb
+
+
+def _pairs(a: object, b: object) -> list[tuple[int, int]]:
+    """Return the indices of the boxes of the same class that overlap most, one to one."""
+    iou = batch_probiou(a.xywhr, b.xywhr) if hasattr(a, "xywhr") else box_iou(a.xyxy, b.xyxy)
+    iou = iou * (a.cls[:, None] == b.cls[None])
+    pairs = []
+    while iou.numel() and iou.max() > 0.5:
+        i, j = divmod(int(iou.argmax()), iou.shape[1])
+        pairs.append((i, j))
+        iou[i], iou[:, j] = 0, 0
+    return pairs
+
+
+def _corner(a: object, i: int, b: object, j: int) -> float:
+    """Return the largest difference of a coordinate between two boxes, in pixels of the image."""
+    if not hasattr(a, "xywhr"):
+        return float((a.xyxy[i] - b.xyxy[j]).abs().max())
+    ours, theirs = a.xyxyxyxy[i], b.xyxyxyxy[j]  # (4, 2); a square turned by 90 degrees begins at another corner
+    return min(float((ours - torch.roll(theirs, k, 0)).abs().max()) for k in range(4))
