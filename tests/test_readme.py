@@ -5,6 +5,7 @@ import runpy
 import shlex
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, run, train_and_kill, yolo
@@ -20,11 +21,12 @@ def blocks(language):
 COMMANDS = [line for block in blocks("bash") for line in block.splitlines()]
 FIRST, TESTS = (c for c in COMMANDS if c.startswith("python3 -m venv"))
 YOLO_COMMANDS = [c for c in COMMANDS if c.startswith("yolo ")]
+OUR_COMMANDS = [c for c in COMMANDS if c.startswith("diffattn ")]
 
 
 def test_every_command_is_accounted_for():
     """A new command has to be run by a test here, or, if it installs, by test_package.py or .ci/run."""
-    assert set(COMMANDS) == {FIRST, TESTS, "pip install .", *YOLO_COMMANDS}
+    assert set(COMMANDS) == {FIRST, TESTS, "pip install .", *YOLO_COMMANDS, *OUR_COMMANDS}
 
 
 def test_ci_runs_the_test_command():
@@ -91,6 +93,28 @@ def test_yolo_commands(command, workplace):
         arguments += SHORT
     output = yolo(*arguments, cwd=workplace).stdout
     assert SAID[arguments[0]] in output
+
+
+OURS_SAID = {
+    "train": "epochs completed",
+    "val": "COCO AP of boxes",
+    "export": "found by one alone",
+    "compare": "95 % interval",
+    "robustness": "mean of corruptions",
+}
+
+
+@pytest.mark.parametrize("command", OUR_COMMANDS)
+@pytest.mark.usefixtures("checkpoints")
+def test_diffattn_commands(command, workplace):
+    program, verb, *arguments = shlex.split(command)
+    arguments += {
+        "train": [*SHORT, "project=runs"],
+        "compare": [*SHORT, "seeds=0,1", f"project={workplace / 'compare'}", "fraction=0.1"],
+        "export": ["imgsz=64"],
+    }.get(verb, ["imgsz=64", "batch=4", f"project={workplace}"])
+    done = run(Path(sys.executable).with_name(program), verb, *arguments, cwd=workplace)
+    assert OURS_SAID[verb] in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("block", blocks("python"))

@@ -31,7 +31,7 @@ OVER = "95 % interval over 3 seeds -0.010 to +0.050, over images +0.001 to +0.04
         ({"seeds_needed": None}, f"{NOT}{OVER}; with this mean and spread, more than 1,000 seeds would be needed."),
         (
             {"over_seeds": None, "seeds": [0], "seeds_needed": None},
-            f"{NOT}one seed cannot tell, over images +0.001 to +0.040.",
+            f"{NOT}no interval over seeds, as there is one, over images +0.001 to +0.040.",
         ),
         (
             {"verdict": "better", "over_seeds": [0.01, 0.03], "seeds_needed": 3},

@@ -101,7 +101,7 @@ def _line(axes, i: int, count: int, label: str, xs: np.ndarray, ys: np.ma.Masked
     there = ~np.ma.getmaskarray(mean)
     beside = np.concatenate([there[1:], [False]]) | np.concatenate([[False], there[:-1]])
     alone = there & ~beside
-    if len(xs) > 1 and not (there & beside).any():  # but points
+    if len(xs) > 1 and not (there & beside).any():  # nothing but points, drawn side by side
         xs = xs + (i - count + 1) * 0.03 * (xs[-1] - xs[0])
     step = max(1, len(xs) // 8)
     marked = np.flatnonzero(alone | ((np.arange(len(xs)) % step == i * step // count) & there))

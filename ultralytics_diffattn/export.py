@@ -16,6 +16,7 @@ from ultralytics.engine.results import Results
 from ultralytics.utils import ASSETS, DEFAULT_CFG, LOGGER
 from ultralytics.utils.files import file_size
 
+from ultralytics_diffattn import datasets
 from ultralytics_diffattn.agreement import CONF, TOLERANCES, boxes, difference
 
 OWN: dict[str, object] = {}  # none: `source`, the images to compare on, is a key of ultralytics'
@@ -59,13 +60,15 @@ def export(model: str = "", **args: object) -> dict:
         raise ValueError("model= is missing: give trained weights, as in model=runs/detect/train/weights/best.pt")
     kind = _known(str(args.get("format", "torchscript")).lower())
     yolo = YOLO(model, task=args.pop("task", None))
+    if args.get("data"):
+        args["data"] = datasets.resolve(args["data"], yolo.task).data
     source = args.pop("source", None)
     images = _images(source) if source else None  # what is wrong with it shows before minutes of export
     done: dict = {}  # the arguments that ultralytics exported with in the end
     yolo.add_callback(
         "on_export_end", lambda exporter: done.update(vars(exporter.args), imgsz=exporter.imgsz, format=kind)
     )
-    file = yolo.export(**{**args, "format": kind})
+    file = yolo.export(**{k: v for k, v in args.items() if k != "data" or _calibrates(kind)} | {"format": kind})
 
     report = {"file": file, "size_mb": file_size(file), "format": kind, "tested": kind in TESTED}
     report |= {"precision": _precision(done), "compared": False}
@@ -100,6 +103,12 @@ def _known(kind: str) -> str:
         hint = f" Did you mean {near[0]}?" if near else ""
         raise ValueError(f"format={kind} is unknown.{hint} It is one of {', '.join(known)}.")
     return kind
+
+
+def _calibrates(kind: str) -> bool:
+    """Return whether ultralytics takes `data` with this format; since 8.4 it refuses what a format does not need."""
+    takes = dict(zip(export_formats()["Argument"], export_formats()["Arguments"], strict=True))
+    return "data" in takes.get(kind, ["data"]) or not any("data" in names for names in takes.values())
 
 
 def _precision(done: dict) -> str:

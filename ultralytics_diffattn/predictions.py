@@ -43,14 +43,16 @@ class Predictions(NamedTuple):
     target_image: np.ndarray
 
 
+TASKS = "detect", "segment", "pose"  # those whose results have upright boxes
+
+
 def listen(model: Any) -> None:
-    """Add the callbacks that gather the predictions of a final validation, those between epochs stay as they are.
+    """Have a model gather the predictions of its final validation; those between epochs stay as they are.
 
     Args:
         model (ultralytics.YOLO): The model that is about to be trained or validated.
     """
     model.add_callback("on_val_start", begin)
-    model.add_callback("on_val_batch_end", collect)
 
 
 def save(validator: Any) -> None:
@@ -64,22 +66,27 @@ def begin(validator: Any) -> None:
 
     Its own `save_json` names an image by the stem of its file, so that a/1.jpg and b/1.jpg are one.
     """
-    if validator.training:
+    if validator.training or validator.args.task not in TASKS:
         return
     if "update_metrics" not in vars(validator):
         validator.update_metrics = partial(_update, validator, validator.update_metrics)
     validator.diffattn_kept = []
+    validator.diffattn_matched = 0
 
 
-def _update(validator: Any, stock: Any, preds: list, batch: dict) -> None:
-    from ultralytics.utils.ops import scale_boxes
-
+def _update(validator: Any, stock: Any, preds: Any, batch: dict) -> None:
     stock(preds, batch)  # first, since it sets the classes with single_cls
+    stats = getattr(validator.metrics, "stats", None) or validator.stats  # the latter in ultralytics 8.3
+    matched = stats["tp"][validator.diffattn_matched :]
+    validator.diffattn_matched += len(matched)
+    all_there, matched = len(matched) == len(batch["im_file"]), iter(matched)
     for i, file in enumerate(batch["im_file"]):
-        rows = _rows(preds, i)
-        shape = batch["ori_shape"][i]
-        scale_boxes(batch["img"].shape[2:], rows, shape, batch["ratio_pad"][i])
-        validator.diffattn_kept.append((file, shape, rows.cpu().numpy()))
+        rows, shape = _rows(preds, i), batch["ori_shape"][i]
+        rows = _in_image(rows, batch["ratio_pad"][i], shape)
+        nothing = not len(rows) and not (batch["batch_idx"] == i).any()
+        # Ultralytics 8.3.108 has no entry for an image without objects and predictions.
+        tp = np.zeros((0, 10)) if nothing and not all_there else _array(next(matched))
+        validator.diffattn_kept.append((file, shape, _array(rows), tp))
 
 
 def _rows(preds: Any, i: int) -> Any:
@@ -92,11 +99,18 @@ def _rows(preds: Any, i: int) -> Any:
     return image[:, :6].clone()
 
 
-def collect(validator: Any) -> None:
-    """Take the validator's list of matches, an array for each image, before it joins and clears them."""
-    if not validator.training and validator.batch_i + 1 == len(validator.dataloader):
-        stats = getattr(validator.metrics, "stats", None) or validator.stats
-        validator.diffattn_tp = [x.cpu().numpy() if hasattr(x, "cpu") else np.asarray(x) for x in stats["tp"]]
+def _in_image(rows: Any, ratio_pad: tuple, shape: tuple[int, int]) -> Any:
+    """Move corners from the letterboxed to the original image, by each axis' own ratio.
+
+    Ultralytics 8.4.120 and older divide both axes by that of the height, which moves boxes by up to a pixel.
+    """
+    from ultralytics.utils.ops import clip_boxes
+
+    (ratio_y, ratio_x), (left, top) = ratio_pad
+    rows[:, :4] -= rows.new_tensor([left, top, left, top])
+    rows[:, :4] /= rows.new_tensor([ratio_x, ratio_y, ratio_x, ratio_y])
+    clip_boxes(rows, shape)
+    return rows
 
 
 def gather(validator: Any) -> Predictions:
@@ -107,17 +121,8 @@ def gather(validator: Any) -> Predictions:
 
     Returns:
         (Predictions): Of every image of the split.
-
-    Raises:
-        RuntimeError: If this release of ultralytics leaves out images without boxes and predictions.
     """
-    files, shapes, rows = zip(*validator.diffattn_kept, strict=True)
-    tp = validator.diffattn_tp
-    if len(tp) != len(files):
-        raise RuntimeError(
-            f"ultralytics gave statistics of {len(tp)} of {len(files)} images; old releases leave out images without "
-            "objects. Upgrade: pip install -U ultralytics"
-        )
+    files, shapes, rows, tp = zip(*validator.diffattn_kept, strict=True)
     count = [len(r) for r in rows]
     rows = np.concatenate(rows)  # (D, 6)
     labels = {label["im_file"]: label for label in validator.dataloader.dataset.labels}
@@ -165,3 +170,7 @@ def read(path: Path) -> Predictions:
     """
     with np.load(path) as data:
         return Predictions(**{k: data[k].tolist() if k in ("names", "files") else data[k] for k in Predictions._fields})
+
+
+def _array(x: Any) -> np.ndarray:
+    return x.cpu().numpy() if hasattr(x, "cpu") else np.asarray(x)

@@ -15,6 +15,7 @@ import numpy as np
 from ultralytics_diffattn import bootstrap, intervals, predictions
 from ultralytics_diffattn.corruptions import CORRUPTIONS, corrupt
 from ultralytics_diffattn.files import write_json, write_text
+from ultralytics_diffattn.tables import interval, signed
 
 OWN = {"models": "", "corruptions": ",".join(CORRUPTIONS), "severities": (1, 2, 3, 4, 5)}
 
@@ -289,11 +290,10 @@ def as_markdown(found: dict[str, Any]) -> str:
     lines.insert(1, "|---" * len(rows[0]) + "|")
     lines.append("")
     for pair in found["pairs"]:
-        low, high = pair["over_images"]
         than = "from" if pair["verdict"] == "not distinguishable" else "than"
         lines.append(
             f"- {pair['corruption']}: {pair['second']} is {pair['verdict']} {than} {pair['first']}, "
-            f"{pair['difference']:+.3f}, 95 % interval over images {low:+.3f} to {high:+.3f}."
+            f"{signed(pair['difference'])}, 95 % interval over images {interval(pair['over_images'])}."
         )
     lines.append(f"\nNot covered: {', '.join(found['left_out'])}, which needs photographs of frost.")
     return "\n".join(lines) + "\n"

@@ -58,21 +58,51 @@ def sentence(pair: dict[str, Any]) -> str:
 +0.000 to +0.020; with this mean and spread, 9 seeds would be needed.
     """
     than = "from" if pair["verdict"] == "not distinguishable" else "than"
-    over_seeds = "one seed cannot tell"
+    over_seeds = "no interval over seeds, as there is one"
     if pair["over_seeds"]:
-        low, high = pair["over_seeds"]
-        over_seeds = f"95 % interval over {len(pair['seeds'])} seeds {low:+.3f} to {high:+.3f}"
-    low, high = pair["over_images"]
+        over_seeds = f"95 % interval over {len(pair['seeds'])} seeds {interval(pair['over_seeds'])}"
     text = (
-        f"{pair['second']} is {pair['verdict']} {than} {pair['first']} in {pair['metric']}: {pair['difference']:+.3f}, "
-        f"{over_seeds}, over images {low:+.3f} to {high:+.3f}"
+        f"{pair['second']} is {pair['verdict']} {than} {pair['first']} in {pair['metric']}: "
+        f"{signed(pair['difference'])}, {over_seeds}, over images {interval(pair['over_images'])}"
     )
     needed = pair["seeds_needed"]
     if needed and needed > len(pair["seeds"]):
         text += f"; with this mean and spread, {needed} seeds would be needed"
-    elif pair["over_seeds"] and pair["over_seeds"][0] <= 0 <= pair["over_seeds"][1]:
+    elif not needed and pair["over_seeds"]:
         text += "; with this mean and spread, more than 1,000 seeds would be needed"
     return text + "."
+
+
+def interval(ends: list[float]) -> str:
+    """Return an interval of a difference.
+
+    Args:
+        ends (list[float]): Low and high.
+
+    Returns:
+        (str): Both with their signs.
+
+    Examples:
+        >>> interval([-0.0173, -0.0001])
+        '-0.017 to -0.0001'
+    """
+    return f"{signed(ends[0])} to {signed(ends[1])}"
+
+
+def signed(value: float) -> str:
+    """Return a difference with its sign, and one more digit where three would make it zero.
+
+    Args:
+        value (float): The difference.
+
+    Returns:
+        (str): Such as +0.012.
+
+    Examples:
+        >>> signed(0.0123), signed(-0.0003), signed(0)
+        ('+0.012', '-0.0003', '+0.000')
+    """
+    return f"{value:+.3f}" if round(value, 3) or not round(value, 4) else f"{value:+.4f}"
 
 
 def as_csv(found: dict[str, Any]) -> str:
