@@ -27,7 +27,8 @@ def unsure(tmp_path):
         model = YOLO(name)
         for p in model.model.parameters():
             p.data += 0.02 * torch.randn_like(p)
-        model.ckpt = {"train_args": {"task": model.task}}  # as a trainer saves it; ultralytics 8.3 asks for it
+        model.ckpt = {"train_args": {"task": model.task}}  # a trainer saves both; ultralytics 8.3 asks for them
+        model.model.kpt_shape = [17, 3]
         model.save(tmp_path / "m.pt")
         return str(tmp_path / "m.pt")
 

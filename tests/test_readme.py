@@ -161,14 +161,18 @@ def test_links_and_names():
 
 def test_docstring_examples(tmp_path, monkeypatch):
     import doctest
+    import importlib
     import tempfile
 
     import torch
-
-    from ultralytics_diffattn import attention, blocks, bundled, registry, shapes
+    from ultralytics import settings
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # what an example leaves goes with the test
-    for module in (attention, blocks, bundled, registry, shapes):
-        result = doctest.testmod(module, extraglobs={"torch": torch})
-        assert result.attempted > 0
-        assert result.failed == 0
+    monkeypatch.setitem(settings, "datasets_dir", str(tmp_path))
+    tried = 0
+    for file in (ROOT / "ultralytics_diffattn").glob("[a-z]*.py"):
+        module = importlib.import_module(f"ultralytics_diffattn.{file.stem}")
+        result = doctest.testmod(module, extraglobs={"torch": torch}, optionflags=doctest.ELLIPSIS)
+        assert result.failed == 0, file
+        tried += result.attempted
+    assert tried > 60
