@@ -35,6 +35,16 @@ def test_without_onnxruntime_nothing_is_installed(checkpoints, monkeypatch):
     assert {times["onnxruntime"] for times in measure.latency(checkpoints, 64).values()} == {None}
 
 
+def test_a_failing_export_costs_its_column_only(checkpoints, monkeypatch):
+    def fail(*_, **__):
+        raise ModuleNotFoundError("No module named 'onnxscript'")
+
+    monkeypatch.setattr(measure, "REPEATS", 1)
+    monkeypatch.setattr(YOLO, "export", fail)
+    found = measure.latency(checkpoints, 64)
+    assert [(t["onnxruntime"], t["pytorch"] > 0) for t in found.values()] == [(None, True)] * 2
+
+
 def test_runners_take_turns(monkeypatch):
     turns = []
     monkeypatch.setattr(measure, "REPEATS", 2)

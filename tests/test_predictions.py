@@ -34,10 +34,9 @@ def validated(tiny, tmp_path_factory):
             corners = (corners + torch.randn(corners.shape, generator=rng) * 2).repeat(2, 1)
             conf = torch.rand(len(corners), generator=rng)
             cls = torch.where(conf < 0.3, (cls.repeat(2) + 1) % 6, cls.repeat(2))  # some of the wrong class
-            order = conf.argsort(descending=True)
-            out.append(
-                {"bboxes": corners[order], "conf": conf[order], "cls": cls[order], "extra": corners[order][:, 4:]}
-            )
+            rows = torch.cat([corners, conf[:, None], cls[:, None]], 1)[conf.argsort(descending=True)]
+            as_dict = {"bboxes": rows[:, :4], "conf": rows[:, 4], "cls": rows[:, 5], "extra": rows[:, 6:]}
+            out.append(as_dict if hasattr(self, "scale_preds") else rows)  # the latter in ultralytics 8.3.108
         return out
 
     kept = []

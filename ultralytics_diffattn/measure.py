@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from ultralytics.utils import LOGGER
 
 REPEATS = 30
 
@@ -46,14 +47,17 @@ def latency(checkpoints: dict[str, Path], imgsz: int, device: str | None = None)
 
     Returns:
         (dict[str, dict[str, float | None]]): For each name `pytorch` and `onnxruntime` in milliseconds; None where
-            onnx or onnxruntime is not installed.
+            onnx or onnxruntime is not installed, or the export fails.
     """
     image = torch.rand(1, 3, imgsz, imgsz)
     runners = {name: _pytorch(file, image, device) for name, file in checkpoints.items()}
     pytorch = _interleaved(runners)
     onnx = dict.fromkeys(checkpoints)
     if find_spec("onnx") and find_spec("onnxruntime"):  # else ultralytics would install them unasked
-        onnx = _interleaved({name: _onnx(file, image) for name, file in checkpoints.items()})
+        try:
+            onnx = _interleaved({name: _onnx(file, image) for name, file in checkpoints.items()})
+        except Exception as e:  # of ultralytics' or torch's export; hours of training are not to fail for it
+            LOGGER.warning(f"no latency of ONNX Runtime: {type(e).__name__}: {e}")
     return {name: {"pytorch": pytorch[name], "onnxruntime": onnx[name]} for name in checkpoints}
 
 
