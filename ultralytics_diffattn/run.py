@@ -110,11 +110,11 @@ def _evaluate(folder: Path, spec: dict) -> None:
 
     args = spec["args"]
     model = YOLO(folder / "train" / "weights" / "best.pt")
-    predictions.listen(model)
     device = str(args.get("device") or "").split(",")[0] or None  # one is enough
     keys = ("data", "imgsz", "workers", "iou", "max_det", "single_cls", "cache")
     given = {k: args[k] for k in keys if k in args}
     predictions.listen(model)
+    model.add_callback("on_val_end", predictions.save)
     model.val(
         **given, batch=2 * args["batch"], device=device, plots=False, project=str(folder), name="val", exist_ok=True
     )
