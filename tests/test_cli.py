@@ -32,13 +32,15 @@ def test_parse(words, expected):
         (["epoch=3"], "epochs"),
         (["epochs"], "epochs=100"),
         (["epochs="], "has no value"),
-        (["seeds"], "has no value"),
+        (["seeds"], r"for example, seeds=0\.$"),
+        (["data"], r"for example, data=\.\.\.\.$"),
+        (["models=a.yaml", "b.yaml"], "commas and no spaces"),
         (["compar"], "not a valid"),
     ],
 )
 def test_parse_refuses(words, message):
     with pytest.raises(SyntaxError, match=message):
-        cli.parse(words, {"seeds": (0,)})
+        cli.parse(words, {"seeds": (0,), "models": ""})
 
 
 @pytest.mark.parametrize(
@@ -53,7 +55,10 @@ def test_parse_refuses(words, message):
         (["train", "data=shapes", "epochs=three"], "epochs"),
         (["val"], "model= is missing"),
         (["export"], "model"),
+        (["val", "model=nothing.pt"], "nothing.pt"),
+        (["compare", "imgsz=0"], "at least 32"),
         (["robustness", "data=shapes"], "models= is missing"),
+        (["robustness", "data=shapes", "model=best.pt"], "give models="),
         (["robustness", "data=shapes", "corruptions=smow"], "Did you mean snow?"),
         (["robustness", "data=shapes", "severities=6"], "from 1 to 5"),
     ],
@@ -69,6 +74,20 @@ def test_help(capsys):
     assert cli.main([]) == 0
     out = capsys.readouterr().out
     assert all(f"\n  {verb}" in out for verb in cli.VERBS)
+
+
+def test_help_of_a_verb(capsys):
+    assert cli.main(["compare", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "models=yolo11n.yaml,yolo11n-diffattn.yaml" in out
+    assert "seeds=0,1,2" in out
+
+
+def test_a_mistake_is_not_buried_under_the_help_of_yolo(capfd):
+    assert cli.main(["compare", "sedes=0"]) == 1
+    out, error = capfd.readouterr()
+    assert "seeds=(0, 1, 2)" in error
+    assert "yolo TASK MODE ARGS" not in out + error
 
 
 def test_help_imports_nothing_heavy():

@@ -228,7 +228,7 @@ def test_names_are_text_wherever_they_stand(render):
 
 def test_one_seed_and_what_went_wrong(render):
     text = Page(render(one_seed(), make_grid())).text
-    assert "no interval over seeds, as there is one" in text
+    assert "no interval over seeds, as there is only one" in text
     assert "±" not in text
     assert "Not finished, and not counted here: 2 of 4 trainings" in text
     assert "yolo11n seed 1, yolo11n-diffattn seed <1>" in text

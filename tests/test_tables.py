@@ -31,7 +31,7 @@ OVER = "95 % interval over 3 seeds -0.010 to +0.050, over images +0.001 to +0.04
         ({"seeds_needed": None}, f"{NOT}{OVER}; with this mean and spread, more than 1,000 seeds would be needed."),
         (
             {"over_seeds": None, "seeds": [0], "seeds_needed": None},
-            f"{NOT}no interval over seeds, as there is one, over images +0.001 to +0.040.",
+            f"{NOT}no interval over seeds, as there is only one, over images +0.001 to +0.040.",
         ),
         (
             {"verdict": "better", "over_seeds": [0.01, 0.03], "seeds_needed": 3},
@@ -77,10 +77,20 @@ def test_markdown():
         lines[0] == "4 validation images, 15 boxes; epochs=3, imgsz=64, batch=4; seeds 0, 1; torch 2.14; Xeon, GPU none"
     )
     table = [line for line in lines if line.startswith("|")]
-    assert table[2] == "| stock | 0.500 ± 0.010 | - | 2,624,080 | 6.61 | 20.0 | - | 3.1 | 1,234 |"
+    assert table[2] == "| stock | 0.500 ± 0.010 | 0.500 ± 0.010 | - | 2,624,080 | 6.61 | 20.0 | - | 3.1 | 1,234 |"
     assert len({line.count("|") for line in table}) == 1
     assert "- Taken up again after an interruption: stock seed 1, ours seed 1." in lines
     assert "- Not finished, and not in the table: ours seed 2." in lines
+
+
+def test_nothing_learned():
+    nothing = found()
+    for model in nothing["models"].values():
+        model["metrics"]["mAP50"] = {"mean": 0.004, "sd": 0.0, "values": []}
+    assert "No model has learned to find anything (mAP50 0.004)" in tables.as_markdown(nothing)
+    assert "No model has learned" not in tables.as_markdown(found())
+    same = {**PAIR, "difference": 0.0, "over_seeds": [0.0, 0.0], "seeds_needed": None}
+    assert "seeds would be needed" not in tables.sentence(same)
 
 
 def test_csv_reads_back():

@@ -111,3 +111,9 @@ def test_classification(tiny, budget, tmp_path, caplog):
 def test_bad_input(arguments, error, message, budget):
     with pytest.raises(error, match=message):
         val(**budget, **arguments)
+
+
+def test_other_classes_are_refused(tiny, budget, tmp_path):
+    YOLO("yolo11n-diffattn.yaml").save(tmp_path / "m.pt")
+    with pytest.raises(ValueError, match="knows 80 classes, the data set has 6"):
+        val(model=str(tmp_path / "m.pt"), data=str(tiny), **budget)

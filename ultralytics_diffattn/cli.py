@@ -45,6 +45,11 @@ def main(argv: list[str] | None = None) -> int:
         print(HELP.format(verbs="\n".join(f"  {verb:<11} {text}" for verb, text in VERBS.items())))
         return 0
     try:
+        if verb in VERBS and {"help", "-h", "--help"} & set(argv[1:]):
+            own = import_module(f"ultralytics_diffattn.{verb}").OWN
+            keys = "".join(f"\n  {_pair(key, value)}" for key, value in own.items())
+            print(f"{VERBS[verb]}\n{keys}\n\nand any argument of yolo that makes sense: yolo cfg lists them")
+            return 0
         if verb not in VERBS:
             near = "".join(f"Did you mean {name}? " for name in get_close_matches(verb, VERBS, 1))
             raise ValueError(f"there is no such verb. {near}It is one of {', '.join(VERBS)}.")
@@ -53,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ndiffattn: interrupted", file=sys.stderr)
         return 130
-    except (ValueError, TypeError, FileNotFoundError, SyntaxError, RuntimeError) as e:
+    except (ValueError, TypeError, OSError, ImportError, SyntaxError, RuntimeError) as e:
         if not _ours(e):
             traceback.print_exc()
         print(f"diffattn {verb}: {str(e).strip()}", file=sys.stderr)
@@ -77,7 +82,7 @@ def parse(words: list[str], own: dict) -> dict:
         >>> parse(["epochs=3", "seeds", "=", "0,1", "resume"], {"seeds": (0, 1, 2)})
         {'epochs': 3, 'seeds': (0, 1), 'resume': True}
     """
-    from ultralytics.cfg import TASKS, check_dict_alignment, merge_equals_args, parse_key_value_pair
+    from ultralytics.cfg import TASKS, merge_equals_args, parse_key_value_pair
     from ultralytics.utils import DEFAULT_CFG_DICT
 
     known = {**DEFAULT_CFG_DICT, **own}
@@ -90,17 +95,39 @@ def parse(words: list[str], own: dict) -> dict:
             if key in TASKS and not equals:
                 given["task"] = key
                 continue
-            check_dict_alignment(known, {key: ""})
-            raise SyntaxError(f"'{word}' has no value; write, for example, {key}={known[key]}.")
+            _check(known, {key: ""})
+            raise SyntaxError(f"{key}= has no value; write, for example, {_pair(key, known[key])}.")
         else:
             given[key] = True
-    check_dict_alignment(known, given)
+    _check(known, given)
     return given
+
+
+def _check(known: dict, given: dict) -> None:
+    """Let ultralytics check the keys, without the help of the `yolo` command that it prints before its message."""
+    from ultralytics.cfg import check_dict_alignment
+    from ultralytics.utils import LOGGER
+
+    level = LOGGER.level
+    LOGGER.setLevel("WARNING")
+    try:
+        check_dict_alignment(known, given)
+    except SyntaxError as e:
+        raise SyntaxError(f"{str(e).strip()} Lists have commas and no spaces.") from None
+    finally:
+        LOGGER.setLevel(level)
+
+
+def _pair(key: str, value: object) -> str:
+    """Return an argument as one types it."""
+    return f"{key}={','.join(map(str, value)) if isinstance(value, tuple) else '...' if value in (None, '') else value}"
 
 
 def _ours(error: BaseException) -> bool:
     """Tell whether the error was raised on purpose for the user, here or by yolo's own check of arguments."""
     file = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    if isinstance(error, (FileNotFoundError, ConnectionError)):  # a name that does not exist, no network
+        return True
     return file.parent.name == "ultralytics_diffattn" or file.parts[-3:] == ("ultralytics", "cfg", "__init__.py")
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 from faster_coco_eval import COCO, COCOeval_faster
 
 from ultralytics_diffattn.predictions import Predictions
@@ -41,8 +43,9 @@ def ap_by_size(truth: dict, predictions: list[dict]) -> dict[str, float | None]:
         )
     if not truth["annotations"]:
         return dict.fromkeys(STATS)
-    objects = COCO(truth, use_deepcopy=True)  # it writes into what it is given
-    coco = COCOeval_faster(objects, objects.loadRes(predictions), "bbox", print_function=_quiet)
+    objects = COCO(deepcopy(truth))  # it writes into what it is given
+    results = objects.loadRes([dict(p) for p in predictions])
+    coco = COCOeval_faster(objects, results, "bbox", print_function=_quiet)
     coco.evaluate()
     coco.accumulate()
     coco.summarize()

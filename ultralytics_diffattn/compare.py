@@ -161,7 +161,7 @@ def versions() -> dict[str, str]:
 
 
 def _folder(project: str | None, name: str) -> Path:
-    """Return the folder of a comparison, always the same for the same command."""
+    """Return the folder of a comparison: the same for the same command, in the same place if `runs_dir` is relative."""
     from ultralytics.utils import SETTINGS
 
     project = Path(project or "compare")
@@ -177,6 +177,8 @@ def _arguments(args: dict) -> dict:
     get_cfg(overrides={key: value for key, value in args.items() if key != "augmentations"})
     if not isinstance(args["batch"], int) or args["batch"] < 1:
         raise ValueError(f"batch={args['batch']} would be chosen for each model by itself; give a number, as batch=16.")
+    if isinstance(args["imgsz"], int) and args["imgsz"] < 32:
+        raise ValueError(f"imgsz={args['imgsz']} is too small; give pixels, at least 32.")
     if args.get("time"):
         raise ValueError(f"time={args['time']} would give a faster model more epochs; give epochs= in its place.")
     for key in ("data", "pretrained"):

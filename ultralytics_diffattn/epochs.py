@@ -60,7 +60,7 @@ def note(trainer) -> None:
     if epochs > 0:
         trainer.diffattn_spent = getattr(trainer, "diffattn_spent", 0) + time.perf_counter() - trainer.diffattn_start
         mean = trainer.diffattn_spent / (trainer.epoch + 1 - trainer.start_epoch)
-        LOGGER.info(f"compare: {REMAINING} {'run' if REMAINING == 1 else 'runs'}, about {minutes(mean * epochs)} left")
+        LOGGER.info(f"compare: {REMAINING} {'run' if REMAINING == 1 else 'runs'} to go, about {minutes(mean * epochs)}")
 
 
 def lambdas(model) -> dict[str, float]:

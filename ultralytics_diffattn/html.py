@@ -46,7 +46,7 @@ def render(found: dict[str, Any], grid: list[dict[str, Any]]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=tables.number, sentence=tables.sentence)
+    environment.filters.update(number=tables.number, sentence=tables.sentence, warnings=tables.warnings)
     return environment.get_template("report.html.j2").render(
         found=found,
         grid=grid,

@@ -95,7 +95,12 @@ def _onnx(file: Path, image: torch.Tensor) -> Callable[[], None]:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()  # as many as PyTorch has
-    exported = YOLO(file).export(format="onnx", imgsz=image.shape[-1], device="cpu", verbose=False)
+    level = LOGGER.level
+    LOGGER.setLevel("WARNING")  # else a page for each model between the last training and the result
+    try:
+        exported = YOLO(file).export(format="onnx", imgsz=image.shape[-1], device="cpu", verbose=False)
+    finally:
+        LOGGER.setLevel(level)
     session = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
     feed = {session.get_inputs()[0].name: image.numpy()}
     return lambda: session.run(None, feed)

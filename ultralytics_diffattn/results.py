@@ -142,8 +142,9 @@ def scores(kept: Predictions) -> dict[str, Any]:
         return {"metrics": empty, "per_class": dict.fromkeys(kept.names, 0.0), "pr_curve": [0.0] * 101}
     _, _, p, r, _, ap, classes, *_, precision = ap_per_class(kept.tp, kept.conf, kept.cls, kept.target_cls)
     metrics = {"mAP50-95": ap.mean(), "mAP50": ap[:, 0].mean(), "precision": p.mean(), "recall": r.mean()}
+    metrics |= ap_columns(kept)
     return {
-        "metrics": {name: ({**metrics, **ap_columns(kept)})[name] for name in METRICS},
+        "metrics": {name: metrics[name] for name in METRICS},
         "per_class": {kept.names[c]: float(value) for c, value in zip(classes, ap.mean(1), strict=True)},
         "pr_curve": np.interp(np.linspace(0, 1, 101), np.linspace(0, 1, 1000), np.mean(precision, 0)).round(4).tolist(),
     }

@@ -40,6 +40,8 @@ def robustness(**given: Any) -> dict[str, Any]:
     References:
         Hendrycks and Dietterich, arXiv 1903.12261; for detection Michaelis et al., arXiv 1907.07484.
     """
+    if "model" in given:
+        raise ValueError(f"model={given['model']}: give models=, one or more checkpoints with commas between.")
     names = parse_names(given.pop("corruptions", OWN["corruptions"]))
     severities = parse_severities(given.pop("severities", OWN["severities"]))
     from ultralytics.cfg import get_save_dir
@@ -140,7 +142,7 @@ def load(models: str | list | tuple, data: dict[str, Any]) -> dict[str, Path]:
     files = [Path(str(m).strip()) for m in (models.split(",") if isinstance(models, str) else models) if str(m).strip()]
     if not files:
         raise ValueError("models= is missing; give checkpoints with commas between, as models=a.pt,b.pt.")
-    labels = [f.stem if f.stem not in ("best", "last") else "/".join(f.resolve().parts[-5:-2]) for f in files]
+    labels = [_label(f) for f in files]
     if len(set(labels)) < len(labels):
         labels = [str(f) for f in files]
     for file in files:
@@ -156,6 +158,15 @@ def load(models: str | list | tuple, data: dict[str, Any]) -> dict[str, Path]:
                 f"({', '.join(there[:3])}, ...); give the data set that it was trained for."
             )
     return dict(zip(labels, files, strict=True))
+
+
+def _label(file: Path) -> str:
+    """Return the name of a checkpoint; best.pt and last.pt are named by their run."""
+    if file.stem not in ("best", "last"):
+        return file.stem
+    run = file.resolve().parents[1]
+    run = run.parent if (run.parent / "spec.json").exists() else run  # of a comparison: model/seed0/train
+    return f"{run.parent.name}/{run.name}"
 
 
 def write_corrupted(room: Path, data: dict[str, Any], name: str, severity: int) -> Path:

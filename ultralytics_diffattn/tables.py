@@ -31,13 +31,26 @@ def as_markdown(found: dict[str, Any]) -> str:
     rows = [_row(label, model) for label, model in found["models"].items()]
     lines = ["| " + " | ".join(rows[0]) + " |", "|---" * len(rows[0]) + "|"]
     lines += ["| " + " | ".join(row.values()) + " |" for row in rows]
-    lines += ["", *(f"- {sentence(pair)}" for pair in found["pairs"])]
+    lines += ["", *(f"- {line}" for line in [*warnings(found), *map(sentence, found["pairs"])])]
     resumed = [f"{run['model']} seed {run['seed']}" for run in found["runs"] if run["resumed_after"]]
     if resumed:
         lines.append(f"- Taken up again after an interruption: {', '.join(resumed)}.")
     if found["missing"]:
         lines.append(f"- Not finished, and not in the table: {', '.join(found['missing'])}.")
     return "\n".join(head + lines) + "\n"
+
+
+def warnings(found: dict[str, Any]) -> list[str]:
+    """Return what makes a comparison worthless.
+
+    Args:
+        found (dict): What `results.json` holds.
+
+    Returns:
+        (list[str]): Sentences; empty if there is nothing to say.
+    """
+    best = max(model["metrics"]["mAP50"]["mean"] for model in found["models"].values())
+    return [f"No model has learned to find anything (mAP50 {best:.3f}): train longer before comparing."] * (best < 0.01)
 
 
 def sentence(pair: dict[str, Any]) -> str:
@@ -58,7 +71,7 @@ def sentence(pair: dict[str, Any]) -> str:
 +0.000 to +0.020; with this mean and spread, 9 seeds would be needed.
     """
     than = "from" if pair["verdict"] == "not distinguishable" else "than"
-    over_seeds = "no interval over seeds, as there is one"
+    over_seeds = "no interval over seeds, as there is only one"
     if pair["over_seeds"]:
         over_seeds = f"95 % interval over {len(pair['seeds'])} seeds {interval(pair['over_seeds'])}"
     text = (
@@ -68,7 +81,7 @@ def sentence(pair: dict[str, Any]) -> str:
     needed = pair["seeds_needed"]
     if needed and needed > len(pair["seeds"]):
         text += f"; with this mean and spread, {needed} seeds would be needed"
-    elif not needed and pair["over_seeds"]:
+    elif not needed and pair["over_seeds"] and pair["difference"]:
         text += "; with this mean and spread, more than 1,000 seeds would be needed"
     return text + "."
 

@@ -42,6 +42,8 @@ def val(model: str = "", **args: Any) -> dict[str, Any]:
         dataset = datasets.resolve(args["data"], yolo.task)
         budget = {key: value for key, value in dataset.budget.items() if key in ("imgsz", "batch")}
         args = {**budget, **args, "data": dataset.data}
+        if yolo.task == "detect":
+            _check_classes(model, yolo.names, datasets.check(dataset.data, dataset.classes)["names"])
     kept = []
     if yolo.task in predictions.TASKS:
         predictions.listen(yolo)
@@ -55,3 +57,11 @@ def val(model: str = "", **args: Any) -> dict[str, Any]:
     shown = ("-" if ap is None else f"{ap:.3g}" for ap in sizes.values())
     LOGGER.info(("%22s" + "%11s" * 6) % ("all", len(kept[0].target_cls), *shown))
     return {"results": results, "sizes": sizes}
+
+
+def _check_classes(model: str, known: dict, there: dict) -> None:
+    """Refuse labels that the model cannot predict, of which ultralytics would make an mAP of zero."""
+    if len(known) != len(there):
+        raise ValueError(
+            f"{model} knows {len(known)} classes, the data set has {len(there)}; give the data set that it was trained for."
+        )
