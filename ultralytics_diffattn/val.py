@@ -63,5 +63,5 @@ def _check_classes(model: str, known: dict, there: dict) -> None:
     """Refuse labels that the model cannot predict, of which ultralytics would make an mAP of zero."""
     if len(known) != len(there):
         raise ValueError(
-            f"{model} knows {len(known)} classes, the data set has {len(there)}; give the data set that it was trained for."
+            f"{model} knows {len(known)} classes, the data set has {len(there)}; give the one that it was trained for."
         )
