@@ -75,6 +75,19 @@ def shared():
     return SHARED
 
 
+@pytest.fixture
+def photos(tmp_path, shared):
+    """Return a data YAML with 16 images of COCO, and weights that were trained on COCO."""
+    for kind in ("images", "labels"):
+        (tmp_path / "coco" / kind / "val").mkdir(parents=True)
+        for file in sorted((shared / "data" / "coco356" / kind / "val").iterdir())[:16]:
+            shutil.copyfile(file, tmp_path / "coco" / kind / "val" / file.name)
+    yaml = (shared / "data" / "coco356" / "data.yaml").read_text().replace("images/train", "images/val")
+    (tmp_path / "coco" / "data.yaml").write_text(yaml)
+    shutil.copyfile(shared / "weights" / "yolo11n_coco.pt", tmp_path / "coco.pt")
+    return str(tmp_path / "coco.pt"), str(tmp_path / "coco" / "data.yaml")
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     """Return the data YAML of 8 train and 4 val images of the bundled data set."""

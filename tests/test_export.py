@@ -1,7 +1,6 @@
 """`export`: the exported file finds what PyTorch finds, or the call fails; and the comparison itself, by hand."""
 
 import re
-import shutil
 from copy import deepcopy
 from pathlib import Path
 
@@ -33,19 +32,6 @@ def unsure(tmp_path):
         return str(tmp_path / "m.pt")
 
     return make
-
-
-@pytest.fixture
-def photos(tmp_path, shared):
-    """Return a data YAML with eight images of COCO, and weights that were trained on COCO."""
-    for kind in ("images", "labels"):
-        (tmp_path / "coco" / kind / "val").mkdir(parents=True)
-        for file in sorted((shared / "data" / "coco356" / kind / "val").iterdir())[:8]:
-            shutil.copyfile(file, tmp_path / "coco" / kind / "val" / file.name)
-    yaml = (shared / "data" / "coco356" / "data.yaml").read_text().replace("images/train", "images/val")
-    (tmp_path / "coco" / "data.yaml").write_text(yaml)
-    shutil.copyfile(shared / "weights" / "yolo11n_coco.pt", tmp_path / "coco.pt")
-    return str(tmp_path / "coco.pt"), str(tmp_path / "coco" / "data.yaml")
 
 
 def noisy(monkeypatch):

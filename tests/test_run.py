@@ -34,6 +34,15 @@ def test_finished(finished):
     assert read_json(finished / "run.json")["epochs"] == 1
 
 
+def test_next_step_without_a_backup(tmp_path):
+    """As with several GPUs under an ultralytics that does not hand callbacks on."""
+    weights = tmp_path / "train" / "weights"
+    for epoch, step in ((None, "fresh"), (1, "resume"), (-1, "evaluate")):
+        if epoch is not None:
+            torch.save({"epoch": epoch}, weights / "last.pt")
+        assert run._next_step(tmp_path, 3) == step
+
+
 @pytest.mark.parametrize(("epoch", "step"), [(None, "fresh"), (0, "resume"), (1, "resume"), (2, "evaluate")])
 def test_next_step(tmp_path, epoch, step):
     weights = tmp_path / "train" / "weights"

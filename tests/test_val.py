@@ -13,19 +13,6 @@ from ultralytics_diffattn.val import val
 
 
 @pytest.fixture
-def photos(tmp_path, shared):
-    """Return a data YAML with 24 images of COCO, and weights that were trained on COCO."""
-    for kind in ("images", "labels"):
-        (tmp_path / "coco" / kind / "val").mkdir(parents=True)
-        for file in sorted((shared / "data" / "coco356" / kind / "val").iterdir())[:24]:
-            shutil.copyfile(file, tmp_path / "coco" / kind / "val" / file.name)
-    yaml = (shared / "data" / "coco356" / "data.yaml").read_text().replace("images/train", "images/val")
-    (tmp_path / "coco" / "data.yaml").write_text(yaml)
-    shutil.copyfile(shared / "weights" / "yolo11n_coco.pt", tmp_path / "coco.pt")
-    return str(tmp_path / "coco.pt"), str(tmp_path / "coco" / "data.yaml")
-
-
-@pytest.fixture
 def budget(tmp_path):
     return dict(imgsz=320, batch=8, plots=False, device="cpu", verbose=False, project=str(tmp_path))
 

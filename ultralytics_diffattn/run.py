@@ -63,17 +63,18 @@ def train(folder: Path, device: str | None = None) -> None:
 
 def _next_step(folder: Path, total: int) -> str:
     """Return "fresh", "resume" or "evaluate"."""
-    weights = folder / "train" / "weights"
-    backup = folder / "backup" / "last.pt"
-    if not backup.exists():
-        return "fresh"
-    # What lies in train/ may be torn by the kill, in the middle of a write; the backup is replaced in one step.
-    weights.mkdir(parents=True, exist_ok=True)
-    for file in backup.parent.glob("*.pt"):
-        shutil.copy(file, weights / file.name)
     from ultralytics.utils.patches import torch_load
 
-    return "resume" if torch_load(backup, map_location="cpu")["epoch"] + 1 < total else "evaluate"
+    weights = folder / "train" / "weights"
+    # What lies in train/ may be torn by the kill, in the middle of a write; the backup is replaced in one step.
+    weights.mkdir(parents=True, exist_ok=True)
+    for file in (folder / "backup").glob("*.pt"):
+        shutil.copy(file, weights / file.name)
+    try:
+        epoch = torch_load(weights / "last.pt", map_location="cpu")["epoch"]
+    except Exception:  # there is none, or it is torn and has no backup
+        return "fresh"
+    return "resume" if 0 <= epoch < total - 1 else "evaluate"  # -1 once ultralytics has stripped it
 
 
 def _start(folder: Path, spec: dict) -> None:
