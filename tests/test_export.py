@@ -53,7 +53,7 @@ def test_trained_weights(kind, photos):
         pytest.importorskip("openvino")
     model, data = photos
     report = export(model=model, format=kind, imgsz=320, data=data)
-    expected = {"format": kind, "tested": True, "compared": True, "images": 8, "conf": 0.25}
+    expected = {"format": kind, "tested": True, "compared": True, "images": 16, "conf": 0.25}
     assert {k: report[k] for k in expected} == expected
     assert report["precision"] in ({"float32", "bfloat16"} if kind == "openvino" else {"float32"})
     assert report["boxes"] == sum(
@@ -74,7 +74,7 @@ def files(path):
 )
 def test_arguments_of_ultralytics(other, photos):
     report = export(**{"model": photos[0], "format": "onnx", "imgsz": 320, "data": photos[1], **other})
-    assert report["images"] == 8
+    assert report["images"] == 16
     assert report["pairs"] == report["boxes"] >= 20
     assert report["corner"] < 0.01
     assert report["score"] < 1e-4
