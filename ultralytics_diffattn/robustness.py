@@ -306,5 +306,7 @@ def as_markdown(found: dict[str, Any]) -> str:
             f"- {pair['corruption']}: {pair['second']} is {pair['verdict']} {than} {pair['first']}, "
             f"{signed(pair['difference'])}, 95 % interval over images {interval(pair['over_images'])}."
         )
+    if found["pairs"]:
+        lines.append("\nThe intervals tell these checkpoints apart; other seeds of the same models may differ as much.")
     lines.append(f"\nNot covered: {', '.join(found['left_out'])}, which needs photographs of frost.")
     return "\n".join(lines) + "\n"
