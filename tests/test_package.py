@@ -68,6 +68,10 @@ def test_installed_wheel_from_an_empty_directory(environment, tmp_path):
     output = run(python, "-c", code, cwd=empty, YOLO_CONFIG_DIR=str(tmp_path / "config")).stdout
     assert "ultralytics_diffattn.blocks Attention_Diff(" in output
     assert output.splitlines()[-1] == f"256 {site / 'ultralytics_diffattn' / '__init__.py'}"
+    ours = python.with_name("diffattn")
+    assert "compare" in run(ours, "help", cwd=empty).stdout
+    refused = run(ours, "compare", "data=cocoo", cwd=empty, check=False, YOLO_CONFIG_DIR=str(tmp_path / "config"))
+    assert "Did you mean coco" in refused.stderr  # the catalogue is there
 
     run(sys.executable, "-m", "pip", "--python", python, "uninstall", "-q", "-y", "ultralytics-diffattn")
     assert contents(site) == before
