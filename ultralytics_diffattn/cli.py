@@ -103,6 +103,23 @@ def parse(words: list[str], own: dict) -> dict:
     return given
 
 
+def listed(value: object) -> list[str]:
+    """Return the items of an argument that may be one, several with commas between, or a sequence.
+
+    Args:
+        value (object): Such as "a,b", (0, 1) or 3.
+
+    Returns:
+        (list[str]): As texts, without spaces round them.
+
+    Examples:
+        >>> listed("a, b"), listed((0, 1)), listed(3)
+        (['a', 'b'], ['0', '1'], ['3'])
+    """
+    items = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
+    return [str(item).strip() for item in items]
+
+
 def _check(known: dict, given: dict) -> None:
     """Let ultralytics check the keys, without the help of the `yolo` command that it prints before its message."""
     from ultralytics.cfg import check_dict_alignment

@@ -11,6 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from ultralytics_diffattn.cli import listed
 from ultralytics_diffattn.files import read_json, write_json
 
 OWN = {"models": "yolo11n.yaml,yolo11n-diffattn.yaml", "seeds": (0, 1, 2), "ray": False}
@@ -106,8 +107,7 @@ def parse_models(models: str | list | tuple) -> dict[str, str]:
         >>> parse_models("yolo11n.yaml,yolo11n-diffattn.yaml")
         {'yolo11n': 'yolo11n.yaml', 'yolo11n-diffattn': 'yolo11n-diffattn.yaml'}
     """
-    files = [str(m).strip() for m in (models.split(",") if isinstance(models, str) else models)]
-    files = [file for file in files if file]
+    files = [file for file in listed(models) if file]
     names = [Path(file).stem for file in files]
     if len(files) < 2:
         raise ValueError(f"models={models!r} names {len(files)}; a comparison takes two or more, with commas between.")
@@ -132,8 +132,8 @@ def parse_seeds(seeds: Any) -> list[int]:
         >>> parse_seeds("0,1,2")
         [0, 1, 2]
     """
-    found = seeds.split(",") if isinstance(seeds, str) else seeds if isinstance(seeds, (list, tuple)) else [seeds]
-    if not found or any(isinstance(s, (bool, float)) or not str(s).strip().isdecimal() for s in found):
+    found = listed(seeds)
+    if not found or not all(s.isdecimal() for s in found):
         raise ValueError(f"seeds={seeds!r} must be whole numbers from 0 on, with commas between: seeds=0,1,2.")
     found = [int(s) for s in found]
     if len(set(found)) < len(found):

@@ -18,6 +18,12 @@ from ultralytics_diffattn.grid import differing
 from ultralytics_diffattn.pool import is_finished
 from ultralytics_diffattn.predictions import Predictions
 
+METRICS = ("mAP50-95", "mAP50", "AP small", "AP medium", "AP large", "precision", "recall")
+PAIRED = ("mAP50-95", "mAP50")  # what is resampled, in the order of bootstrap.mean_ap
+OWN_TO_A_RUN = {"model", "seed", "name", "project", "save_dir", "resume", "exist_ok"}
+
+Runs = dict[tuple[str, int], Path]
+
 
 def report(folder: Path, runs: Runs) -> None:
     """Write `results.json`, `results.csv`, `results.md` and `report.html` of the finished runs.
@@ -42,13 +48,6 @@ def report(folder: Path, runs: Runs) -> None:
     LOGGER.info(f"\n{tables.as_markdown(found)}\ncompare: {folder / 'report.html'}")
 
 
-METRICS = ("mAP50-95", "mAP50", "AP small", "AP medium", "AP large", "precision", "recall")
-PAIRED = ("mAP50-95", "mAP50")  # what is resampled, in the order of bootstrap.mean_ap
-OWN_TO_A_RUN = {"model", "seed", "name", "project", "save_dir", "resume", "exist_ok"}
-
-Runs = dict[tuple[str, int], Path]
-
-
 def collect(runs: Runs) -> dict[str, Any]:
     """Return all that a comparison found.
 
@@ -65,15 +64,12 @@ def collect(runs: Runs) -> dict[str, Any]:
     kept = {key: predictions.read(run / "predictions.npz") for key, run in runs.items()}
     if len({tuple(p.files) for p in kept.values()}) > 1:
         raise ValueError("the runs were validated on different images, or in different order, and cannot be paired.")
-    specs = {key: read_json(run / "spec.json") for key, run in runs.items()}
-    first, any_predictions = next(iter(specs.values())), next(iter(kept.values()))
+    first, any_predictions = read_json(next(iter(runs.values())) / "spec.json"), next(iter(kept.values()))
     labels = list(dict.fromkeys(label for label, _ in runs))
     found = {key: {**scores(kept[key]), **facts(run), "lambda": lambdas(run)} for key, run in runs.items()}
     imgsz, device = first["args"]["imgsz"], first["args"].get("device")
-    best = {
-        label: next(run for (name, _), run in runs.items() if name == label) / "train" / "weights" / "best.pt"
-        for label in labels
-    }
+    firsts = {label: next(run for (name, _), run in runs.items() if name == label) for label in labels}
+    best = {label: run / "train" / "weights" / "best.pt" for label, run in firsts.items()}
     times = measure.latency(best, imgsz, device)
     return {
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -90,7 +86,7 @@ def collect(runs: Runs) -> dict[str, Any]:
         "runs": [{"model": label, "seed": seed, **found[label, seed]} for label, seed in runs],
         "models": {
             label: {
-                "model": specs[next(key for key in runs if key[0] == label)]["model"],
+                "model": read_json(firsts[label] / "spec.json")["model"],
                 **measure.size(best[label], imgsz),
                 "latency_ms": times[label],
                 **summary([found[key] for key in runs if key[0] == label]),

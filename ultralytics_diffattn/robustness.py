@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ultralytics_diffattn import bootstrap, intervals, predictions
+from ultralytics_diffattn.cli import listed
 from ultralytics_diffattn.corruptions import CORRUPTIONS, corrupt
 from ultralytics_diffattn.files import write_json, write_text
 from ultralytics_diffattn.tables import interval, signed
@@ -91,7 +92,7 @@ def parse_names(names: str | list | tuple) -> list[str]:
         >>> parse_names("fog,snow")
         ['fog', 'snow']
     """
-    found = [n.strip() for n in (names.split(",") if isinstance(names, str) else names)]
+    found = listed(names)
     for name in found:
         if name not in CORRUPTIONS:
             near = get_close_matches(name, CORRUPTIONS, 1)
@@ -116,8 +117,7 @@ def parse_severities(severities: int | str | list | tuple) -> list[int]:
         >>> parse_severities((1, 3))
         [1, 3]
     """
-    found = severities.split(",") if isinstance(severities, str) else severities
-    found = [str(s).strip() for s in (found if isinstance(found, (list, tuple)) else [found])]
+    found = listed(severities)
     if not found or any(s not in ("1", "2", "3", "4", "5") for s in found):
         raise ValueError(f"severities={severities!r} must be whole numbers from 1 to 5, with commas between.")
     return [int(s) for s in dict.fromkeys(found)]
@@ -139,7 +139,7 @@ def load(models: str | list | tuple, data: dict[str, Any]) -> dict[str, Path]:
     """
     from ultralytics import YOLO
 
-    files = [Path(str(m).strip()) for m in (models.split(",") if isinstance(models, str) else models) if str(m).strip()]
+    files = [Path(file) for file in listed(models) if file]
     if not files:
         raise ValueError("models= is missing; give checkpoints with commas between, as models=a.pt,b.pt.")
     labels = [_label(f) for f in files]
