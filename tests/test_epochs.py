@@ -1,5 +1,7 @@
 """What is noted of each epoch, and what is made of it after kills."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from ultralytics import YOLO
@@ -24,6 +26,24 @@ def test_summary(tmp_path, rows, expected):
     (tmp_path / "epochs.csv").write_text(HEADER + "\n".join(rows))
     keys = "epochs", "seconds_per_epoch", "seconds", "peak_memory_mb", "resumed_after"
     assert epochs.summary(tmp_path) == dict(zip(keys, expected, strict=True))
+
+
+def test_a_row_does_not_join_a_torn_one(tmp_path):
+    model = YOLO("yolo11n-diffattn.yaml").model
+    trainer = SimpleNamespace(
+        save_dir=tmp_path / "train",
+        epoch=0,
+        epochs=3,
+        diffattn_seconds=2.0,
+        device=torch.device("cpu"),
+        ema=SimpleNamespace(ema=model),
+    )
+    epochs.note(trainer)
+    with open(tmp_path / "epochs.csv", "a") as f:
+        f.write("7,2,9")  # killed here
+    trainer.epoch = 1
+    epochs.note(trainer)
+    assert [(row["epoch"], row["seconds"]) for row in epochs.read(tmp_path)] == [("1", "2.0"), ("2", "2.0")]
 
 
 def test_nothing_noted(tmp_path):

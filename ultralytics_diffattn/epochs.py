@@ -50,11 +50,13 @@ def note(trainer) -> None:
         "memory_mb": round(peak_memory(trainer.device)),
         **{name: round(value, 6) for name, value in lambdas(trainer.ema.ema).items()},
     }
-    new = not file.exists()
+    before = file.read_bytes() if file.exists() else b""
     with open(file, "a", newline="", encoding="utf-8") as f:
         writer = csv.DictWriter(f, row)
-        if new:
+        if not before:
             writer.writeheader()
+        elif not before.endswith(b"\n"):  # a kill in the middle of the last row, which the next one must not join
+            f.write("\n")
         writer.writerow(row)
     epochs = trainer.epochs * REMAINING - trainer.epoch - 1
     if epochs > 0:
