@@ -11,10 +11,14 @@ import math
 from numbers import Real
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ultralytics_diffattn.backends import choose, flash, formula, widen
+from ultralytics_diffattn.tiled import tiled
+
 __all__ = "DiffAttention", "DiffRMSNorm", "LambdaMixin", "diff_attention", "lambda_init_schedule"
+
+LAMBDA = "lambda_q1", "lambda_k1", "lambda_q2", "lambda_k2"
 
 
 def lambda_init_schedule(depth: int) -> float:
@@ -51,11 +55,9 @@ def diff_attention(
     attn_mask: Tensor | None = None,
     dropout_p: float = 0.0,
     scale: float | None = None,
+    backend: str = "auto",
 ) -> Tensor:
     """Return `(softmax(q1 @ k1.T * scale) - lam * softmax(q2 @ k2.T * scale)) @ v`.
-
-    Both softmaxes and their difference are taken in float32 when the inputs are float16 or bfloat16: what the two maps
-    share cancels, and so would the last bits of a narrow type.
 
     Args:
         q1 (Tensor): Queries of the first map, (..., heads, N, d), any floating dtype.
@@ -67,12 +69,14 @@ def diff_attention(
         attn_mask (Tensor, optional): (N, M), floating, added to the logits of both maps; `-inf` hides a key.
         dropout_p (float): Share of attention weights dropped from each map, in [0, 1).
         scale (float, optional): Factor on the logits, `d ** -0.5` by default.
+        backend (str): "formula", "flash" or "tiled" to force one way of computing it; "auto" takes the one that
+            `backends.choose` names. Second derivatives are to be had from all but "flash".
 
     Returns:
         (Tensor): (..., heads, N, dv) in the dtype of `v` (under autocast, in autocast's).
 
     Raises:
-        ValueError: If the shapes do not fit each other or `dropout_p` is outside [0, 1).
+        ValueError: If the shapes do not fit each other, `dropout_p` is outside [0, 1), or `backend` cannot be used.
         TypeError: If `attn_mask` is not a floating tensor.
 
     Examples:
@@ -90,27 +94,12 @@ def diff_attention(
         scale = q1.shape[-1] ** -0.5
     if isinstance(lam, Tensor) and lam.ndim == 1:
         lam = lam[:, None, None]  # (heads, 1, 1)
-    attn = _attention_map(q1, k1, attn_mask, dropout_p, scale) - lam * _attention_map(
-        q2, k2, attn_mask, dropout_p, scale
-    )  # (..., heads, N, M)
-    return attn.to(v.dtype) @ v
-
-
-def _attention_map(q: Tensor, k: Tensor, attn_mask: Tensor | None, dropout_p: float, scale: float) -> Tensor:
-    """Return one softmax map, (..., heads, N, M), in float32 or wider."""
-    logits = (q * scale) @ k.transpose(-2, -1)  # (..., heads, N, M)
-    if logits.dtype == torch.float16:  # large activations overflow to inf, and inf - inf in the softmax is nan
-        logits = logits.clamp(torch.finfo(torch.float16).min, torch.finfo(torch.float16).max)
-    logits = _widen(logits)
-    if attn_mask is not None:
-        logits = logits + attn_mask
-    attn = logits.softmax(dim=-1)
-    return F.dropout(attn, dropout_p) if dropout_p else attn
-
-
-def _widen(x: Tensor) -> Tensor:
-    """Return `x` in float32 if its type is narrower, else as it is."""
-    return x.float() if x.dtype in {torch.float16, torch.bfloat16} else x
+    run = {"formula": formula, "flash": flash, "tiled": tiled}
+    if backend == "auto":
+        backend = choose(q1, k1, v, attn_mask, dropout_p)
+    elif backend not in run:
+        raise ValueError(f"backend={backend!r} must be 'auto' or one of {', '.join(map(repr, run))}.")
+    return run[backend](q1, k1, q2, k2, v, lam, attn_mask, dropout_p, scale)
 
 
 class DiffRMSNorm(nn.Module):
@@ -136,7 +125,7 @@ class DiffRMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x`, (..., width), divided by its root mean square and multiplied by the gain, in the dtype of `x`."""
-        wide = _widen(x)
+        wide = widen(x)
         wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
         return (wide * self.weight).to(x.dtype)
 
@@ -148,7 +137,9 @@ class LambdaMixin:
         Differential Transformer, equation 2.
     """
 
+    folded = False  # on the class, since checkpoints of earlier versions do not know it
     lambda_init: float
+    diff_norm: DiffRMSNorm
     lambda_q1: nn.Parameter
     lambda_k1: nn.Parameter
     lambda_q2: nn.Parameter
@@ -172,18 +163,51 @@ class LambdaMixin:
             raise ValueError(f"lambda_init={lambda_init!r} must be a finite number, for example 0.8, or 'schedule'.")
         self.lambda_init = float(lambda_init)
         shape = (width,) if heads is None else (heads, width)
-        for name in ("lambda_q1", "lambda_k1", "lambda_q2", "lambda_k2"):
+        for name in LAMBDA:
             setattr(self, name, nn.Parameter(torch.zeros(shape, dtype=torch.float32)))
 
     def reset_lambda(self) -> None:
         """Draw the four lambda vectors from N(0, 0.1)."""
-        for vector in (self.lambda_q1, self.lambda_k1, self.lambda_q2, self.lambda_k2):
-            nn.init.normal_(vector, std=0.1)
+        for name in LAMBDA:
+            nn.init.normal_(getattr(self, name), std=0.1)
 
     def compute_lambda(self) -> Tensor:
         """Return the present lambda, () or (heads,), in float32 or wider."""
-        q1, k1, q2, k2 = map(_widen, (self.lambda_q1, self.lambda_k1, self.lambda_q2, self.lambda_k2))
+        if self.folded:
+            return widen(self.lam)
+        q1, k1, q2, k2 = map(widen, (self.lambda_q1, self.lambda_k1, self.lambda_q2, self.lambda_k2))
         return (q1 * k1).sum(-1).exp() - (q2 * k2).sum(-1).exp() + self.lambda_init
+
+    def normalize(self, y: Tensor) -> Tensor:
+        """Return the output of the heads, (..., dv), normalized and multiplied by `1 - lambda_init`."""
+        y = self.diff_norm(y)
+        return y if self.folded else y * (1 - self.lambda_init)
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Make lambda a constant, and one vector of the norm's gain and `1 - lambda_init`: for inference only.
+
+        ultralytics' `fuse()` ends with it. Like a fused convolution, a folded module cannot be trained any more.
+
+        Examples:
+            >>> attention = DiffAttention(dim=64, num_heads=4)
+            >>> attention.fold()
+            >>> sorted(dict(attention.named_buffers())), "lambda_q1" in dict(attention.named_parameters())
+            (['lam'], False)
+        """
+        if self.folded:
+            return
+        lam = self.compute_lambda()
+        for name in LAMBDA:
+            delattr(self, name)
+        self.register_buffer("lam", lam)
+        self.diff_norm.weight.mul_(1 - self.lambda_init)
+        self._fold_scale()
+        self.folded = True
+
+    def _fold_scale(self) -> None:
+        """Multiply the weights that make the queries by the scale of the logits."""
+        raise NotImplementedError
 
 
 class DiffAttention(LambdaMixin, nn.Module):
@@ -280,11 +304,15 @@ class DiffAttention(LambdaMixin, nn.Module):
         q1, q2 = self._split_maps(self.q_proj(x))
         k1, k2 = self._split_maps(self.k_proj(x))
         v = self.v_proj(x).reshape(B, N, self.num_heads, 2 * self.head_dim).transpose(1, 2)  # (B, heads, N, 2d)
-        y = diff_attention(
-            q1, k1, q2, k2, v, self.compute_lambda(), attn_mask, self.attn_drop if self.training else 0.0
-        )  # (B, heads, N, 2d)
-        y = self.diff_norm(y) * (1 - self.lambda_init)
-        return self.proj_drop(self.out_proj(y.transpose(1, 2).reshape(B, N, C)))
+        dropout_p = self.attn_drop if self.training else 0.0
+        scale = 1.0 if self.folded else None
+        y = diff_attention(q1, k1, q2, k2, v, self.compute_lambda(), attn_mask, dropout_p, scale)  # (B, heads, N, 2d)
+        return self.proj_drop(self.out_proj(self.normalize(y).transpose(1, 2).reshape(B, N, C)))
+
+    def _fold_scale(self) -> None:
+        """Multiply the query projection by the scale of the logits."""
+        for parameter in self.q_proj.parameters():
+            parameter.mul_(self.head_dim**-0.5)
 
     def _split_maps(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the queries (or keys) of the first and of the second map, each (B, heads, N, d), from (B, N, C)."""

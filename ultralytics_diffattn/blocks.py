@@ -77,13 +77,20 @@ class Attention_Diff(LambdaMixin, Attention):
         """
         B, C, H, W = x.shape
         qkv = self.qkv(x).view(B, self.num_heads, self.key_dim * 2 + self.head_dim, H * W)
-        q, k, v = qkv.split([self.key_dim, self.key_dim, self.head_dim], dim=2)  # each (B, heads, width, N)
-        q1, q2 = q.transpose(-2, -1).chunk(2, dim=-1)  # each (B, heads, N, key_dim / 2)
-        k1, k2 = k.transpose(-2, -1).chunk(2, dim=-1)  # each (B, heads, N, key_dim / 2)
-        y = diff_attention(q1, k1, q2, k2, v.transpose(-2, -1), self.compute_lambda(), scale=self.scale)
-        y = self.diff_norm(y) * (1 - self.lambda_init)  # (B, heads, N, head_dim)
-        y = y.transpose(-2, -1).reshape(B, C, H, W) + self.pe(v.reshape(B, C, H, W))
-        return self.proj(y)
+        half = self.key_dim // 2
+        q1, q2, k1, k2, v = qkv.split([half, half, half, half, self.head_dim], dim=2)  # each (B, heads, width, N)
+        tokens = (x.transpose(-2, -1) for x in (q1, k1, q2, k2, v))  # each (B, heads, N, width)
+        y = diff_attention(*tokens, self.compute_lambda(), scale=self.scale)  # (B, heads, N, head_dim)
+        y = self.normalize(y).transpose(-2, -1).reshape(B, C, H, W)
+        return self.proj(y + self.pe(v.reshape(B, C, H, W)))
+
+    def _fold_scale(self) -> None:
+        """Multiply the channels of the queries, first of each head's in `qkv`, by the scale of the logits."""
+        last = self.qkv.bn if hasattr(self.qkv, "bn") else self.qkv.conv  # fuse() has folded the one into the other
+        for parameter in (last.weight, last.bias):
+            channels = parameter.view(self.num_heads, -1, *parameter.shape[1:])  # (heads, key_dim * 2 + head_dim, ...)
+            channels[:, : self.key_dim].mul_(self.scale)
+        self.scale = 1.0
 
 
 def _attention(kind: str, c: int, num_heads: int, attn_ratio: float, lambda_init: float | str, depth: int) -> nn.Module:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from ultralytics_diffattn import autoload, bundled
+from ultralytics_diffattn import autoload, bundled, folding
 from ultralytics_diffattn.compat import ADVICE, require_ultralytics, ultralytics_version
 
 
@@ -54,7 +54,7 @@ def register() -> None:
 
 
 def attach(module: ModuleType) -> None:
-    """Add the twins and the look-up of bundled files to one of the modules of `autoload.WATCHED`.
+    """Add the twins, the look-up of bundled files and the folding to one of the modules of `autoload.WATCHED`.
 
     Args:
         module (ModuleType): `ultralytics.nn.tasks` or `ultralytics.data.utils`, loaded.
@@ -68,6 +68,7 @@ def attach(module: ModuleType) -> None:
             if present is None or (isinstance(present, Twin) and present.stock is not stock):  # new, or reloaded
                 setattr(module, name, Twin(name, row, stock))  # a module of that name in a fork is left alone
         bundled.attach(module, "check_yaml", rows=tuple(MODULES))
+        folding.attach(module)
     for home in {row.build.partition(":")[0] for row in MODULES.values()}:
         import_module(home)  # puts its classes on torch's list for ULTRALYTICS_SAFE_LOAD
 

@@ -1,0 +1,135 @@
+"""folding.py and `fold`: the same output with constants, on every way that ultralytics fuses."""
+
+import copy
+from collections import Counter
+from types import SimpleNamespace
+
+import onnx
+import pytest
+import torch
+from test_blocks import randomize
+from ultralytics import YOLO
+from ultralytics.nn import tasks
+from ultralytics.nn.modules.block import C2PSA
+
+from ultralytics_diffattn import Attention_Diff, C2PSA_Diff, DiffAttention, PSABlock_Diff, folding
+from ultralytics_diffattn.attention import LAMBDA
+
+MODULES = {  # class, arguments; 72 channels: with 3 heads, the scale is no power of two
+    "split": (Attention_Diff, dict(dim=72, num_heads=3, lambda_init=0.3)),
+    "split, lambda per head": (Attention_Diff, dict(dim=72, num_heads=2, lambda_per_head=True)),
+    "token": (DiffAttention, dict(dim=72, num_heads=6, lambda_init=0.3)),
+    "token, lambda per head": (DiffAttention, dict(dim=72, num_heads=4, lambda_per_head=True)),
+    "token, no bias": (DiffAttention, dict(dim=72, num_heads=4, qkv_bias=False)),
+    "PSA block": (PSABlock_Diff, dict(c=72, num_heads=3)),
+    "C2PSA": (C2PSA_Diff, dict(c1=72, c2=72, n=2, e=1.0)),
+}
+
+
+@pytest.mark.parametrize("case", MODULES)
+def test_folding_changes_no_output(case):
+    torch.manual_seed(0)
+    build, arguments = MODULES[case]
+    module = randomize(build(**arguments)).double()
+    folded = copy.deepcopy(module)
+    folding.fold(folded)
+    folding.fold(folded)  # nothing is folded twice
+    x = torch.randn(2, 72, 5, 4, dtype=torch.float64)
+    torch.testing.assert_close(folded(x), module(x), rtol=0, atol=1e-12 * module(x).abs().max().item())
+    names = {name.rpartition(".")[2] for name, _ in folded.named_parameters()}
+    assert not names & set(LAMBDA)
+    assert "diff_norm" in str(folded)
+
+
+@pytest.mark.parametrize("name", ["yolo11n-diffattn.yaml", "yolo11n-diffattn-token.yaml"])
+def test_fuse_folds(name, tmp_path):
+    torch.manual_seed(0)
+    model = randomize_norms(YOLO(name).model.eval())
+    x = torch.rand(1, 3, 64, 64)
+    expected = model(x)[0]
+    model.fuse(verbose=False)
+    found = [m for m in model.modules() if hasattr(m, "compute_lambda")]
+    assert found
+    assert all(m.folded for m in found)
+    torch.testing.assert_close(model(x)[0], expected, rtol=1e-3, atol=1e-3)
+    torch.save(model, tmp_path / "fused.pt")  # and it stays an ordinary model
+    assert torch.equal(torch.load(tmp_path / "fused.pt", weights_only=False)(x)[0], model(x)[0])
+    assert torch.equal(copy.deepcopy(model).half().float()(x)[0].isfinite().all(), torch.tensor(True))
+
+
+def randomize_norms(model):
+    """Give the attention values that folding could get wrong, and leave the rest of the model as it is."""
+    for m in model.modules():
+        if hasattr(m, "compute_lambda"):
+            randomize(m)
+    return model
+
+
+def test_the_trained_model_keeps_its_lambda():
+    model = YOLO("yolo11n-diffattn.yaml")
+    exported = copy.deepcopy(model.model).fuse(verbose=False)  # as the exporter does
+    assert any(hasattr(m, "lambda_q1") for m in model.model.modules())
+    assert not any(hasattr(m, "lambda_q1") for m in exported.modules())
+
+
+def test_stock_is_fused_as_ever():
+    torch.manual_seed(0)
+    ours = YOLO("yolo11n.yaml").model.eval()
+    stock = copy.deepcopy(ours)
+    assert tasks.BaseModel.fuse.stock is not tasks.BaseModel.fuse
+    ours.fuse(verbose=False)
+    tasks.BaseModel.fuse.stock(stock, verbose=False)
+    assert all(torch.equal(a, b) for a, b in zip(ours.state_dict().values(), stock.state_dict().values(), strict=True))
+    assert isinstance(ours.model[10], C2PSA)
+
+
+def test_checkpoints_of_earlier_versions(tmp_path):
+    """They hold no attribute that folding came with."""
+    module = Attention_Diff(64, 2)
+    assert "folded" not in vars(module)
+    torch.save(module, tmp_path / "old.pt")
+    old = torch.load(tmp_path / "old.pt", weights_only=False)
+    assert old.folded is False
+    folding.fold(old)
+    assert old.folded
+
+
+class Base:
+    def __init__(self):
+        self.model = torch.nn.Sequential(DiffAttention(8, 2))
+
+    def fuse(self, verbose=True):
+        return self.model
+
+
+@pytest.mark.parametrize(
+    ("namespace", "folded"),
+    [({}, True), ({"is_qat": lambda model: False}, True), ({"is_qat": lambda model: True}, False)],
+    ids=["old release", "not quantized", "quantized in training"],
+)
+def test_quantized_models_keep_their_weights(namespace, folded):
+    base = type("BaseModel", (Base,), {"fuse": Base.fuse})
+    module = SimpleNamespace(BaseModel=base, **namespace)
+    folding.attach(module)
+    once = base.fuse
+    folding.attach(module)
+    assert base.fuse is once, "attached once, however often it is tried"
+    assert base().fuse(verbose=False)[0].folded is folded
+
+
+def test_a_release_without_fuse():
+    folding.attach(SimpleNamespace())  # models then stay unfolded, and right
+
+
+def test_exported_graph_holds_no_lambda_arithmetic(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    counts = {}
+    for name in ("yolo11n", "yolo11n-diffattn"):
+        file = YOLO(f"{name}.yaml").export(format="onnx", imgsz=64, device="cpu", verbose=False)
+        counts[name] = Counter(node.op_type for node in onnx.load(file).graph.node if "/attn/" in node.name)
+    added = counts["yolo11n-diffattn"] - counts["yolo11n"]
+    maps = dict(MatMul=1, Softmax=1, Sub=1)
+    norm = dict(ReduceMean=1, Add=1, Sqrt=1, Div=1)
+    assert {op: added[op] for op in (maps | norm)} == maps | norm
+    assert added["Mul"] == 3, "lambda, three in the norm with its gain, and none for the scale"
+    assert not added.keys() - {*maps, *norm, "Mul", "Transpose"}, "no exp, no sum, no shape arithmetic"

@@ -1,0 +1,52 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""What ultralytics' `fuse()` does to convolutions, done to differential attention: constants become constants."""
+
+from __future__ import annotations
+
+import functools
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+
+def attach(tasks: ModuleType) -> None:
+    """Let `BaseModel.fuse` of ultralytics fold our modules, too; before prediction and export it is called anyway.
+
+    Args:
+        tasks (ModuleType): `ultralytics.nn.tasks`, loaded.
+    """
+    base = tasks.__dict__.get("BaseModel")
+    stock = getattr(base, "fuse", None)
+    if stock is None or hasattr(stock, "stock"):
+        return
+
+    @functools.wraps(stock)
+    def fuse(self: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
+        model = stock(self, *args, **kwargs)
+        if not tasks.__dict__.get("is_qat", lambda _: False)(model):  # its weights' ranges were trained as they are
+            fold(model)
+        return model
+
+    vars(fuse)["stock"] = stock  # the mark that it is ours
+    base.fuse = fuse
+
+
+def fold(model: nn.Module) -> None:
+    """Fold every differential attention in a model; see `LambdaMixin.fold`.
+
+    Args:
+        model (nn.Module): A model in which nothing needs training any more.
+
+    Examples:
+        >>> from ultralytics_diffattn import DiffAttention
+        >>> model = nn.Sequential(DiffAttention(64))
+        >>> fold(model)
+        >>> model[0].folded
+        True
+    """
+    from ultralytics_diffattn.attention import LambdaMixin
+
+    for module in model.modules():
+        if isinstance(module, LambdaMixin):
+            module.fold()
