@@ -62,7 +62,7 @@ def test_importing_the_package_registers_where_start_up_files_are_not_read(tmp_p
 
 
 def test_cost_of_the_start():
-    """At most 3 modules; the time, 1 ms at most, is scripts/startup.py's to measure."""
+    """At most 3 modules; the time, 1 ms at most, is for `diffattn bench only=start` to measure."""
     modules = "import sys; print(*sys.modules)"
     without_site, started = (set(python(modules, *flags).stdout.split()) for flags in (["-S"], []))
     assert {m for m in started - without_site if "diffattn" in m} == {

@@ -43,11 +43,3 @@ def test_a_failing_export_costs_its_column_only(checkpoints, monkeypatch):
     monkeypatch.setattr(YOLO, "export", fail)
     found = measure.latency(checkpoints, 64)
     assert [(t["onnxruntime"], t["pytorch"] > 0) for t in found.values()] == [(None, True)] * 2
-
-
-def test_runners_take_turns(monkeypatch):
-    turns = []
-    monkeypatch.setattr(measure, "REPEATS", 2)
-    found = measure._interleaved({name: lambda name=name: turns.append(name) for name in "ab"})
-    assert "".join(turns) == "ab" * 5  # three turns warm up
-    assert set(found) == {"a", "b"}

@@ -101,6 +101,7 @@ OURS_SAID = {
     "export": "found by one alone",
     "compare": "95 % interval",
     "robustness": "mean of corruptions",
+    "bench": "ratios with a target",
 }
 
 
@@ -112,6 +113,7 @@ def test_diffattn_commands(command, workplace):
         "train": [*SHORT, "project=runs"],
         "compare": [*SHORT, "seeds=0,1", f"project={workplace / 'compare'}", "fraction=0.1"],
         "export": ["imgsz=64"],
+        "bench": ["only=block", "threads=1", "repeats=1", "project=runs"],
     }.get(verb, ["imgsz=64", "batch=4", f"project={workplace}"])
     done = run(Path(sys.executable).with_name(program), verb, *arguments, cwd=workplace)
     assert OURS_SAID[verb] in done.stdout + done.stderr

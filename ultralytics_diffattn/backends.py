@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -30,20 +32,18 @@ def choose(q1: Tensor, k1: Tensor, v: Tensor, attn_mask: Tensor | None, dropout_
         >>> choose(q, k, v, None, 0.0)
         'tiled'
     """
-    if torch.jit.is_tracing() or torch.compiler.is_exporting():
+    if torch.jit.is_tracing() or getattr(torch.compiler, "is_exporting", bool)():  # the latter from torch 2.7 on
         return "formula"  # what every runtime has; without a flash kernel, padding would be work
     if attn_mask is not None and attn_mask.requires_grad and torch.is_grad_enabled():
-        return "formula"  # neither of the others gives the mask a gradient
+        return "formula"  # no flash kernel and no tile gives the mask a gradient
     if v.device.type == "cuda":
-        return (
-            "flash" if v.dtype != torch.float64 else "formula"
-        )  # no GPU was at hand: chosen by the paper's experience
+        return "formula" if v.dtype == torch.float64 else "flash"  # not measured: no GPU was at hand
     if v.device.type != "cpu" or dropout_p:
         return "formula"
     N, M = q1.shape[-2], k1.shape[-2]
     if torch.compiler.is_compiling():
         return "flash" if N * M >= LARGE else "formula"
-    return "tiled" if q1[..., 0, 0].numel() * N * M > SMALL else "formula"
+    return "tiled" if math.prod(q1.shape[:-2]) * N * M > SMALL else "formula"
 
 
 def formula(

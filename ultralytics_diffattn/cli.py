@@ -15,6 +15,7 @@ VERBS = {
     "export": "export and run the result beside PyTorch: diffattn export model=best.pt format=onnx",
     "compare": "train several models with several seeds: diffattn compare data=voc seeds=0,1,2",
     "robustness": "validate under common corruptions: diffattn robustness models=a.pt,b.pt data=voc",
+    "bench": "measure speed and memory on this machine, beside plain attention: diffattn bench only=core,block",
 }
 HELP = """diffattn VERB key=value ..., in the grammar of the yolo command
 

@@ -6,13 +6,15 @@ from __future__ import annotations
 import os
 import platform
 import statistics
-import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from ultralytics.utils import LOGGER
+
+from ultralytics_diffattn.timing import interleaved
 
 REPEATS = 30
 
@@ -51,11 +53,11 @@ def latency(checkpoints: dict[str, Path], imgsz: int, device: str | None = None)
     """
     image = torch.rand(1, 3, imgsz, imgsz)
     runners = {name: _pytorch(file, image, device) for name, file in checkpoints.items()}
-    pytorch = _interleaved(runners)
+    pytorch = _medians(runners)
     onnx = dict.fromkeys(checkpoints)
     if find_spec("onnx") and find_spec("onnxruntime"):  # else ultralytics would install them unasked
         try:
-            onnx = _interleaved({name: _onnx(file, image) for name, file in checkpoints.items()})
+            onnx = _medians({name: _onnx(file, image) for name, file in checkpoints.items()})
         except Exception as e:  # of ultralytics' or torch's export; hours of training are not to fail for it
             LOGGER.warning(f"no latency of ONNX Runtime: {type(e).__name__}: {e}")
     return {name: {"pytorch": pytorch[name], "onnxruntime": onnx[name]} for name in checkpoints}
@@ -90,29 +92,51 @@ def _pytorch(file: Path, image: torch.Tensor, device: str | None) -> Callable[[]
 
 
 def _onnx(file: Path, image: torch.Tensor) -> Callable[[], None]:
-    import onnxruntime
+    return onnx_runner(exported(file, "onnx", image.shape[-1]), image)
+
+
+def exported(file: Path, kind: str, imgsz: int) -> str:
+    """Export a checkpoint for the CPU without a word, and without installing anything that is not there.
+
+    Args:
+        file (Path): A `.pt` file of ultralytics.
+        kind (str): "onnx" or "openvino"; their packages have to be installed.
+        imgsz (int): Height and width of the image, in pixels.
+
+    Returns:
+        (str): The file or folder, beside the checkpoint.
+    """
     from ultralytics import YOLO
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()  # as many as PyTorch has
     level = LOGGER.level
     LOGGER.setLevel("WARNING")  # else a page for each model between the last training and the result
     try:
-        exported = YOLO(file).export(format="onnx", imgsz=image.shape[-1], device="cpu", verbose=False)
+        # Without onnxslim ultralytics would install it unasked; for other formats it refuses the argument.
+        options = {"simplify": False} if kind == "onnx" and not find_spec("onnxslim") else {}
+        return YOLO(file).export(format=kind, imgsz=imgsz, device="cpu", verbose=False, **options)
     finally:
         LOGGER.setLevel(level)
-    session = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
+
+
+def onnx_runner(file: str, image: torch.Tensor) -> Callable[[], Any]:
+    """Load an ONNX file into ONNX Runtime on the CPU, with as many threads as PyTorch has now.
+
+    Args:
+        file (str): The file.
+        image (torch.Tensor): What it gets each time, (B, 3, imgsz, imgsz).
+
+    Returns:
+        (Callable): Runs it once.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     feed = {session.get_inputs()[0].name: image.numpy()}
     return lambda: session.run(None, feed)
 
 
-def _interleaved(runners: dict[str, Callable[[], None]]) -> dict[str, float]:
+def _medians(runners: dict[str, Callable[[], None]]) -> dict[str, float]:
     """Return the median time of each in milliseconds, the runners taking turns."""
-    times: dict[str, list[float]] = {name: [] for name in runners}
-    for turn in range(3 + REPEATS):  # the first three warm up
-        for name, run in runners.items():
-            start = time.perf_counter()
-            run()
-            if turn >= 3:
-                times[name].append((time.perf_counter() - start) * 1e3)
-    return {name: statistics.median(values) for name, values in times.items()}
+    return {name: statistics.median(times) for name, times in interleaved(runners, REPEATS).items()}
