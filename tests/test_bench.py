@@ -1,10 +1,9 @@
 """`diffattn bench`: its arguments, its folder, and what it leaves when something fails."""
 
 import json
-import os
 import re
+import shutil
 import sys
-from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 import torch
@@ -19,7 +18,7 @@ from ultralytics_diffattn.bench import bench
 @pytest.fixture
 def here(monkeypatch):
     """Run the groups in this process, which knows what a test has put in their place."""
-    monkeypatch.setattr(module, "_apart", lambda group, setting: group(setting))
+    monkeypatch.setattr(module, "_apart", groups.run)
 
 
 @pytest.fixture
@@ -69,10 +68,18 @@ def stub(monkeypatch, here):
     return seen
 
 
-def test_a_group_runs_in_a_process_of_its_own():
-    assert module._apart(eval, "__import__('os').getpid()") != os.getpid()
-    with pytest.raises(BrokenProcessPool):  # as when memory runs out
-        module._apart(os._exit, 1)
+def test_a_group_runs_in_a_process_of_its_own(tmp_path, monkeypatch):
+    found = bench(project=tmp_path, only="cuda", threads="2,1", repeats=1, device="cpu")
+    assert found["groups"]["cuda"]["note"].endswith("not measured")
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))  # as when memory runs out
+    found = bench(project=tmp_path, only="cuda")
+    assert found["groups"]["cuda"]["note"] == "failed: its process ended with 1"
+
+
+def test_settings_reach_the_process(stub, tmp_path):
+    groups.main("core", str(tmp_path / "group.json"), "2,1", "3", "cuda:1")
+    assert stub == [groups.Setting([2, 1], 3, torch.device("cuda", 1))]
+    assert len(json.loads((tmp_path / "group.json").read_text())["rows"]) == 1
 
 
 def test_a_failing_group_costs_itself_alone(stub, tmp_path, monkeypatch):

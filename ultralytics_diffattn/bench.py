@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime, timezone
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ultralytics.utils import LOGGER, IterableSimpleNamespace
 from ultralytics_diffattn import measure, performance
 from ultralytics_diffattn.cli import listed
 from ultralytics_diffattn.compare import versions
-from ultralytics_diffattn.files import write_json, write_text
+from ultralytics_diffattn.files import read_json, write_json, write_text
 from ultralytics_diffattn.groups import GROUPS, Setting
 
 OWN = {"only": ",".join(GROUPS), "threads": (1, 2), "repeats": 0}
@@ -62,11 +62,7 @@ def bench(**given: Any) -> dict[str, Any]:
     for name in groups:
         LOGGER.info(f"\nbench: {name}")
         start = time.perf_counter()
-        try:
-            group = _apart(GROUPS[name], setting)
-        except Exception as e:  # minutes of other groups are not to fail for it
-            LOGGER.warning(f"bench: {name} failed: {type(e).__name__}: {e}")
-            group = {"rows": [], "note": f"failed: {type(e).__name__}: {e}"}
+        group = _apart(name, setting)
         group["rows"] = [{"group": name, **row} for row in group["rows"]]
         found["groups"][name] = {**group, "seconds": time.perf_counter() - start}
         write_json(folder / "performance.json", found)  # after each, so that a run which is cut leaves what it has
@@ -172,14 +168,18 @@ def parse_device(device: int | str | None) -> torch.device | None:
     return torch.device("cuda", int(number))
 
 
-def _apart(group: Callable[[Setting], dict[str, Any]], setting: Setting) -> dict[str, Any]:
+def _apart(name: str, setting: Setting) -> dict[str, Any]:
     """Return what a group measures in a process of its own.
 
     What an allocator has learnt from one group makes the next one faster or slower: after maps of gigabytes, those of
     plain attention come without page faults, and a group would say one thing alone and another among others.
     """
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(group, setting).result()
+    with tempfile.TemporaryDirectory() as room:
+        file = Path(room) / "group.json"
+        threads, gpu = ",".join(map(str, setting.threads)), str(setting.gpu or "")
+        command = [sys.executable, "-m", "ultralytics_diffattn.groups", name, file, threads, setting.repeats, gpu]
+        status = subprocess.run(list(map(str, command))).returncode
+        return read_json(file) if file.exists() else {"rows": [], "note": f"failed: its process ended with {status}"}
 
 
 def _folder(project: Any, name: Any, exist_ok: Any) -> Path:

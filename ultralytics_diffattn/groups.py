@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -16,6 +17,7 @@ import torch
 from ultralytics.utils import LOGGER
 
 from ultralytics_diffattn import cases, startup, timing
+from ultralytics_diffattn.files import write_json
 
 # Turns, so that a complete run takes about ten minutes on two cores; then targets, None where there is none.
 CORE = {400: (60, None, 0.8), 1600: (20, 1.0, 0.5), 6400: (7, 0.85, 0.5)}  # by N; beside plain; timm and published
@@ -50,6 +52,41 @@ class Setting(NamedTuple):
     threads: Sequence[int] = (1,)  # of the CPU; each group is measured with each number
     repeats: int = 0  # turns of every case, 0 for the group's own
     gpu: torch.device | None = None
+
+
+def run(name: str, setting: Setting) -> dict[str, Any]:
+    """Return what one group measures, or a note that says why it cannot: other groups are still worth having.
+
+    Args:
+        name (str): One of `GROUPS`.
+        setting (Setting): What the user chose.
+
+    Returns:
+        (dict[str, Any]): `rows`, and what else the group has.
+
+    Examples:
+        >>> run("cuda", Setting())["rows"]
+        []
+    """
+    try:
+        return GROUPS[name](setting)
+    except Exception as e:
+        LOGGER.warning(f"bench: {name} failed: {type(e).__name__}: {e}")
+        return {"rows": [], "note": f"failed: {type(e).__name__}: {e}"}
+
+
+def main(name: str, file: str, threads: str, repeats: str, gpu: str) -> None:
+    """Measure one group in this process, for bench.py.
+
+    Args:
+        name (str): One of `GROUPS`.
+        file (str): Where to write what is measured.
+        threads (str): Numbers of threads with commas between.
+        repeats (str): A number.
+        gpu (str): A device, or nothing.
+    """
+    chosen = Setting([int(n) for n in threads.split(",")], int(repeats), torch.device(gpu) if gpu else None)
+    write_json(Path(file), run(name, chosen))
 
 
 def measured(
@@ -339,3 +376,7 @@ def _reason(error: Exception) -> str:
     return (
         text[0] if isinstance(error, ModuleNotFoundError) and text else f"{type(error).__name__}: {(text or ['-'])[0]}"
     )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
