@@ -99,9 +99,9 @@ def test_block_is_layer_10_of_the_fused_models():
 
 def test_models_differ_in_attention_alone():
     """Both have the weights of one seed, so that neither meets easier numbers than the other."""
-    ours, stock = (YOLO(name).model for name in cases.MODELS.values())
+    ours, stock = (YOLO(cases.MODELS[label]).model for label in ("ours", "stock"))
     assert type(ours.model[10]) is not type(stock.model[10])
-    ours, stock = (cases._seeded(name).state_dict() for name in cases.MODELS.values())
+    ours, stock = (cases._seeded(cases.MODELS[label]).model.state_dict() for label in ("ours", "stock"))
     assert stock.keys() < ours.keys()
     assert all(torch.equal(ours[key], value) for key, value in stock.items())
 

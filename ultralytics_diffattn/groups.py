@@ -26,6 +26,7 @@ CURVES = {  # turns by N; beyond, those whose maps are held whole would need ten
     "ours": {100: 30, 400: 20, 1600: 7, 6400: 3, 25600: 2},
     **{name: {100: 30, 400: 20, 1600: 7, 6400: 3} for name in ("timm", "published", "plain")},
 }
+CONTROL = ("again", "stock", None)  # stock beside a second copy of itself: what is nothing but noise
 LINEAR = 4.4  # of memory, for four times the tokens
 MEMORY = {"published": 0.1, "plain": None, "timm": None}  # ours beside each, at the most tokens that both have
 BLOCK = {20: (60, 1.10), 40: (60, 1.00)}  # by side of the feature map: 640 and 1280 px
@@ -257,7 +258,7 @@ def _beside_stock(setting: Setting, what: str, case: Callable[[int], cases.Case]
     rows = []
     for threads in setting.threads:
         for size, (turns, target) in sizes.items():
-            pairs = [("ours", "stock", target)]
+            pairs = [("ours", "stock", target), CONTROL]
             rows += measured(setting, what.format(size), partial(case, size), pairs, turns, threads)
     return {"rows": rows}
 
@@ -279,9 +280,9 @@ def export(setting: Setting) -> dict[str, Any]:
                 for threads in setting.threads:
                     what = f"model exported, {runtime}, {imgsz} px"
                     case = partial(cases.exported, files, kind, imgsz)
-                    rows += measured(setting, what, case, [("ours", "stock", target)], turns, threads, needs)
+                    rows += measured(setting, what, case, [("ours", "stock", target), CONTROL], turns, threads, needs)
                 if kind == "onnx" and rows[-1]["ratio"] is not None:
-                    nodes = {label: cases.nodes(file) for label, file in files().items()}
+                    nodes = {label: cases.nodes(files()[label]) for label in ("ours", "stock")}
     return {"rows": rows, "nodes": nodes}
 
 

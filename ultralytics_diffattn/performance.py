@@ -113,8 +113,8 @@ def _head(found: dict[str, Any]) -> list[str]:
         "",
         f"in {minutes:.0f} minutes. The callables of a case take turns on the same input. A ratio is that of the "
         "medians, ours over the other: below 1 ours takes less. In brackets are the quartiles of the ratios turn by "
-        "turn. Each group runs in a process of its own. A target is met if the ratio does not exceed it; the spread is "
-        "not considered.",
+        "turn. `again` is a second copy of the stock model: what differs there is noise. Each group runs in a process "
+        "of its own. A target is met if the ratio does not exceed it; the spread is not considered.",
         "",
         f"Machine: {hardware['cpu']}, {hardware['cores']} cores, GPU {hardware['gpu']}, {hardware['system']}. "
         f"Versions: {packages}.",
