@@ -1,5 +1,6 @@
 """What README.md says: its commands run, its table is what scripts/models.py prints, its files exist."""
 
+import json
 import re
 import runpy
 import shlex
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, run, train_and_kill, yolo
 from ultralytics import YOLO
+
+from ultralytics_diffattn import performance
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -150,6 +153,37 @@ def test_table_is_what_the_script_prints():
         assert (f"{ours:,}", f"{(ours - stock) / stock:.3%}") == (params, f"{added}%")
         assert f"{c['flops'][0]:.2f}" == gflops
         assert (c["transferred"], c["tensors"]) == (int(transferred), int(tensors))
+
+
+SPEED = {  # first two cells of README's table of times: what docs/performance.json calls it
+    ("attention alone, 400 tokens (640 px)", "YOLO11's, eager"): ("core, forward, N = 400", "plain"),
+    ("attention alone, 1,600 tokens (1280 px)", "YOLO11's, eager"): ("core, forward, N = 1,600", "plain"),
+    ("attention alone, 6,400 tokens", "YOLO11's, eager"): ("core, forward, N = 6,400", "plain"),
+    ("attention alone, 1,600 tokens", "timm's `DiffAttention`"): ("core, forward, N = 1,600", "timm"),
+    ("the same, forward and backward", "timm's `DiffAttention`"): ("core, forward and backward, N = 1,600", "timm"),
+    ("`C2PSA_Diff`, 640 px", "`C2PSA`"): ("C2PSA_Diff, 20 x 20 positions", "stock"),
+    ("`C2PSA_Diff`, 1280 px", "`C2PSA`"): ("C2PSA_Diff, 40 x 40 positions", "stock"),
+    ("yolo11n-diffattn, 640 px", "yolo11n"): ("model, 640 px", "stock"),
+    ("yolo11n-diffattn, 1280 px", "yolo11n"): ("model, 1280 px", "stock"),
+    ("a training step, 640 px", "yolo11n"): ("training step, 640 px, batch 4", "stock"),
+    ("exported, ONNX Runtime, 640 px", "yolo11n"): ("model exported, ONNX Runtime, 640 px", "stock"),
+    ("exported, OpenVINO, 640 px", "yolo11n"): ("model exported, OpenVINO, 640 px", "stock"),
+}
+
+
+def test_times_are_what_the_benchmark_measured():
+    measured = json.loads((ROOT / "docs" / "performance.json").read_text())
+    rows = [row for group in measured["groups"].values() for row in group["rows"] if row["ours"] == "ours"]
+    ratios = {(row["what"], row["other"], row["threads"]): row["ratio"] for row in rows}
+    table = re.findall(r"^\| (.+?) \| (.+?) \| ([\d.]+) \| ([\d.]+) \|$", README, re.M)
+    assert {(what, other) for what, other, *_ in table} == SPEED.keys()
+    for what, other, *figures in table:
+        assert figures == [f"{ratios[(*SPEED[what, other], threads)]:.2f}" for threads in (1, 2)], what
+    (held,) = (p["mb"] for p in measured["groups"]["memory"]["curves"]["ours"] if p["tokens"] == 6400)
+    assert f"{held:.0f} MB at 6,400" in README
+    nodes = measured["groups"]["export"]["nodes"]
+    assert f"{nodes['ours'] - nodes['stock']} nodes more than stock's {nodes['stock']}" in README
+    assert (ROOT / "docs" / "performance.md").read_text() == performance.as_markdown(measured)
 
 
 def test_links_and_names():

@@ -79,7 +79,7 @@ class Attention_Diff(LambdaMixin, Attention):
         qkv = self.qkv(x).view(B, self.num_heads, self.key_dim * 2 + self.head_dim, H * W)
         half = self.key_dim // 2
         q1, q2, k1, k2, v = qkv.split([half, half, half, half, self.head_dim], dim=2)  # each (B, heads, width, N)
-        tokens = (x.transpose(-2, -1) for x in (q1, k1, q2, k2, v))  # each (B, heads, N, width)
+        tokens = (t.transpose(-2, -1) for t in (q1, k1, q2, k2, v))  # each (B, heads, N, width)
         y = diff_attention(*tokens, self.compute_lambda(), scale=self.scale)  # (B, heads, N, head_dim)
         y = self.normalize(y).transpose(-2, -1).reshape(B, C, H, W)
         return self.proj(y + self.pe(v.reshape(B, C, H, W)))

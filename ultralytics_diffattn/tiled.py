@@ -150,7 +150,7 @@ def _exponentials(
 
 def _batch(x: Tensor) -> Tensor:
     """Return a view of (l, 2, n, m) as a batch of matrices, (2l, n, m)."""
-    return x.flatten(0, 1)
+    return x.view(2 * len(x), *x.shape[2:])  # not `flatten`, which might copy what is to be written to
 
 
 def _is_bounded(q: Tensor, k: Tensor, scale: float) -> bool:
