@@ -236,7 +236,8 @@ def test_compiles_as_one_graph(monkeypatch, large, compiler):
     for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
     with torch.no_grad():
-        assert (FLASH in kernels(lambda: compiled(*tensors, lam))) == (large == 2**10)
+        large_enough = large == 2**10 and hasattr(torch.compiler, "is_exporting")
+        assert (FLASH in kernels(lambda: compiled(*tensors, lam))) == large_enough
 
 
 @pytest.mark.parametrize("dynamic", [False, True])

@@ -32,7 +32,8 @@ def choose(q1: Tensor, k1: Tensor, v: Tensor, attn_mask: Tensor | None, dropout_
         >>> choose(q, k, v, None, 0.0)
         'tiled'
     """
-    if torch.jit.is_tracing() or getattr(torch.compiler, "is_exporting", bool)():  # the latter from torch 2.7 on
+    exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)  # older torch cannot tell the two
+    if torch.jit.is_tracing() or exporting():
         return "formula"  # what every runtime has; without a flash kernel, padding would be work
     if attn_mask is not None and attn_mask.requires_grad and torch.is_grad_enabled():
         return "formula"  # no flash kernel and no tile gives the mask a gradient
