@@ -147,6 +147,44 @@ def test_function_transforms(backend):
     torch.testing.assert_close(torch.func.grad(loss)(tensors[4]), expected)
 
 
+TRANSFORMS = {
+    "vmap": lambda f, v: torch.vmap(f)(v),
+    "jvp": lambda f, v: torch.func.jvp(f, (v,), (torch.ones_like(v),)),
+    "jacrev": lambda f, v: torch.func.jacrev(f)(v),
+}
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
+def test_transforms_work_with_any_number_of_tokens(monkeypatch, transform):
+    tensors = [x.detach() for x in make(n=5, m=5, lead=(2,))]
+    results = []
+    lam = torch.tensor(0.8, dtype=torch.float64)
+    for small in (2**19, 0):  # where tokens are few, and where they are many
+        monkeypatch.setattr(backends, "SMALL", small)
+        results.append(transform(lambda v: diff_attention(*tensors[:4], v, lam).sum(), tensors[4]))
+    torch.testing.assert_close(*results)
+    with torch.no_grad():
+        torch.vmap(lambda v: diff_attention(*tensors[:4], v, lam))(torch.stack([tensors[4]] * 2))
+
+
+@pytest.mark.parametrize("backend", ["auto", *backends.BACKENDS])
+@pytest.mark.parametrize("shape", [dict(n=0), dict(m=0), dict(lead=(0, 3)), dict(lead=(2, 0)), dict(dv=0)])
+def test_of_nothing_comes_nothing(backend, shape):
+    tensors = make(**shape)
+    y = diff_attention(*tensors, 0.8, backend=backend)
+    assert y.shape == (*tensors[0].shape[:-1], tensors[4].shape[-1])
+    assert not y.any()
+
+
+@pytest.mark.parametrize("backend", backends.BACKENDS)
+def test_logits_beyond_float16(backend):
+    tensors = [x.detach().half() for x in make(size=1.0)]
+    tensors[0], tensors[2] = tensors[0] * 1e4, tensors[2] * 1e4  # their products with the keys do not fit any more
+    expected = diff_attention(*(x.double() for x in tensors), 0.8)
+    y = diff_attention(*tensors, 0.8, backend=backend)
+    torch.testing.assert_close(y.double(), expected, rtol=0, atol=1e-2)
+
+
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("mask", [None, CAUSAL], ids=["plain", "causal"])
 def test_flash_kernel_runs(dtype, mask):
@@ -240,6 +278,14 @@ def test_compiles_as_one_graph(monkeypatch, large, compiler):
         assert (FLASH in kernels(lambda: compiled(*tensors, lam))) == large_enough
 
 
+def test_compiles_with_dynamic_shapes():
+    torch.compiler.reset()
+    compiled = torch.compile(diff_attention, fullgraph=True, dynamic=True, backend="aot_eager")
+    for n in (37, 41):
+        tensors = make(n=n, m=n, dtype=torch.float32)
+        torch.testing.assert_close(compiled(*tensors, 0.8), diff_attention(*tensors, 0.8), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_exports_as_the_formula(dynamic):
     module = attention.DiffAttention(32, 4).eval()
@@ -264,3 +310,15 @@ BAD = [  # arguments, what the message names
 def test_bad_backends(arguments, message):
     with pytest.raises(ValueError, match=message):
         diff_attention(*make(dtype=torch.float32), lam=0.8, **arguments)
+
+
+def test_tiles_are_not_traced():
+    """Their number would be that of the example."""
+    with pytest.raises(ValueError, match="cannot be exported; use 'auto'"):
+        torch.jit.trace(lambda *x: diff_attention(*x, 0.8, backend="tiled"), make(dtype=torch.float32))
+
+
+def test_whole_numbers_are_refused():
+    *tensors, v = make(dtype=torch.float32)
+    with pytest.raises(TypeError, match=r"torch\.float32, torch\.int64 must be floating"):
+        diff_attention(*tensors, v.long(), 0.8)

@@ -38,6 +38,8 @@ def test_folding_changes_no_output(case):
     torch.testing.assert_close(folded(x), module(x), rtol=0, atol=1e-12 * module(x).abs().max().item())
     names = {name.rpartition(".")[2] for name, _ in folded.named_parameters()}
     assert not names & set(LAMBDA)
+    attentions = [m for m in folded.modules() if hasattr(m, "compute_lambda")]
+    assert not any(p.requires_grad for m in attentions for p in m.parameters())
     assert "diff_norm" in str(folded)
 
 

@@ -70,14 +70,15 @@ def diff_attention(
         dropout_p (float): Share of attention weights dropped from each map, in [0, 1).
         scale (float, optional): Factor on the logits, `d ** -0.5` by default.
         backend (str): "formula", "flash" or "tiled" to force one way of computing it; "auto" takes the one that
-            `backends.choose` names. Second derivatives are to be had from all but "flash".
+            `backends.choose` names. "flash" has no second derivatives, and only "formula" the transforms of
+            `torch.func` and forward mode.
 
     Returns:
         (Tensor): (..., heads, N, dv) in the dtype of `v` (under autocast, in autocast's).
 
     Raises:
         ValueError: If the shapes do not fit each other, `dropout_p` is outside [0, 1), or `backend` cannot be used.
-        TypeError: If `attn_mask` is not a floating tensor.
+        TypeError: If one of the tensors is not floating.
 
     Examples:
         >>> q1, k1, q2, k2 = torch.randn(4, 1, 2, 9, 16)
@@ -95,10 +96,10 @@ def diff_attention(
     if isinstance(lam, Tensor) and lam.ndim == 1:
         lam = lam[:, None, None]  # (heads, 1, 1)
     run = {"formula": formula, "flash": flash, "tiled": tiled}
-    if backend == "auto":
-        backend = choose(q1, k1, v, attn_mask, dropout_p)
-    elif backend not in run:
+    if backend not in {"auto", *run}:
         raise ValueError(f"backend={backend!r} must be 'auto' or one of {', '.join(map(repr, run))}.")
+    if backend == "auto" or 0 in (*q1.shape, *v.shape):  # of nothing, the formula makes nothing
+        backend = choose(q1, k1, v, attn_mask, dropout_p)
     return run[backend](q1, k1, q2, k2, v, lam, attn_mask, dropout_p, scale)
 
 
@@ -203,6 +204,7 @@ class LambdaMixin:
         self.register_buffer("lam", lam)
         self.diff_norm.weight.mul_(1 - self.lambda_init)
         self._fold_scale()
+        self.requires_grad_(False)
         self.folded = True
 
     def _fold_scale(self) -> None:
@@ -343,13 +345,16 @@ def _is_finite(value: object) -> bool:
 
 def _check_dropout(name: str, p: float) -> float:
     """Return `p`, or raise unless it is a number in [0, 1)."""
-    if not _is_finite(p) or not 0 <= p < 1:
+    if not isinstance(p, Real) or not 0 <= p < 1:  # which nan is not
         raise ValueError(f"{name}={p!r} must be a number in [0, 1).")
     return p
 
 
 def _check_inputs(q1: Tensor, k1: Tensor, q2: Tensor, k2: Tensor, v: Tensor, lam: object, mask: Tensor | None) -> None:
     """Raise unless the arguments of `diff_attention` fit each other."""
+    if not all(x.is_floating_point() for x in (q1, k1, q2, k2, v)):
+        given = ", ".join(str(x.dtype) for x in (q1, k1, q2, k2, v))
+        raise TypeError(f"q1, k1, q2, k2 and v of {given} must be floating tensors.")
     if q1.ndim < 2 or q1.shape != q2.shape or k1.shape != k2.shape:
         raise ValueError(
             f"q1 {tuple(q1.shape)} and q2 {tuple(q2.shape)}, k1 {tuple(k1.shape)} and k2 {tuple(k2.shape)} must agree "

@@ -15,7 +15,9 @@ LARGE = 2**20  # queries times keys: from here on compiled code is faster on a C
 
 
 def choose(q1: Tensor, k1: Tensor, v: Tensor, attn_mask: Tensor | None, dropout_p: float) -> str:
-    """Return the backend that `diffattn bench` measures to win for these inputs; docs/performance.md has the figures.
+    """Return the backend that wins for these inputs on an idle CPU, by `diffattn bench`; see docs/performance.md.
+
+    On a GPU, where nothing has been measured yet, it is flash.
 
     Args:
         q1 (Tensor): Queries of the first map, (..., heads, N, d).
@@ -32,9 +34,8 @@ def choose(q1: Tensor, k1: Tensor, v: Tensor, attn_mask: Tensor | None, dropout_
         >>> choose(q, k, v, None, 0.0)
         'tiled'
     """
-    exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)  # older torch cannot tell the two
-    if torch.jit.is_tracing() or exporting():
-        return "formula"  # what every runtime has; without a flash kernel, padding would be work
+    if is_exported() or _is_transformed() or 0 in (*q1.shape, *v.shape):
+        return "formula"  # what every runtime and transform has; without a flash kernel, padding would be work
     if attn_mask is not None and attn_mask.requires_grad and torch.is_grad_enabled():
         return "formula"  # no flash kernel and no tile gives the mask a gradient
     if v.device.type == "cuda":
@@ -81,7 +82,7 @@ def formula(
         Differential Transformer, equation 1.
     """
     attn1, attn2 = (_attention_map(q, k, attn_mask, dropout_p, scale) for q, k in ((q1, k1), (q2, k2)))
-    if torch.jit.is_tracing() or torch.compiler.is_compiling() or not isinstance(lam, Tensor):
+    if is_exported() or torch.compiler.is_compiling() or _is_transformed() or not isinstance(lam, Tensor):
         attn = attn1 - lam * attn2  # (..., heads, N, M)
     else:  # the same in one pass over the maps, which is what costs
         out = None if torch.is_grad_enabled() else attn1
@@ -145,6 +146,8 @@ def widen(x: Tensor) -> Tensor:
 
 def _attention_map(q: Tensor, k: Tensor, attn_mask: Tensor | None, dropout_p: float, scale: float) -> Tensor:
     """Return one softmax map, (..., heads, N, M), in float32 or wider."""
+    if not is_exported():  # there, a GPU's runtime is to keep its fast float16 products
+        q, k = widen(q), widen(k)
     logits = (q if scale == 1 else q * scale) @ k.transpose(-2, -1)  # (..., heads, N, M)
     if logits.dtype == torch.float16:  # large activations overflow to inf, and inf - inf in the softmax is nan
         logits = logits.clamp(torch.finfo(torch.float16).min, torch.finfo(torch.float16).max)
@@ -153,3 +156,13 @@ def _attention_map(q: Tensor, k: Tensor, attn_mask: Tensor | None, dropout_p: fl
         logits = logits + attn_mask
     attn = logits.softmax(dim=-1)
     return F.dropout(attn, dropout_p) if dropout_p else attn
+
+
+def is_exported() -> bool:
+    """Return whether a graph for another runtime is being made; an older torch cannot tell that from compiling."""
+    return torch.jit.is_tracing() or getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)()
+
+
+def _is_transformed() -> bool:
+    """Return whether a transform of `torch.func` is at work, such as vmap or jvp."""
+    return getattr(torch._C, "_are_functorch_transforms_active", bool)()

@@ -51,6 +51,7 @@ def bench(**given: Any) -> dict[str, Any]:
     setting = Setting(parse_threads(given.get("threads", OWN["threads"])), repeats, parse_device(given.get("device")))
     folder = _folder(given.get("project"), given.get("name"), given.get("exist_ok", False))
     folder.mkdir(parents=True, exist_ok=True)
+    LOGGER.info(f"bench: {folder}")
 
     found: dict[str, Any] = {
         "date": datetime.now(timezone.utc).date().isoformat(),
@@ -65,11 +66,7 @@ def bench(**given: Any) -> dict[str, Any]:
         group = _apart(name, setting)
         group["rows"] = [{"group": name, **row} for row in group["rows"]]
         found["groups"][name] = {**group, "seconds": time.perf_counter() - start}
-        write_json(folder / "performance.json", found)  # after each, so that a run which is cut leaves what it has
-    text, picture = performance.as_markdown(found), performance.as_png(found)
-    write_text(folder / "performance.md", text)
-    if picture:
-        (folder / "performance.png").write_bytes(picture)
+        _write(folder, found)  # after each, so that a run which is cut leaves what it has
     LOGGER.info(f"\n{performance.summary(found)}\n\nbench: {folder}")
     return found
 
@@ -166,6 +163,15 @@ def parse_device(device: int | str | None) -> torch.device | None:
         there = f"GPUs here are {', '.join(map(str, range(count)))}" if count else "there is no CUDA GPU here"
         raise ValueError(f"device={device!r} cannot be used: {there}. Give the number of one, or device=cpu.")
     return torch.device("cuda", int(number))
+
+
+def _write(folder: Path, found: dict[str, Any]) -> None:
+    """Write what was measured as JSON, Markdown and, if there are curves, a picture."""
+    write_json(folder / "performance.json", found)
+    write_text(folder / "performance.md", performance.as_markdown(found))
+    picture = performance.as_png(found)
+    if picture:
+        (folder / "performance.png").write_bytes(picture)
 
 
 def _apart(name: str, setting: Setting) -> dict[str, Any]:

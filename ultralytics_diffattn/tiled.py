@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ultralytics_diffattn.backends import formula
+from ultralytics_diffattn.backends import formula, is_exported
 
 TILE = 2**22  # bytes of maps in a tile, for each thread: about what a core finds in its caches; fewer calls than 2**21
 BOUND = 40.0  # exp(40) and exp(-40), and sums and ratios of such, are safely inside float32
@@ -50,10 +50,14 @@ def tiled(
         (Tensor): (..., heads, N, dv).
 
     Raises:
-        ValueError: If there is dropout, the mask needs a gradient, or the tensors are not on the CPU.
+        ValueError: If there is dropout, the mask needs a gradient, the tensors are not on the CPU, or a graph is made.
     """
-    if dropout_p or v.device.type != "cpu" or (attn_mask is not None and attn_mask.requires_grad):
-        raise ValueError("backend='tiled' is for the CPU, without dropout and gradient of attn_mask; use 'auto'.")
+    learned = attn_mask is not None and attn_mask.requires_grad and torch.is_grad_enabled()
+    if dropout_p or v.device.type != "cpu" or learned or is_exported():
+        raise ValueError(
+            "backend='tiled' is for the CPU, without dropout and gradient of attn_mask, and cannot be exported; use "
+            "'auto'."
+        )
     lead = torch.broadcast_shapes(q1.shape[:-2], k1.shape[:-2], v.shape[:-2])
     autocast = torch.is_autocast_enabled("cpu") and v.dtype != torch.float64
     narrow = torch.get_autocast_dtype("cpu") if autocast else v.dtype

@@ -58,15 +58,15 @@ def ratio(ours: list[float], other: list[float]) -> tuple[float, float, float]:
         other (list[float]): Times of the other in the same turns.
 
     Returns:
-        (tuple[float, float, float]): The ratio of the medians, and the quartiles of the ratios turn by turn.
+        (tuple[float, float, float]): The median of the ratios turn by turn, and their quartiles.
 
     Examples:
         >>> ratio([1.0, 2.0, 3.0], [2.0, 2.0, 2.0])
         (1.0, 0.75, 1.25)
     """
     turns = [a / b for a, b in zip(ours, other, strict=True)]
-    low, _, high = statistics.quantiles(turns, n=4, method="inclusive") if len(turns) > 1 else turns * 3
-    return statistics.median(ours) / statistics.median(other), low, high
+    low, median, high = statistics.quantiles(turns, n=4, method="inclusive") if len(turns) > 1 else turns * 3
+    return median, low, high
 
 
 def peak_memory(run: Callable[[], Any], device: torch.device | str = "cpu") -> int:
