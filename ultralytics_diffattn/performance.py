@@ -115,12 +115,13 @@ def _head(found: dict[str, Any]) -> list[str]:
         "",
         f"    {found['command']}",
         "",
-        f"in {minutes:.0f} minutes. The callables of a case take turns on the same input. A ratio is the median over "
-        "the turns of ours over the other: below 1 ours takes less. In brackets are the quartiles. `again` is a second "
-        "copy of the stock model: what differs there is noise. Each group runs in a process of its own. A target is met "
-        "if the ratio does not exceed it; the spread is not considered. On a CPU that other processes use as well, "
-        "several threads that wait for each other after each small step lose far more than one: ours may then take many "
-        "times as long, and `torch.set_num_threads(1)` or `OMP_WAIT_POLICY=PASSIVE` in the environment mends it.",
+        f"in {minutes:.0f} minutes. The callables of a case take turns on the same input. A ratio is the median "
+        "over the turns of ours over the other: below 1 ours takes less. In brackets are the quartiles. `again` "
+        "is a second copy of the stock model: what differs there is noise. Each group runs in a process of its "
+        "own. A target is met if the ratio does not exceed it; the spread is not considered. On a CPU that other "
+        "processes use as well, several threads that wait for each other after each small step lose far more than "
+        "one: ours may then take many times as long, and `torch.set_num_threads(1)` or `OMP_WAIT_POLICY=PASSIVE` "
+        "in the environment mends it.",
         "",
         f"Machine: {hardware['cpu']}, {hardware['cores']} cores, GPU {hardware['gpu']}, {hardware['system']}. "
         f"Versions: {packages}.",
