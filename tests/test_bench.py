@@ -3,7 +3,10 @@
 import json
 import re
 import shutil
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -74,6 +77,36 @@ def test_a_group_runs_in_a_process_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", shutil.which("false"))  # as when memory runs out
     found = bench(project=tmp_path, only="cuda")
     assert found["groups"]["cuda"]["note"] == "failed: its process ended with 1"
+
+
+def test_a_group_ends_with_the_command(tmp_path):
+    """Killed, the command leaves no process behind that goes on measuring."""
+    command = [Path(sys.executable).with_name("diffattn"), "bench", "only=train", f"project={tmp_path}", "device=cpu"]
+    parent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+    if not children.exists():
+        parent.kill()
+        pytest.skip("needs /proc")
+    child = wait_for(lambda: children.read_text().split())[0]
+    parent.kill()
+    parent.wait()
+    assert wait_for(lambda: not command_of(child))
+
+
+def command_of(pid):
+    """Return the command line of a process; nothing if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def wait_for(condition, seconds=60):
+    """Return what a condition says as soon as it is true."""
+    end = time.monotonic() + seconds
+    while not (found := condition()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return found
 
 
 def test_settings_reach_the_process(stub, tmp_path):

@@ -184,7 +184,12 @@ def _apart(name: str, setting: Setting) -> dict[str, Any]:
         file = Path(room) / "group.json"
         threads, gpu = ",".join(map(str, setting.threads)), str(setting.gpu or "")
         command = [sys.executable, "-m", "ultralytics_diffattn.groups", name, file, threads, setting.repeats, gpu]
-        status = subprocess.run(list(map(str, command))).returncode
+        # A session of its own: with stdin closed, by our end of any kind, the group ends itself and its children.
+        with subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, start_new_session=True) as child:
+            try:
+                status = child.wait()
+            finally:
+                child.stdin.close()
         return read_json(file) if file.exists() else {"rows": [], "note": f"failed: its process ended with {status}"}
 
 

@@ -18,6 +18,7 @@ from ultralytics.utils import LOGGER
 
 from ultralytics_diffattn import cases, startup, timing
 from ultralytics_diffattn.files import write_json
+from ultralytics_diffattn.run import end_with_parent
 
 # Turns, so that a complete run takes about ten minutes on two cores; then targets, None where there is none.
 CORE = {400: (60, None, 0.8), 1600: (20, 1.0, 0.5), 6400: (7, 0.85, 0.5)}  # by N; beside plain; timm and published
@@ -380,4 +381,5 @@ def _reason(error: Exception) -> str:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     main(*sys.argv[1:])
