@@ -36,7 +36,7 @@ def small(monkeypatch):
 def check(row):
     assert row["ratio"] > 0, row
     assert all(math.isfinite(row[key]) for key in ("ratio", "low", "high", "ours_ms", "other_ms"))
-    assert row["ratio"] == pytest.approx(row["ours_ms"] / row["other_ms"])
+    assert row["low"] <= row["ratio"] <= row["high"], "the median of the turns lies between their quartiles"
     assert row["met"] is (None if row["target"] is None else row["ratio"] <= row["target"])
     assert row["repeats"] == 2
 
