@@ -8,7 +8,6 @@ import sys
 import tempfile
 import time
 from datetime import datetime, timezone
-from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import torch
 from ultralytics.utils import LOGGER, IterableSimpleNamespace
 
 from ultralytics_diffattn import measure, performance
-from ultralytics_diffattn.cli import listed
+from ultralytics_diffattn.cli import chosen, listed
 from ultralytics_diffattn.compare import versions
 from ultralytics_diffattn.files import read_json, write_json, write_text
 from ultralytics_diffattn.groups import GROUPS, Setting
@@ -87,13 +86,7 @@ def parse_groups(only: str | list | tuple) -> list[str]:
         >>> parse_groups("core,block")
         ['core', 'block']
     """
-    names = listed(only)
-    for name in names:
-        if name not in GROUPS:
-            near = get_close_matches(name, GROUPS, 1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise ValueError(f"only={only!r}: {name!r} is no group.{hint} There are {', '.join(GROUPS)}.")
-    return list(dict.fromkeys(names))
+    return chosen(only, GROUPS, f"only={only!r}: NAME is no group.")
 
 
 def parse_threads(threads: int | str | list | tuple) -> list[int]:

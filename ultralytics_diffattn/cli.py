@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -119,6 +120,33 @@ def listed(value: object) -> list[str]:
     """
     items = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
     return [str(item).strip() for item in items]
+
+
+def chosen(value: object, known: Iterable[str], refusal: str) -> list[str]:
+    """Return the items of an argument that may only name what there is.
+
+    Args:
+        value (object): As for `listed`.
+        known (Iterable[str]): What there is.
+        refusal (str): The beginning of the message on a name that there is not, which stands in it as NAME.
+
+    Returns:
+        (list[str]): In the order given, each once.
+
+    Raises:
+        ValueError: If a name is unknown, with the nearest.
+
+    Examples:
+        >>> chosen("fog,snow,fog", ["fog", "snow"], "NAME is no weather.")
+        ['fog', 'snow']
+    """
+    names = listed(value)
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise ValueError(f"{refusal.replace('NAME', repr(name))}{hint} There are {', '.join(known)}.")
+    return list(dict.fromkeys(names))
 
 
 def _check(known: dict, given: dict) -> None:

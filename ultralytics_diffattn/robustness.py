@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from difflib import get_close_matches
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ultralytics_diffattn import bootstrap, intervals, predictions
-from ultralytics_diffattn.cli import listed
+from ultralytics_diffattn.cli import chosen, listed
 from ultralytics_diffattn.corruptions import CORRUPTIONS, corrupt
 from ultralytics_diffattn.files import write_json, write_text
 from ultralytics_diffattn.tables import interval, signed
@@ -92,13 +91,7 @@ def parse_names(names: str | list | tuple) -> list[str]:
         >>> parse_names("fog,snow")
         ['fog', 'snow']
     """
-    found = listed(names)
-    for name in found:
-        if name not in CORRUPTIONS:
-            near = get_close_matches(name, CORRUPTIONS, 1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise ValueError(f"corruption {name!r} is unknown.{hint} There are {', '.join(CORRUPTIONS)}.")
-    return list(dict.fromkeys(found))
+    return chosen(names, CORRUPTIONS, "corruption NAME is unknown.")
 
 
 def parse_severities(severities: int | str | list | tuple) -> list[int]:
