@@ -212,6 +212,27 @@ class LambdaMixin:
         raise NotImplementedError
 
 
+class ZeroLambdaMixin:
+    """The lambda of kind `paired`: a plain parameter of each head that starts at zero.
+
+    At zero its gradient is alive, so it moves from the first step on. One for all heads, and one that each
+    token computes, as in Differential Transformer V2, were measured and are no better: see docs/warmstart.md.
+
+    References:
+        Differential Transformer V2, https://huggingface.co/blog/microsoft/diff-attn-v2.
+    """
+
+    lam: nn.Parameter
+
+    def add_lambda(self, heads: int) -> None:
+        """Create lambda, (heads,), zeros in float32."""
+        self.lam = nn.Parameter(torch.zeros(heads, dtype=torch.float32))
+
+    def compute_lambda(self) -> Tensor:
+        """Return the present lambda, (heads,), in float32 or wider."""
+        return widen(self.lam)
+
+
 class DiffAttention(LambdaMixin, nn.Module):
     """Multi-head differential self-attention, weight-compatible with DiffCLIP's `DiffAttention`.
 

@@ -128,7 +128,7 @@ def _locate(data: str, task: str, known: dict) -> tuple[str, str]:
 
 def _local(path: Path, task: str) -> tuple[str, str]:
     """Return the name of a data set on the disk and what to give ultralytics."""
-    from ultralytics_diffattn import coco_json, convert, voc
+    from ultralytics_diffattn import coco_json, layout, voc
 
     name = path.parent.name if path.stem.lower() in ("data", "dataset") else path.stem
     if path.is_file():
@@ -148,7 +148,7 @@ def _local(path: Path, task: str) -> tuple[str, str]:
                 f"{path} is {'empty' if not inside else 'no data set; it has ' + ', '.join(inside[:8])}: there must be "
                 "a data YAML, Annotations/*.xml with JPEGImages/ (PASCAL VOC) or annotations/*.json (COCO)."
             )
-    converted = convert.convert(path, task)
+    converted = layout.convert(path, task)
     return converted.parent.name.rpartition("-")[0], str(converted)
 
 

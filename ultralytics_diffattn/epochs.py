@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""What a comparison notes of each epoch, by ultralytics' own callbacks: time, memory, lambda."""
+"""What a comparison notes by ultralytics' callbacks: metrics before training; time, memory and lambda of an epoch."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import os
 import statistics
 import sys
 import time
+from copy import copy, deepcopy
 from itertools import pairwise
 from pathlib import Path
 
+import torch
 from ultralytics.utils import LOGGER
 
+from ultralytics_diffattn.files import write_json
 from ultralytics_diffattn.pool import minutes
 
 COLUMNS = ("process", "epoch", "seconds", "memory_mb")  # before those of lambda, which differ by model
@@ -25,9 +28,26 @@ def listen(model) -> None:
     Args:
         model (ultralytics.YOLO): The model; what is noted goes into `epochs.csv` beside the run folder.
     """
+    model.add_callback("on_pretrain_routine_end", before)
     model.add_callback("on_train_epoch_start", start)
     model.add_callback("on_train_epoch_end", stop)
     model.add_callback("on_model_save", note)
+
+
+def before(trainer) -> None:
+    """Validate a model that starts from weights as it is before the first step, into `step0.json`."""
+    args = trainer.args
+    if trainer.start_epoch or trainer.world_size > 1 or not any(_is_weights(x) for x in (args.model, args.pretrained)):
+        return
+    validator = type(trainer.validator)(dataloader=trainer.test_loader, save_dir=trainer.save_dir, args=copy(args))
+    validator.args.plots = False
+    with torch.random.fork_rng(devices=[]):  # the training is to be what it is without this
+        found = validator(model=deepcopy(trainer.ema.ema))  # a copy, since validation fuses it
+    write_json(Path(trainer.save_dir).parent / "step0.json", {name: float(value) for name, value in found.items()})
+
+
+def _is_weights(value: object) -> bool:
+    return Path(str(value)).suffix == ".pt"
 
 
 def start(trainer) -> None:
@@ -74,9 +94,7 @@ def lambdas(model) -> dict[str, float]:
     Returns:
         (dict[str, float]): By the module's name; empty for a stock model.
     """
-    from ultralytics_diffattn.attention import LambdaMixin
-
-    found = {name: m for name, m in model.named_modules() if isinstance(m, LambdaMixin)}
+    found = {name: m for name, m in model.named_modules() if hasattr(m, "compute_lambda")}
     return {name: float(m.compute_lambda().detach().mean()) for name, m in found.items()}
 
 

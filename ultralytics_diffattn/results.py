@@ -177,7 +177,9 @@ def facts(run: Path) -> dict[str, Any]:
         "box_loss": [row["train/box_loss"] for row in rows],
         "cls_loss": [row["train/cls_loss"] for row in rows],
     }
-    return {**read_json(run / "run.json"), "curve": curve}
+    before = run / "step0.json"
+    step0 = read_json(before)["metrics/mAP50-95(B)"] if before.exists() else None
+    return {**read_json(run / "run.json"), "step0": step0, "curve": curve}
 
 
 def lambdas(run: Path) -> dict[str, list[float]]:

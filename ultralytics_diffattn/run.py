@@ -6,6 +6,7 @@ The folder holds what belongs to the run, and survives it:
     spec.json         what to train: model, arguments, and the place among the other runs
     train/            ultralytics' own run folder
     backup/           last.pt and best.pt of the last epoch that was written whole
+    step0.json        metrics before the first step, of a model that starts from weights
     epochs.csv        time, memory and lambda of each epoch
     predictions.npz   the final model's predictions, image by image
     run.json          written last; a run that has it is finished
@@ -80,7 +81,7 @@ def _next_step(folder: Path, total: int) -> str:
 def _start(folder: Path, spec: dict) -> None:
     from ultralytics import YOLO
 
-    for name in ("epochs.csv", "predictions.npz"):
+    for name in ("step0.json", "epochs.csv", "predictions.npz"):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / "train", ignore_errors=True)  # of a process that died before its first epoch was saved
     model = YOLO(spec["model"])

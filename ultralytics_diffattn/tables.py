@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import csv
 import io
+from statistics import mean, stdev
 from typing import Any
 
+EPOCHS = 0, 1, 2, 5, 10, 20, 50, 100, 200, 500  # shown on the way; 0 is before the first step
 ARGUMENTS = ("epochs", "imgsz", "batch", "pretrained")  # those named above the table; results.json has all
 
 
@@ -31,6 +33,7 @@ def as_markdown(found: dict[str, Any]) -> str:
     rows = [_row(label, model) for label, model in found["models"].items()]
     lines = ["| " + " | ".join(rows[0]) + " |", "|---" * len(rows[0]) + "|"]
     lines += ["| " + " | ".join(row.values()) + " |" for row in rows]
+    lines += ["", *_by_epoch(found)]
     lines += ["", *(f"- {line}" for line in [*warnings(found), *map(sentence, found["pairs"])])]
     resumed = [f"{run['model']} seed {run['seed']}" for run in found["runs"] if run["resumed_after"]]
     if resumed:
@@ -145,6 +148,38 @@ def as_csv(found: dict[str, Any]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue()
+
+
+def _by_epoch(found: dict[str, Any]) -> list[str]:
+    """Return the table of mAP50-95 on the way, from before the first step if the runs start from weights."""
+    values: dict[str, dict[int, list[float]]] = {label: {} for label in found["models"]}
+    for run in found["runs"]:
+        curve = dict(zip(run["curve"]["epoch"], run["curve"]["mAP50-95"], strict=True))
+        if run.get("step0") is not None:
+            curve[0] = run["step0"]
+        for epoch, value in curve.items():
+            values[run["model"]].setdefault(epoch, []).append(value)
+    common = set.intersection(*(set(v) for v in values.values()))
+    shown = sorted(common & {*EPOCHS, max(common, default=0)})
+    rows = [["mAP50-95 after epoch", *map(str, shown)], ["---"] * (len(shown) + 1)]
+    rows += [[label, *(mean_sd(values[label][epoch]) for epoch in shown)] for label in values]
+    return ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def mean_sd(values: list[float]) -> str:
+    """Return mean and standard deviation over seeds.
+
+    Args:
+        values (list[float]): One for each seed.
+
+    Returns:
+        (str): Without a deviation of a single value.
+
+    Examples:
+        >>> mean_sd([0.1, 0.3]), mean_sd([0.5])
+        ('0.200 ± 0.141', '0.500')
+    """
+    return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
 
 
 def _row(label: str, model: dict[str, Any]) -> dict[str, str]:

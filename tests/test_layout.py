@@ -1,4 +1,4 @@
-"""convert.py, voc.py, coco_json.py, cleaning.py: the same boxes in another layout, and nothing lost without a row."""
+"""layout.py, voc.py, coco_json.py, cleaning.py: the same boxes in another layout, and nothing lost without a row."""
 
 import csv
 import json
@@ -17,8 +17,8 @@ from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.utils import SETTINGS
 
-from ultralytics_diffattn import coco_json, convert
-from ultralytics_diffattn.convert import convert as converted
+from ultralytics_diffattn import coco_json, layout
+from ultralytics_diffattn.layout import convert as converted
 
 W, H = 64, 48
 GOOD = (8, 6, 40, 30)  # as edges; the same as (8, 6, 32, 24) in COCO's way
@@ -289,7 +289,7 @@ def test_once_and_anew_when_the_source_changes(tmp_path, change, monkeypatch):
     root = voc_with(SOUND, tmp_path / "v")
     first = converted(root)
     with monkeypatch.context() as patch:
-        patch.setattr(convert, "_convert", None)  # would raise if it were called
+        patch.setattr(layout, "_convert", None)  # would raise if it were called
         assert converted(root) == first
     change(root)
     second = converted(root)
@@ -300,10 +300,10 @@ def test_once_and_anew_when_the_source_changes(tmp_path, change, monkeypatch):
 def test_killed_conversion_is_not_taken_for_a_finished_one(tmp_path):
     root = voc_with(SOUND, tmp_path / "v")
     code = (
-        "import os\nfrom ultralytics.utils import SETTINGS\nfrom ultralytics_diffattn import convert\n"
+        "import os\nfrom ultralytics.utils import SETTINGS\nfrom ultralytics_diffattn import layout\n"
         f"dict.__setitem__(SETTINGS, 'datasets_dir', {str(tmp_path / 'datasets')!r})\n"
-        "convert._link = lambda *a: os._exit(9)\n"
-        f"convert.convert({str(root)!r})"
+        "layout._link = lambda *a: os._exit(9)\n"
+        f"layout.convert({str(root)!r})"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=300).returncode == 9
     assert [p.name[0] for p in (tmp_path / "datasets" / "diffattn").iterdir()] == ["."]  # the draft
