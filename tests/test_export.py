@@ -170,7 +170,7 @@ def test_images_are_spread_over_the_folder(n, expected, tmp_path):
     for i in range(n):
         (tmp_path / f"{i:03}.jpg").touch()
     (tmp_path / "a.txt").touch()
-    assert module._images(tmp_path) == [str(tmp_path / f"{i:03}.jpg") for i in expected]
+    assert module.images_in(tmp_path) == [str(tmp_path / f"{i:03}.jpg") for i in expected]
 
 
 def boxes(*rows, shape=(64, 64)):

@@ -16,6 +16,8 @@ VERBS = {
     "export": "export and run the result beside PyTorch: diffattn export model=best.pt format=onnx",
     "compare": "train several models with several seeds: diffattn compare data=voc seeds=0,1,2",
     "robustness": "validate under common corruptions: diffattn robustness models=a.pt,b.pt data=voc",
+    "convert": "give a stock checkpoint our attention: diffattn convert in.pt model=yolo11-diffattn-paired.yaml",
+    "strip": "make a checkpoint to hand on: diffattn strip best.pt format=onnx",
     "bench": "measure speed and memory on this machine, beside plain attention: diffattn bench only=core,block",
 }
 HELP = """diffattn VERB key=value ..., in the grammar of the yolo command
@@ -56,7 +58,8 @@ def main(argv: list[str] | None = None) -> int:
             near = "".join(f"Did you mean {name}? " for name in get_close_matches(verb, VERBS, 1))
             raise ValueError(f"there is no such verb. {near}It is one of {', '.join(VERBS)}.")
         module = import_module(f"ultralytics_diffattn.{verb}")
-        return int(getattr(module, verb)(**parse(argv[1:], module.OWN)) is False)
+        words = placed(argv[1:], getattr(module, "PLACES", ()))
+        return int(getattr(module, verb)(**parse(words, module.OWN)) is False)
     except KeyboardInterrupt:
         print("\ndiffattn: interrupted", file=sys.stderr)
         return 130
@@ -103,6 +106,27 @@ def parse(words: list[str], own: dict) -> dict:
             given[key] = True
     _check(known, given)
     return given
+
+
+def placed(words: list[str], names: tuple[str, ...]) -> list[str]:
+    """Return the words with a key before each file that was given by its place.
+
+    Args:
+        words (list[str]): As typed.
+        names (tuple[str, ...]): Keys that may be left out, in their order.
+
+    Returns:
+        (list[str]): `key=value`; words that are not files as they are.
+
+    Examples:
+        >>> placed(["in.pt", "model=a.yaml", "out.pt"], ("weights", "out"))
+        ['weights=in.pt', 'model=a.yaml', 'out=out.pt']
+    """
+    free = [name for name in names if not any(word.startswith(f"{name}=") for word in words)]
+    files = [i for i, word in enumerate(words) if "=" not in word and Path(word).suffix]
+    for i, name in zip(files, free, strict=False):
+        words = [*words[:i], f"{name}={words[i]}", *words[i + 1 :]]
+    return words
 
 
 def listed(value: object) -> list[str]:

@@ -56,7 +56,7 @@ def compare(**given: Any) -> bool:
     folder = _folder(given.pop("project", None), given.pop("name", None) or dataset.name)
     args = _arguments({**dataset.budget, **given, "data": dataset.data})
     fingerprint = datasets.fingerprint(datasets.check(args["data"], dataset.classes))
-    digests = {label: _digest(model) for label, model in models.items()}
+    digests = {label: _digest(model, args.get("pretrained")) for label, model in models.items()}
 
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "lock")
@@ -187,9 +187,11 @@ def _arguments(args: dict) -> dict:
     return args
 
 
-def _digest(model: str) -> str:
+def _digest(model: str, pretrained: str | bool | None) -> str:
     """Build the model, so that a mistake shows before hours of training; return a hash of what it is."""
     from ultralytics import YOLO
+
+    from ultralytics_diffattn.transfer import check_pretrained
 
     try:
         built = YOLO(model)
@@ -199,6 +201,8 @@ def _digest(model: str) -> str:
         raise ValueError(f"model {model} is for {built.task}; a comparison is of detectors.")
     if Path(model).suffix == ".pt":
         return hashlib.sha256(Path(built.ckpt_path).read_bytes()).hexdigest()
+    if isinstance(pretrained, str):
+        check_pretrained(pretrained, built.model)
     return hashlib.sha256(json.dumps(built.model.yaml, sort_keys=True, default=str).encode()).hexdigest()
 
 

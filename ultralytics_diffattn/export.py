@@ -63,7 +63,7 @@ def export(model: str = "", **args: object) -> dict:
     if args.get("data"):
         args["data"] = datasets.resolve(args["data"], yolo.task).data
     source = args.pop("source", None)
-    images = _images(source) if source else None  # what is wrong with it shows before minutes of export
+    images = images_in(source) if source else None  # what is wrong with it shows before minutes of export
     done: dict = {}  # the arguments that ultralytics exported with in the end
     yolo.add_callback(
         "on_export_end", lambda exporter: done.update(vars(exporter.args), imgsz=exporter.imgsz, format=kind)
@@ -78,7 +78,7 @@ def export(model: str = "", **args: object) -> dict:
     options = {k: args[k] for k in ("iou", "max_det", "agnostic_nms", "nms") if args.get(k) is not None}
     options |= {"imgsz": done["imgsz"], "batch": done["batch"], "device": done["device"] or "cpu"}
     options |= {"conf": args.get("conf") or CONF, "rect": False, "verbose": False}  # both letterbox to the full size
-    images = images or _validation_images(yolo, args.get("data"))
+    images = images or validation_images(yolo, args.get("data"))
     exported = YOLO(file, task=yolo.task)
     try:
         if yolo.task not in COMPARED:
@@ -125,8 +125,18 @@ def _precision(done: dict) -> str:
     return "float16" if done.get("half") or quantize == 16 or on_gpu else "float32"
 
 
-def _images(source: str | Path) -> list[str]:
-    """Return at most 16 images, spread over all that a folder, a file or a list of files holds."""
+def images_in(source: str | Path) -> list[str]:
+    """Return at most 16 images, spread over all that a source holds.
+
+    Args:
+        source (str | Path): A folder, a file, or a list of files.
+
+    Returns:
+        (list[str]): Files.
+
+    Raises:
+        ValueError: If there are none.
+    """
     if Path(source).is_dir():
         files = sorted(str(file) for file in Path(source).rglob("*"))
     else:
@@ -137,18 +147,26 @@ def _images(source: str | Path) -> list[str]:
     return files[:: -(-len(files) // MOST_IMAGES)]
 
 
-def _validation_images(yolo: YOLO, data: str | None) -> list[str]:
-    """Return images of the data set that was given, or that the model was trained on, or those of ultralytics."""
+def validation_images(yolo: YOLO, data: str | None = None) -> list[str]:
+    """Return at most 16 images of the data set given, or that the model was trained on, or those of ultralytics.
+
+    Args:
+        yolo (YOLO): A trained model.
+        data (str, optional): A data YAML, with task `classify` a folder.
+
+    Returns:
+        (list[str]): Files.
+    """
     if data:
         val = (check_cls_dataset if yolo.task == "classify" else check_det_dataset)(data)["val"]
     else:
         try:  # never download for this
             data = str(yolo.overrides["data"])
             val = Path(data) / "val" if yolo.task == "classify" else check_det_dataset(data, autodownload=False)["val"]
-            return _images(val if isinstance(val, (str, Path)) else val[0])
+            return images_in(val if isinstance(val, (str, Path)) else val[0])
         except Exception:  # whatever is wrong with data of long ago that nobody asked for
             val = ASSETS
-    return _images(val if isinstance(val, (str, Path)) else val[0])
+    return images_in(val if isinstance(val, (str, Path)) else val[0])
 
 
 def _batches(images: list[str], n: int) -> list[list[str]]:

@@ -20,7 +20,7 @@ def train(model: str = "yolo11n-diffattn.yaml", data: str = "", **args: Any) -> 
         (Any): The metrics, as ultralytics' `YOLO.train` returns them.
 
     Raises:
-        ValueError: If `data` is missing.
+        ValueError: If `data` is missing, or `pretrained` names weights of which only a part would be loaded.
 
     Examples:
         >>> train(model="yolo11n-diffattn.yaml", data="shapes")  # doctest: +SKIP
@@ -28,11 +28,14 @@ def train(model: str = "yolo11n-diffattn.yaml", data: str = "", **args: Any) -> 
     from ultralytics import YOLO
 
     from ultralytics_diffattn import datasets
+    from ultralytics_diffattn.transfer import check_pretrained
 
     built = YOLO(model, task=args.pop("task", None))
     if args.get("resume"):
         return built.train(**args, **({"data": datasets.resolve(data, built.task).data} if data else {}))
     if not data:
         raise ValueError("data= is missing; give a name of the catalogue, as data=shapes, or a data YAML of your own.")
+    if isinstance(args.get("pretrained"), str):
+        check_pretrained(args["pretrained"], built.model)
     dataset = datasets.resolve(data, built.task)
     return built.train(**{**dataset.budget, **args, "data": dataset.data})

@@ -1,0 +1,83 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""Reading ultralytics' checkpoints with an error that says what is wrong, and writing them whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def load(weights: str) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the model of a checkpoint, in float32 and ready to predict, and the checkpoint.
+
+    Args:
+        weights (str): The file; nothing is downloaded.
+
+    Returns:
+        (tuple[nn.Module, dict]): Both.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If `weights` is missing, or the file is no whole checkpoint with weights that can be trained.
+    """
+    from ultralytics.utils.patches import torch_load
+
+    if not weights:
+        raise ValueError("the checkpoint is missing; give a .pt that `yolo train` has written.")
+    if not Path(weights).is_file():
+        raise FileNotFoundError(f"{weights} does not exist.")
+    try:
+        checkpoint = torch_load(weights, map_location="cpu")
+    except ModuleNotFoundError:
+        raise
+    except Exception as e:
+        reason = str(e).strip().partition("\n")[0].partition(". ")[0]
+        raise ValueError(
+            f"{weights} cannot be read as a checkpoint ({type(e).__name__}: {reason}): it is cut off, or something "
+            "else. Copy or download it again."
+        ) from e
+    model = (checkpoint.get("ema") or checkpoint.get("model")) if isinstance(checkpoint, dict) else None
+    if not isinstance(model, nn.Module) or not isinstance(getattr(model, "model", None), nn.Sequential):
+        raise ValueError(f"{weights} holds no model of ultralytics; give a .pt that `yolo train` has written.")
+    if model.is_fused():
+        raise ValueError(f"{weights} is fused for prediction and cannot be trained; give the checkpoint of a training.")
+    return deepcopy(model).float().eval(), checkpoint
+
+
+def new_file(out: str) -> Path:
+    """Return where a new file goes.
+
+    Args:
+        out (str): Its name.
+
+    Returns:
+        (Path): The name as a path.
+
+    Raises:
+        FileExistsError: If something is there.
+    """
+    file = Path(out)
+    if file.exists():
+        raise FileExistsError(f"{file} exists already; move it away, or give another name.")
+    return file
+
+
+def save(checkpoint: dict[str, Any], file: Path) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Args:
+        checkpoint (dict): As ultralytics writes it.
+        file (Path): Where it goes.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    beside = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+    try:
+        torch.save(checkpoint, beside)
+        os.replace(beside, file)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,205 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""Which tensors of a trained model go where in a model of ours, row by row, and why one does not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from ultralytics.utils import LOGGER
+
+from ultralytics_diffattn.attention import DiffAttention, LambdaMixin, ZeroLambdaMixin
+from ultralytics_diffattn.blocks import Attention_Diff
+from ultralytics_diffattn.checkpoints import load
+from ultralytics_diffattn.registry import MODULES
+
+SHOWN = 8  # mismatches in a message
+
+
+class Tensors(NamedTuple):
+    """What becomes of one tensor."""
+
+    fate: str  # kept; split, which is kept and read as two halves; added, which is new; dropped, which has no place
+    name: str  # in the new model, of a dropped one in the old
+    shape: tuple[int, ...]
+
+
+def transfer(source: nn.Module, target: nn.Module) -> list[Tensors]:
+    """Copy what a trained model knows into a model of ours, row by row of their YAMLs.
+
+    Rows that the target has on top, such as attention at another place, are passed over, so that the rows behind them
+    keep their weights.
+
+    Args:
+        source (nn.Module): A trained model of ultralytics.
+        target (nn.Module): A model that differs from it in modules of ours, or in further rows.
+
+    Returns:
+        (list[Tensors]): The fate of each tensor, in the target's order.
+
+    Raises:
+        ValueError: If a tensor outside our modules finds no place or keeps no value; the target is then unchanged.
+
+    Examples:
+        >>> from ultralytics.nn.tasks import DetectionModel
+        >>> stock, ours = (DetectionModel(f"yolo11n{x}.yaml", verbose=False) for x in ("", "-diffattn"))
+        >>> sorted(Counter(t.fate for t in transfer(stock, ours)).items())
+        [('added', 5), ('kept', 493), ('split', 6)]
+    """
+    fates: list[Tensors] = []
+    wrong: list[str] = []
+    copies: list[tuple[nn.Module, dict[str, Tensor]]] = []
+    for j, i in enumerate(pair(source.model, target.model)):
+        new, old = target.model[j], None if i is None else source.model[i]
+        before, after = {} if old is None else old.state_dict(), new.state_dict()
+        whole = old is None or _name(old) not in {_name(new), _stock(new)}
+        replaced = ("",) if whole else _replaced(new)
+        ours = (*replaced, *_added(new))
+        halves = tuple(f"{name}.qkv." for name, m in new.named_modules() if isinstance(m, Attention_Diff))
+        for name, value in after.items():
+            place, shape = f"model.{j}.{name}", tuple(value.shape)
+            if name not in before:
+                fates.append(Tensors("added", place, shape))
+                if not name.startswith(ours):
+                    wrong.append(f"{place} {shape} is not in the checkpoint")
+            elif before[name].shape != value.shape:
+                wrong.append(f"{place} has shape {tuple(before[name].shape)} in the checkpoint, {shape} in the model")
+            else:
+                fates.append(Tensors("split" if name.startswith(halves) else "kept", place, shape))
+        for name in (name for name in before if name not in after):
+            fates.append(Tensors("dropped", f"model.{i}.{name}", tuple(before[name].shape)))
+            if not name.startswith(replaced):
+                wrong.append(f"model.{i}.{name} of the checkpoint has no place in the model")
+        copies.append((new, {name: value for name, value in before.items() if name in after}))
+    if wrong:
+        raise ValueError(f"{len(wrong)} tensors do not fit:\n  {_first(wrong)}")
+    for module, values in copies:
+        module.load_state_dict(values, strict=False)
+    return fates
+
+
+def pair(source: nn.Sequential, target: nn.Sequential) -> list[int | None]:
+    """Return the row of the source that each row of the target continues.
+
+    Args:
+        source (nn.Sequential): Layers of a trained model.
+        target (nn.Sequential): Layers of another, which may have more.
+
+    Returns:
+        (list[int | None]): Indices, None for a row that the source does not have.
+
+    Raises:
+        ValueError: If the rows do not match, with the first at which they part.
+    """
+    pairs: list[int | None] = []
+    spare, i, parted = len(target) - len(source), 0, ""
+    for j, layer in enumerate(target):
+        alike = i < len(source) and _name(source[i]) in {_name(layer), _stock(layer)}
+        if alike or (i < len(source) and spare == 0 and _is_ours(layer)):  # the latter: DiffAttention for C2PSA
+            pairs.append(i)
+        else:
+            there = f"{_name(source[i])} at its row {i}" if i < len(source) else "none"
+            parted = parted or f"at row {j} the model has {_name(layer)}, the checkpoint {there}"
+            pairs.append(None)
+            spare -= 1
+            if spare < 0:
+                break
+            continue
+        i += 1
+    if i < len(source):
+        parted = parted or f"row {i} of the checkpoint, {_name(source[i])}, has no place"
+        raise ValueError(
+            f"the layers part: {parted}, and rows of the checkpoint have no place (it has {len(source)}, the model "
+            f"{len(target)}). Give the model that it was trained as, or one with our modules in it."
+        )
+    return pairs
+
+
+def check_pretrained(weights: str, model: nn.Module) -> None:
+    """Refuse weights of which ultralytics, that goes by name and shape, would load only a part.
+
+    The head is left out, which is sized by task and classes, and so are tensors that only our modules have.
+
+    Args:
+        weights (str): A checkpoint; what is no file here ultralytics will download, and is not checked.
+        model (nn.Module): What it is to be loaded into.
+
+    Raises:
+        ValueError: If a tensor would be left as it is, or the checkpoint cannot be read.
+    """
+    if not Path(weights).is_file():
+        return
+    source = load(weights)[0]
+    known, head = source.state_dict(), source.model[-1]
+    rows = ((j, (*_replaced(m), *_added(m))) for j, m in enumerate(model.model))
+    free = (*(f"model.{j}.{own}" for j, names in rows for own in names), f"model.{len(model.model) - 1}.")
+    wrong = []
+    for name, value in model.state_dict().items():
+        shape, there = tuple(value.shape), tuple(known[name].shape) if name in known else None
+        if shape != there and not name.startswith(free):
+            wrong.append(f"{name} {shape} is {there} in the checkpoint" if there else f"{name} {shape} is not there")
+    if wrong:
+        raise ValueError(
+            f"pretrained={weights} would leave {len(wrong)} tensors of the model as they are:\n  {_first(wrong)}\n"
+            "Give weights of the same architecture and scale; if only rows have shifted, `diffattn convert` finds them."
+        )
+    LOGGER.info(
+        f"pretrained={weights}: all but the head fits, and of the head, which is {_name(head)} for "
+        f"{len(source.names)} classes there and {_name(model.model[-1])} here, what fits."
+    )
+
+
+def summary(fates: Iterable[Tensors]) -> str:
+    """Return the fates as text: each tensor that is not simply kept, and how many are.
+
+    Args:
+        fates (Iterable[Tensors]): What `transfer` returned.
+
+    Returns:
+        (str): Lines.
+
+    Examples:
+        >>> print(summary([Tensors("kept", "model.0.w", (1,)), Tensors("added", "model.10.lam", (2,))]))
+        added   model.10.lam (2)
+        1 kept, 1 added
+    """
+    fates = list(fates)
+    lines = [f"{t.fate:<7} {t.name} ({', '.join(map(str, t.shape))})" for t in fates if t.fate != "kept"]
+    count = Counter(t.fate for t in fates)
+    return "\n".join([*lines, ", ".join(f"{n} {fate}" for fate, n in count.items())])
+
+
+def _name(layer: nn.Module) -> str:
+    """Return the class of a row's module, of which there may be several in a row."""
+    return type(layer[0] if type(layer) is nn.Sequential and len(layer) else layer).__name__
+
+
+def _stock(layer: nn.Module) -> str:
+    """Return the class of the stock module in whose place a row's module stands."""
+    name = _name(layer)
+    return MODULES[name].like if name in MODULES else name
+
+
+def _is_ours(layer: nn.Module) -> bool:
+    return _name(layer) in MODULES
+
+
+def _replaced(layer: nn.Module) -> tuple[str, ...]:
+    """Return the beginnings of the names, within a row, of the published module, which has no tensor of stock's."""
+    return tuple(f"{name}." if name else "" for name, m in layer.named_modules() if isinstance(m, DiffAttention))
+
+
+def _added(layer: nn.Module) -> tuple[str, ...]:
+    """Return the beginnings of the names, within a row, of what the other modules add to stock's tensors."""
+    mixins = LambdaMixin, ZeroLambdaMixin
+    ours = [name for name, m in layer.named_modules() if isinstance(m, mixins)]
+    return tuple(f"{name}.{own}" for name in ours for own in ("lam", "diff_norm.", "q2."))  # lam, lambda_q1 and so on
+
+
+def _first(lines: list[str]) -> str:
+    """Return the first lines of a list, and how many there are besides."""
+    more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    return "\n  ".join(lines[:SHOWN] + more)
