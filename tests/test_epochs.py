@@ -1,5 +1,6 @@
 """What is noted of each epoch, and what is made of it after kills."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -44,6 +45,58 @@ def test_a_row_does_not_join_a_torn_one(tmp_path):
     trainer.epoch = 1
     epochs.note(trainer)
     assert [(row["epoch"], row["seconds"]) for row in epochs.read(tmp_path)] == [("1", "2.0"), ("2", "2.0")]
+
+
+def test_metrics_before_training_are_noted_and_change_nothing(photos, tmp_path):
+    weights, data = photos
+    curves = []
+    for listen in (True, False):
+        model = YOLO("yolo11n-diffattn-paired.yaml")
+        if listen:
+            model.add_callback("on_pretrain_routine_end", epochs.before)
+        model.train(
+            **dict(data=data, epochs=1, imgsz=160, batch=8, workers=0, device="cpu", plots=False, pretrained=weights),
+            project=str(tmp_path / str(listen)),
+            name="train",
+        )
+        rows = (tmp_path / str(listen) / "train" / "results.csv").read_text().splitlines()
+        curves.append(
+            [[c for n, c in zip(rows[0].split(","), row.split(","), strict=True) if n != "time"] for row in rows]
+        )
+    assert curves[0] == curves[1]
+    found = json.loads((tmp_path / "True" / "step0.json").read_text())
+    expected = YOLO(weights).val(data=data, imgsz=160, batch=16, workers=0, device="cpu", plots=False).results_dict
+    assert found["metrics/mAP50-95(B)"] == pytest.approx(expected["metrics/mAP50-95(B)"], abs=1e-6) != 0
+    assert not (tmp_path / "False" / "step0.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "noted"),
+    [
+        ({}, False),  # from scratch: there is nothing to see before the first step
+        ({"pretrained": True}, False),  # ultralytics' default, which loads nothing into a YAML's model
+        ({"start_epoch": 3, "pretrained": "w.pt"}, False),  # taken up again
+        ({"world_size": 2, "pretrained": "w.pt"}, False),
+        ({"pretrained": "w.pt"}, True),
+        ({"model": "best.pt"}, True),
+    ],
+)
+def test_what_starts_from_weights(tmp_path, changes, noted):
+    args = SimpleNamespace(model=changes.get("model", "a.yaml"), pretrained=changes.get("pretrained", False))
+    trainer = SimpleNamespace(args=args, start_epoch=0, world_size=1, save_dir=tmp_path / "train", test_loader=None)
+    vars(trainer).update({k: v for k, v in changes.items() if hasattr(trainer, k)})
+    trainer.ema = SimpleNamespace(ema=None)
+
+    class Validator:
+        def __init__(self, args, **_):
+            self.args = args
+
+        def __call__(self, model):
+            return {"fitness": 0.5}
+
+    trainer.validator = Validator(None)
+    epochs.before(trainer)
+    assert (tmp_path / "step0.json").exists() == noted
 
 
 def test_nothing_noted(tmp_path):

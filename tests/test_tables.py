@@ -60,6 +60,7 @@ def found(seeds=(0, 1)):
     }
     run = {"metrics": {"mAP50-95": 0.5, "AP small": None}, "per_class": {"a, b": 0.5}, "epochs": 3}
     run |= {"seconds_per_epoch": 3.1, "peak_memory_mb": 1234}
+    run |= {"step0": 0.1, "curve": {"epoch": [1, 2, 3], "mAP50-95": [0.3, 0.4, 0.5]}}
     return {
         "arguments": {"epochs": 3, "imgsz": 64, "batch": 4, "pretrained": None},
         "versions": {"torch": "2.14"},
@@ -77,11 +78,27 @@ def test_markdown():
     assert (
         lines[0] == "4 validation images, 15 boxes; epochs=3, imgsz=64, batch=4; seeds 0, 1; torch 2.14; Xeon, GPU none"
     )
-    table = [line for line in lines if line.startswith("|")]
+    end = lines.index("", 2)
+    table = [line for line in lines[:end] if line.startswith("|")]
     assert table[2] == "| stock | 0.500 ± 0.010 | 0.500 ± 0.010 | - | 2,624,080 | 6.61 | 20.0 | - | 3.1 | 1,234 |"
     assert len({line.count("|") for line in table}) == 1
     assert "- Taken up again after an interruption: stock seed 1, ours seed 1." in lines
     assert "- Not finished, and not in the table: ours seed 2." in lines
+
+
+def test_markdown_on_the_way():
+    on_the_way = found()
+    on_the_way["runs"][0] |= {"step0": 0.3}  # stock seed 0; seed 1 has 0.1
+    table = tables.as_markdown(on_the_way).split("\n\n")[2].splitlines()
+    assert table == [
+        "| mAP50-95 after epoch | 0 | 1 | 2 | 3 |",
+        "|---|---|---|---|---|",
+        "| stock | 0.200 ± 0.141 | 0.300 ± 0.000 | 0.400 ± 0.000 | 0.500 ± 0.000 |",
+        "| ours | 0.100 ± 0.000 | 0.300 ± 0.000 | 0.400 ± 0.000 | 0.500 ± 0.000 |",
+    ]
+    for run in on_the_way["runs"]:
+        run |= {"step0": None}  # from scratch
+    assert "| mAP50-95 after epoch | 1 | 2 | 3 |" in tables.as_markdown(on_the_way)
 
 
 def test_nothing_learned():

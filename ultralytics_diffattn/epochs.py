@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import os
+import random
 import statistics
 import sys
 import time
@@ -12,6 +13,7 @@ from copy import copy, deepcopy
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import torch
 from ultralytics.utils import LOGGER
 
@@ -41,8 +43,11 @@ def before(trainer) -> None:
         return
     validator = type(trainer.validator)(dataloader=trainer.test_loader, save_dir=trainer.save_dir, args=copy(args))
     validator.args.plots = False
-    with torch.random.fork_rng(devices=[]):  # the training is to be what it is without this
+    state, numpy_state = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
         found = validator(model=deepcopy(trainer.ema.ema))  # a copy, since validation fuses it
+    random.setstate(state)
+    np.random.set_state(numpy_state)
     write_json(Path(trainer.save_dir).parent / "step0.json", {name: float(value) for name, value in found.items()})
 
 

@@ -161,9 +161,10 @@ def _by_epoch(found: dict[str, Any]) -> list[str]:
             values[run["model"]].setdefault(epoch, []).append(value)
     common = set.intersection(*(set(v) for v in values.values()))
     shown = sorted(common & {*EPOCHS, max(common, default=0)})
-    rows = [["mAP50-95 after epoch", *map(str, shown)], ["---"] * (len(shown) + 1)]
+    rows = [["mAP50-95 after epoch", *map(str, shown)]]
     rows += [[label, *(mean_sd(values[label][epoch]) for epoch in shown)] for label in values]
-    return ["| " + " | ".join(row) + " |" for row in rows]
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return [lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]
 
 
 def mean_sd(values: list[float]) -> str:
