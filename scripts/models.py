@@ -1,32 +1,46 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""Print every model of `cfg/` beside stock's as a Markdown table: `python scripts/models.py` (under two minutes).
+"""Print every model of `cfg/` beside stock's as a Markdown table: `python scripts/models.py [part of a name]`.
 
 Parameters and GFLOPs are ultralytics' own (`model.info()`, 640 px, 224 px for cls); it counts layers, not the products
-inside attention, so a column adds those, counted by PyTorch's FlopCounterMode: GFLOPs of one C2PSA block at 20 x 20
-positions (7 x 7 for cls). Transferred are the stock tensors that `YOLO(yaml).load(stock checkpoint)` keeps.
+inside attention, so a column has PyTorch's count of everything (FlopCounterMode). Transferred are the stock tensors
+that `YOLO(yaml).load(stock checkpoint)` keeps. All of it takes about ten minutes on 2 CPU cores.
 """
 
+import re
+import sys
 import tempfile
 from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from ultralytics import YOLO
+from ultralytics import RTDETR, YOLO
+from ultralytics.nn.tasks import yaml_model_load
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import get_flops, get_num_params
 
 from ultralytics_diffattn.bundled import cfg_dir
 
-HEADER = """| model | params | added | GFLOPs (stock) | attention block, GFLOPs (stock) | transferred |
+HEADER = """| model | params | added | GFLOPs (stock) | with the products of attention (stock) | transferred |
 |---|---|---|---|---|---|"""
 
 
-def block_gflops(model: torch.nn.Module, size: int) -> float:
-    """Return the GFLOPs of the attention block, products of attention included."""
-    block = next(m for m in model.model if "C2PSA" in type(m).__name__).eval()
-    x = torch.zeros(1, block.cv1.conv.in_channels, size // 32, size // 32)
+def stock_of(name: str) -> str:
+    """Return the name of the stock model that one of ours is compared with."""
+    return re.sub(r"-diffattn|-token|-paired|-p4", "", name)
+
+
+def scaled(file: Path) -> list[str]:
+    """Return the names of a YAML's model at each scale."""
+    scales = yaml_model_load(file).get("scales") or {}
+    letters = [s for s in scales if len(scales) > 1] or [""]  # rtdetr-l has its scale in its name
+    return [re.sub(r"^(yolo(?:e-)?\d+)", rf"\g<1>{letter}", file.name) for letter in letters]
+
+
+def counted_gflops(model: torch.nn.Module, size: int) -> float:
+    """Return the GFLOPs of a whole model, products of attention included."""
+    x = torch.zeros(1, 3, size, size)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        block(x)
+        model.eval()(x)
     return counter.get_total_flops() / 1e9
 
 
@@ -38,10 +52,15 @@ def compare(name: str, stock_name: str) -> dict:
         stock_name (str): Stock's YAML, e.g. `yolo11n.yaml`.
 
     Returns:
-        (dict): `params`, `flops`, `block` as pairs (ours, stock's), and `transferred`, `tensors`.
+        (dict): `params`, `flops`, `counted` as pairs (ours, stock's), and `transferred`, `tensors`.
     """
-    ours, stock = YOLO(name), YOLO(stock_name)
+    ours, stock = (RTDETR(n) if "rtdetr" in n else YOLO(n) for n in (name, stock_name))
     size = 224 if ours.task == "classify" else 640
+    counts = {
+        "params": tuple(get_num_params(m.model) for m in (ours, stock)),
+        "flops": tuple(get_flops(m.model, size) for m in (ours, stock)),
+        "counted": tuple(counted_gflops(m.model, size) for m in (ours, stock)),
+    }
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "stock.pt"
         for p in stock.model.parameters():
@@ -50,25 +69,20 @@ def compare(name: str, stock_name: str) -> dict:
         stock.save(checkpoint)
         ours.load(checkpoint)
     a, b = ours.model.state_dict(), stock.model.state_dict()
-    return {
-        "params": (get_num_params(ours.model), get_num_params(stock.model)),
-        "flops": (get_flops(ours.model, size), get_flops(stock.model, size)),
-        "block": (block_gflops(ours.model, size), block_gflops(stock.model, size)),
-        "transferred": sum(n in a and a[n].shape == v.shape and torch.equal(a[n], v) for n, v in b.items()),
-        "tensors": len(b),
-    }
+    same = sum(n in a and a[n].shape == v.shape and torch.equal(a[n], v) for n, v in b.items())
+    return {**counts, "transferred": same, "tensors": len(b)}
 
 
 if __name__ == "__main__":
     LOGGER.setLevel("WARNING")
     print(HEADER)
-    for file in sorted(cfg_dir().glob("*.yaml"), key=lambda f: ("token" in f.name, f.name)):
-        for scale in "nsmlx":
-            name = file.name.replace("yolo11", f"yolo11{scale}")
-            c = compare(name, name.replace("-diffattn", "").replace("-token", ""))
-            (p, p0), (f, f0), (g, g0) = c["params"], c["flops"], c["block"]
+    part = "".join(sys.argv[1:])
+    for file in sorted(cfg_dir().glob("*.yaml"), key=lambda f: f.name):
+        for name in (name for name in scaled(file) if part in name):
+            c = compare(name, stock_of(name))
+            (p, p0), (f, f0), (g, g0) = c["params"], c["flops"], c["counted"]
             print(
                 f"| {name.removesuffix('.yaml')} | {p:,} | {(p - p0) / p0:+.3%} | {f:.2f} ({f0:.2f}) "
-                f"| {g:.3f} ({g0:.3f}) | {c['transferred']}/{c['tensors']} |",
+                f"| {g:.2f} ({g0:.2f}) | {c['transferred']}/{c['tensors']} |",
                 flush=True,
             )

@@ -67,7 +67,7 @@ def workplace(tmp_path_factory, tiny):
         (polygons / label.parent.name / label.name).write_text("\n".join(rows))
     shutil.copytree(tiny.parent / "images", cwd / "seg" / "images")
     (cwd / "data-seg.yaml").write_text(tiny.read_text() + f"path: {cwd / 'seg'}\n")
-    for name in ("yolo11n", "yolo11s", "yolo11n-seg"):
+    for name in ("yolo11n", "yolo11s", "yolo11n-seg", "yolo26n"):
         YOLO(f"{name}.yaml").save(cwd / f"{name}.pt")
     image = next((tiny.parent / "images" / "val").iterdir())
     (cwd / "image.jpg").write_bytes(image.read_bytes())
@@ -104,6 +104,9 @@ OURS_SAID = {
     "export": "found by one alone",
     "compare": "95 % interval",
     "robustness": "mean of corruptions",
+    "convert": "every tensor in",
+    "strip": "Optimizer stripped",
+    "strip format=onnx": "predicts the same without this package",
     "bench": "ratios with a target",
 }
 
@@ -112,14 +115,17 @@ OURS_SAID = {
 @pytest.mark.usefixtures("checkpoints")
 def test_diffattn_commands(command, workplace):
     program, verb, *arguments = shlex.split(command)
+    said = OURS_SAID.get(f"{verb} {arguments[-1]}" if arguments else verb) or OURS_SAID[verb]
     arguments += {
         "train": [*SHORT, "project=runs"],
         "compare": [*SHORT, "seeds=0,1", f"project={workplace / 'compare'}", "fraction=0.1"],
         "export": ["imgsz=64"],
+        "convert": [],
+        "strip": [],
         "bench": ["only=block", "threads=1", "repeats=1", "project=runs"],
     }.get(verb, ["imgsz=64", "batch=4", f"project={workplace}"])
     done = run(Path(sys.executable).with_name(program), verb, *arguments, cwd=workplace)
-    assert OURS_SAID[verb] in done.stdout + done.stderr
+    assert said in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("block", blocks("python"))
@@ -142,13 +148,13 @@ def test_yaml_rows_build():
 
 
 def test_table_is_what_the_script_prints():
-    compare = runpy.run_path(str(ROOT / "scripts" / "models.py"))["compare"]
+    script = runpy.run_path(str(ROOT / "scripts" / "models.py"))
     rows = re.findall(r"^\| (yolo11\S+) \| ([\d,]+) \| \+([\d.]+) % \| ([\d.]+) \| (\d+) of (\d+) \|$", README, re.M)
-    assert len(rows) == 6
+    assert len(rows) == 7
     for name, params, added, gflops, transferred, tensors in rows:
         if name[6] in "lx":
             continue  # minutes, and test_models.py holds their shapes
-        c = compare(f"{name}.yaml", name.replace("-diffattn", "").replace("-token", "") + ".yaml")
+        c = script["compare"](f"{name}.yaml", script["stock_of"](f"{name}.yaml"))
         ours, stock = c["params"]
         assert (f"{ours:,}", f"{(ours - stock) / stock:.3%}") == (params, f"{added}%")
         assert f"{c['flops'][0]:.2f}" == gflops
@@ -191,8 +197,12 @@ def test_times_are_what_the_benchmark_measured():
 def test_links_and_names():
     for link in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (ROOT / link).exists(), link
-    for name in re.findall(r"`(yolo11[a-z-]*\.yaml)`", README):
-        assert (ROOT / "cfg" / re.sub(r"^yolo11[nsmlx]", "yolo11", name)).exists(), name
+    for name in re.findall(r"`((?:yolo|rtdetr)[a-z0-9-]*\.yaml)`", README):
+        assert (ROOT / "cfg" / re.sub(r"^(yolo(?:e-)?\d+)[nsmlx]", r"\1", name)).exists(), name
+    for first, *others in re.findall(r"^\| `(\S+)\.yaml`((?:, `-[a-z0-9-]+`)+)", README, re.M):
+        stem = first.removesuffix("-paired")
+        for suffix in re.findall(r"`(\S+)`", others[0]):
+            assert (ROOT / "cfg" / f"{stem}{suffix}.yaml").exists(), suffix
     for script in re.findall(r"python (scripts/\S+?\.py)", README):
         assert (ROOT / script).exists(), script
 
