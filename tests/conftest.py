@@ -1,6 +1,7 @@
 """What all tests share: a private ultralytics configuration, the shared material, and fresh interpreters."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,8 @@ os.environ["YOLO_CONFIG_DIR"] = tempfile.mkdtemp(prefix="diffattn-tests-")
 os.environ["YOLO_OFFLINE"] = "true"  # ultralytics then skips its look-ups in the network
 
 import pytest
-from ultralytics import settings
+from ultralytics import __version__, settings
+from ultralytics.utils.checks import check_version
 
 # Else beside the checkout, where ultralytics puts data and runs if its environment lies in a git repository.
 settings.update({name: os.path.join(os.environ["YOLO_CONFIG_DIR"], name) for name in ("datasets_dir", "runs_dir")})
@@ -21,6 +23,18 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 SCALES = "nsmlx"
 TASKS = {"": "detect", "-seg": "segment", "-pose": "pose", "-obb": "obb", "-cls": "classify"}  # suffix of the YAML
+
+
+def scaled(name, scale):
+    """Return the name of a model YAML with a scale in it, where its family has scales."""
+    return re.sub(r"^(yolo(?:e-)?\d+)", rf"\g<1>{scale}", name)
+
+
+def model_yamls(pattern="*.yaml"):
+    """Return the names of the bundled model YAMLs that the installed ultralytics has stock's rows for."""
+    texts = {file.name: file.read_text() for file in sorted((ROOT / "cfg").glob(pattern))}
+    needs = {name: re.search(r"min_ultralytics: (\S+)", text) for name, text in texts.items()}
+    return [name for name, least in needs.items() if not least or check_version(__version__, f">={least[1]}")]
 
 
 def pytest_unconfigure():

@@ -10,7 +10,7 @@ import pytest
 import torch
 import ultralytics
 import yaml
-from conftest import ROOT, SCALES, python
+from conftest import ROOT, SCALES, model_yamls, python, scaled
 from ultralytics.nn import tasks
 
 from ultralytics_diffattn import Attention_Diff, C2PSA_Diff, DiffAttention, register, registry
@@ -58,31 +58,72 @@ def test_diff_attention_row_scales_with_the_width(scale, width):
     assert (module.q_proj.bias, module.attn_drop, module.proj_drop.p, module.lambda_init) == (None, 0.1, 0.2, 0.5)
 
 
+ATTENTION = {  # stock's YAML, and its rows that ours can stand for
+    "11/yolo11.yaml": r"C2PSA(?=,)",
+    "12/yolo12.yaml": r"A2C2f(?=, \[\d+, True)",
+    "26/yolo26.yaml": r"C3k2(?=, \[1024, True, 0.5, True)",
+    "rt-detr/rtdetr-l.yaml": r"AIFI(?=,)",
+}
+
+
 @pytest.mark.parametrize("scale", SCALES)
-def test_rows_are_read_as_stocks(scale):
+@pytest.mark.parametrize("file", ATTENTION)
+def test_rows_are_read_as_stocks(file, scale):
     """The one silent risk of a twin: a parser with a branch `if m is C2PSA` (DESIGN.md, section 3)."""
+    file, rows = Path(ultralytics.__path__[0], "cfg", "models", file), ATTENTION[file]
+    if not file.is_file():
+        pytest.skip("this ultralytics has no such model")
 
-    def layers(name):
-        file = ultralytics.__path__[0] + "/cfg/models/11/yolo11.yaml"
-        text = Path(file).read_text().replace("C2PSA,", f"{name},")
-        d = yaml.safe_load(text) | {"scale": scale}
+    def layers(text):
+        scales = {
+            "n": [0.5, 0.25, 1024],
+            "s": [0.5, 0.5, 1024],
+            "m": [0.5, 1, 512],
+            "l": [1, 1, 512],
+            "x": [1, 1.5, 512],
+        }
         with torch.device("meta"):
-            return tasks.parse_model(d, ch=3, verbose=False)
+            return tasks.parse_model(yaml.safe_load(text) | {"scale": scale, "scales": scales}, ch=3, verbose=False)
 
-    (ours, save), (stock, stock_save) = layers("C2PSA_Diff"), layers("C2PSA")
+    text = file.read_text()
+    changed, count = re.subn(rf"\b{rows}", r"\g<0>_Diff", text)
+    (ours, save), (stock, stock_save) = layers(changed), layers(text)
+    assert count
     assert save == stock_save
     shapes = {n: v.shape for n, v in ours.state_dict().items()}
     expected = {n: v.shape for n, v in stock.state_dict().items()}
     assert {n: shapes.get(n) for n in expected} == expected
-    assert len(ours[10].m) == len(stock[10].m)
+    twins = [(a, b) for a, b in zip(ours, stock, strict=True) if type(a) is not type(b)]
+    assert len(twins) == count
+    for a, b in twins:
+        assert len(getattr(a, "m", ())) == len(getattr(b, "m", ()))
 
 
 @pytest.mark.parametrize("row", registry.MODULES.values(), ids=registry.MODULES)
 def test_stock_modules_have_no_branch_of_their_own(row):
-    """`m is X` is false of a twin of X: a module with such a branch cannot be what a row of the table resembles."""
+    """`m is X` is false of a twin of X: what such a branch does, the row of the table has to do."""
     source = inspect.getsource(tasks.parse_model)
-    assert re.search(r"\bm is C3k2\b", source), "the pattern must find what there is"
-    assert not re.search(rf"\bm is (not )?{row.like}\b", source)
+    assert bool(re.search(rf"\bm is (not )?{row.like}\b", source)) == (row.missed is not None)
+
+
+@pytest.mark.parametrize("written", [[], [False], [False, 0.5, True, "split"]], ids=str)
+def test_c3k_is_given_as_stock_gives_it(written, monkeypatch):
+    """Nothing in the block shows it, so the arguments have to."""
+    seen = []
+    monkeypatch.setattr(registry, "resolve_name", lambda _: lambda *args: seen.append(args) or torch.nn.Identity())
+    for scale in "nx":
+        build([-1, 1, "C3k2_Diff", [128, *written]], scale=scale)
+    assert seen == [(32, 32, 1, *written), (192, 192, 1, True, *written[1:])]
+
+
+def test_scale_is_the_first_where_none_is_given():
+    """As parse_model has it; A2C2f of scale x has a gamma."""
+    row = [-1, 1, "A2C2f_Diff", [128, True, 1]]
+    for scales, wide in (({"x": [1, 1, 512], "n": [1, 1, 512]}, True), ({"n": [1, 1, 512], "x": [1, 1, 512]}, False)):
+        d = {"nc": 3, "scales": scales, "backbone": [[-1, 1, "Conv", [128, 3, 2]], row], "head": []}
+        assert (tasks.parse_model(d, ch=3, verbose=False)[0][1].gamma is not None) is wide
+    assert build(row)[1].gamma is None  # no scales at all
+    assert build([*row[:3], [128, True, 1, True, 1.2]], scale="x")[1].gamma is not None  # written out in the row
 
 
 def test_register_is_idempotent_and_thread_safe():
@@ -138,6 +179,13 @@ BAD_ROWS = [  # the row, the exception, what its message names beside the row
     ([-1, 1, "C2PSA_Diff", [128, "token"]], ValueError, "e='token'"),
     ([-1, 1, "C2PSA_Diff", [128, 0.5, "split", float("inf")]], ValueError, "lambda_init=inf"),
     ([-1, 1, "C2PSA_Diff", [128, 0.5, "split", 0.8, 1]], TypeError, "positional arguments"),
+    ([-1, 1, "C3k2_Diff", [128, 0.5]], TypeError, r"c3k=0\.5 must be True or False"),
+    ([-1, 1, "C3k2_Diff", [128, False, 0.5, False]], ValueError, "attn=False leaves this row without attention"),
+    ([-1, 1, "C3k2_Diff", [128, False, 0.5, True, "area"]], ValueError, "kind='area'"),
+    ([-1, 1, "A2C2f_Diff", [128, False, -1]], ValueError, "a2=False leaves this row without attention"),
+    ([-1, 1, "A2C2f_Diff", [80, True, 4]], ValueError, "c2=80, e=0.5 give 40 hidden channels"),
+    ([-1, 1, "A2C2f_Diff", [128, True, 0]], ValueError, "area=0"),
+    ([-1, 1, "AIFI_Diff", [1024, 7]], ValueError, "dim=128 must be a multiple of num_heads=7"),
     ([-1, 1, "DiffAttention", [64, 8]], ValueError, "c1=128 must equal c2=64"),
     ([-1, 1, "DiffAttention", [128, 8, 0.8]], TypeError, r"qkv_bias=0\.8"),
     ([-1, 1, "DiffAttention", [128, 7]], ValueError, "num_heads=7"),
@@ -202,6 +250,12 @@ def test_a_parser_that_does_not_fit_is_said(arguments):
         tasks.C2PSA_Diff(*arguments)
 
 
+@pytest.mark.parametrize(("name", "arguments"), [("A2C2f_Diff", (64, 64, 1)), ("AIFI_Diff", (1024, 8))])
+def test_a_row_that_depends_on_its_place_is_not_built_without_it(name, arguments):
+    with pytest.raises(RuntimeError, match=re.escape(f"{name[:-5]}: it gave the arguments {arguments}. Install")):
+        vars(tasks)[name](*arguments)
+
+
 def test_a_parser_that_reads_the_row_as_unknown_is_said():
     def parse_model(d, ch):  # what the last branch of a parser does with a module that is in none of its sets
         for i, (f, _n, m, args) in enumerate(d["backbone"] + d["head"]):
@@ -227,14 +281,17 @@ except ImportError as error:
 
 SAFE = """
 import torch
-from ultralytics import YOLO
+from ultralytics import RTDETR, YOLO
 from ultralytics.nn.tasks import torch_safe_load
-YOLO("{yaml}").save("m.pt")
-print(type(torch_safe_load("m.pt")[0]["model"].model[10]).__name__)
+(RTDETR if "{yaml}".startswith("rtdetr") else YOLO)("{yaml}").save("m.pt")
+print("loaded", *{{type(m).__name__ for m in torch_safe_load("m.pt")[0]["model"].modules()}})
 """
 
 
 @pytest.mark.skipif(not hasattr(tasks, "_SafeLoad"), reason="this ultralytics has no ULTRALYTICS_SAFE_LOAD")
-@pytest.mark.parametrize("name", ["yolo11n-diffattn.yaml", "yolo11n-diffattn-token.yaml"])
+@pytest.mark.parametrize("name", [n for n in model_yamls() if re.match(r"[^.]*(diffattn|-token|-paired)\.yaml", n)])
 def test_safe_load(name, tmp_path):
-    assert "C2PSA_Diff" in python(SAFE.format(yaml=name), cwd=tmp_path, ULTRALYTICS_SAFE_LOAD="1").stdout
+    """One of each family and kind."""
+    loaded = python(SAFE.format(yaml=scaled(name, "n")), cwd=tmp_path, ULTRALYTICS_SAFE_LOAD="1").stdout
+    rows = set(registry.MODULES) & set(re.findall(r"\w+", re.sub(r"#.*", "", (ROOT / "cfg" / name).read_text())))
+    assert rows <= set(loaded[loaded.index("loaded") :].split())

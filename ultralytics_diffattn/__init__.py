@@ -13,17 +13,25 @@ _HOMES = {
     "DiffAttention": "attention",
     "diff_attention": "attention",
     "lambda_init_schedule": "attention",
+    "AIFI_Diff": "aifi",
+    "A2C2f_Diff": "area",
+    "AAttn_Diff": "area",
     "Attention_Diff": "blocks",
     "C2PSA_Diff": "blocks",
+    "C3k2_Diff": "blocks",
     "PSABlock_Diff": "blocks",
+    "PairedAttention_Diff": "paired",
     "register": "registry",
 }
 __all__ = ("__version__", *_HOMES)
 
 TYPE_CHECKING = False  # type checkers take it for true by its name; importing typing would slow every start
 if TYPE_CHECKING:
+    from ultralytics_diffattn.aifi import AIFI_Diff  # noqa: F401
+    from ultralytics_diffattn.area import A2C2f_Diff, AAttn_Diff  # noqa: F401
     from ultralytics_diffattn.attention import DiffAttention, diff_attention, lambda_init_schedule  # noqa: F401
-    from ultralytics_diffattn.blocks import Attention_Diff, C2PSA_Diff, PSABlock_Diff  # noqa: F401
+    from ultralytics_diffattn.blocks import Attention_Diff, C2PSA_Diff, C3k2_Diff, PSABlock_Diff  # noqa: F401
+    from ultralytics_diffattn.paired import PairedAttention_Diff  # noqa: F401
     from ultralytics_diffattn.registry import register  # noqa: F401
 
 

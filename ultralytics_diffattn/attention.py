@@ -216,7 +216,7 @@ class ZeroLambdaMixin:
     """The lambda of kind `paired`: a plain parameter of each head that starts at zero.
 
     At zero its gradient is alive, so it moves from the first step on. One for all heads, and one that each
-    token computes, as in Differential Transformer V2, were measured and are no better: see docs/warmstart.md.
+    token computes, as in Differential Transformer V2, were measured beside it and were no better.
 
     References:
         Differential Transformer V2, https://huggingface.co/blog/microsoft/diff-attn-v2.

@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""YOLO11's attention blocks with differential attention inside, named as in ultralytics/nn/modules/block.py."""
+"""YOLO11's and YOLO26's attention blocks with differential attention inside, named as in ultralytics' block.py."""
 
 from __future__ import annotations
 
@@ -8,19 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from ultralytics.nn.modules.block import C2PSA, Attention, PSABlock
+from ultralytics.nn.modules.block import C2PSA, Attention, Bottleneck, C3k2, PSABlock
 from ultralytics.nn.modules.conv import Conv
 
-from ultralytics_diffattn.attention import (
-    DiffAttention,
-    DiffRMSNorm,
-    LambdaMixin,
-    ZeroLambdaMixin,
-    check_divides,
-    diff_attention,
-)
+from ultralytics_diffattn.attention import DiffAttention, DiffRMSNorm, LambdaMixin, check_divides, diff_attention
+from ultralytics_diffattn.paired import PairedAttention_Diff
 
-__all__ = "Attention_Diff", "C2PSA_Diff", "PSABlock_Diff"
+__all__ = "Attention_Diff", "C2PSA_Diff", "C3k2_Diff", "PSABlock_Diff", "PairedAttention_Diff"
 
 
 class Attention_Diff(LambdaMixin, Attention):
@@ -100,58 +94,8 @@ class Attention_Diff(LambdaMixin, Attention):
         self.scale = 1.0
 
 
-class PairedAttention_Diff(ZeroLambdaMixin, Attention):
-    """YOLO's `Attention` with a second query that shares its keys and values: kind `paired`.
-
-    Lambda starts at zero, so the module first computes what stock's does, with stock's tensors under stock's names.
-
-    Args:
-        dim (int): Channels, a multiple of `num_heads`.
-        num_heads (int): Number of heads.
-        attn_ratio (float): Key width over head width.
-
-    Raises:
-        ValueError: If `dim` does not divide into heads.
-        TypeError: If `dim` or `num_heads` is not an integer.
-
-    Examples:
-        >>> PairedAttention_Diff(128, num_heads=2)(torch.randn(1, 128, 20, 20)).shape
-        torch.Size([1, 128, 20, 20])
-
-    References:
-        Differential Transformer V2, which pairs queries on shared keys and values and has no head norm; `Attention` in
-        ultralytics/nn/modules/block.py.
-    """
-
-    def __init__(self, dim: int, num_heads: int = 8, attn_ratio: float = 0.5):
-        """Create stock's convolutions, the second query and a lambda of zero for each head."""
-        check_divides(dim, num_heads)
-        super().__init__(dim, num_heads, attn_ratio)
-        with torch.random.fork_rng(devices=[]):  # the same seed gives the rest of the model the weights that stock gets
-            self.q2 = Conv(dim, self.key_dim * num_heads, 1, act=False)
-        self.add_lambda(num_heads)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Attend among all positions.
-
-        Args:
-            x (Tensor): Feature map, (B, dim, H, W), of any floating dtype.
-
-        Returns:
-            (Tensor): Shaped as `x`.
-        """
-        B, C, H, W = x.shape
-        qkv = self.qkv(x).view(B, self.num_heads, self.key_dim * 2 + self.head_dim, H * W)
-        q1, k, v = qkv.split([self.key_dim, self.key_dim, self.head_dim], dim=2)  # each (B, heads, width, N)
-        q2 = self.q2(x).view(B, self.num_heads, self.key_dim, H * W)
-        q1, k, q2, tokens = (t.transpose(-2, -1) for t in (q1, k, q2, v))  # each (B, heads, N, width)
-        y = diff_attention(q1, k, q2, k, tokens, self.compute_lambda(), scale=self.scale)  # (B, heads, N, head_dim)
-        y = y.transpose(-2, -1).reshape(B, C, H, W)
-        return self.proj(y + self.pe(v.reshape(B, C, H, W)))
-
-
 def _attention(kind: str, c: int, num_heads: int, attn_ratio: float, lambda_init: float | str, depth: int) -> nn.Module:
-    """Return the attention of one PSA block."""
+    """Return the attention of one PSA block; what its kind has no use for is passed over."""
     if kind == "split":
         return Attention_Diff(c, num_heads, attn_ratio, lambda_init, depth=depth)
     if kind == "paired":
@@ -163,7 +107,10 @@ def _attention(kind: str, c: int, num_heads: int, attn_ratio: float, lambda_init
                 "for each 64): use hidden channels (c1 * e) with an even number of heads, such as 128, or kind='split'."
             )
         return DiffAttention(c, num_heads, lambda_init=lambda_init, depth=depth)
-    raise ValueError(f"kind={kind!r} is unknown; it must be 'split' (stock weights load) or 'token' (as published).")
+    raise ValueError(
+        f"kind={kind!r} is unknown; it must be 'paired' (starts as stock), 'split' (stock weights load) or 'token' (as "
+        "published)."
+    )
 
 
 class PSABlock_Diff(PSABlock):
@@ -171,11 +118,12 @@ class PSABlock_Diff(PSABlock):
 
     Args:
         c (int): Channels.
-        attn_ratio (float): Key width over head width, kind "split" only.
+        attn_ratio (float): Key width over head width, kinds "split" and "paired" only.
         num_heads (int): Number of heads; even for kind "token", where two make one differential head.
         shortcut (bool): Whether to add the input to the output of each half.
-        kind (str): "split", `Attention_Diff`, or "token", `DiffAttention`.
-        lambda_init (float | str): Initial lambda, or "schedule" for `lambda_init_schedule(depth)`.
+        kind (str): "split", `Attention_Diff`, "paired", `PairedAttention_Diff`, or "token", `DiffAttention`.
+        lambda_init (float | str): Initial lambda, or "schedule" for `lambda_init_schedule(depth)`; that of kind
+            "paired" is always zero.
         depth (int): 1-based index of this attention block, used by `lambda_init="schedule"`.
 
     Raises:
@@ -214,8 +162,10 @@ class C2PSA_Diff(C2PSA):
         c2 (int): Output channels, equal to `c1`.
         n (int): Number of PSA blocks; in a YAML row the repeats.
         e (float): Hidden channels over `c1`, in (0, 1].
-        kind (str): "split", which keeps stock's tensors, or "token", the published module.
-        lambda_init (float | str): Initial lambda, or "schedule", which follows the index of the PSA block.
+        kind (str): "split", which keeps stock's tensors, "paired", which adds to them and starts as stock, or "token",
+            the published module.
+        lambda_init (float | str): Initial lambda, or "schedule", which follows the index of the PSA block; that of kind
+            "paired" is always zero.
 
     Raises:
         ValueError: If `c1` is not `c2`, a number is outside its range or `kind` is unknown.
@@ -234,10 +184,7 @@ class C2PSA_Diff(C2PSA):
         """Create stock's two convolutions and `n` differential PSA blocks."""
         super(C2PSA, self).__init__()  # C2PSA's own would build stock blocks and spend their random numbers
         check_same_channels(c1, c2)
-        if not isinstance(n, int) or n < 1:
-            raise ValueError(f"n={n!r} must be an integer >= 1.")
-        if not isinstance(e, Real) or not 0 < e <= 1:
-            raise ValueError(f"e={e!r} must be a number in (0, 1].")
+        _check_size(n, e)
         self.c = int(c1 * e)
         self.cv1 = Conv(c1, 2 * self.c, 1, 1)
         self.cv2 = Conv(2 * self.c, c1, 1)
@@ -248,6 +195,67 @@ class C2PSA_Diff(C2PSA):
                 for i in range(n)
             )
         )
+
+
+class C3k2_Diff(C3k2):
+    """YOLO26's `C3k2` with attention, bottlenecks with a PSA block behind each, with differential attention.
+
+    Args:
+        c1 (int): Input channels.
+        c2 (int): Output channels.
+        n (int): Number of pairs of bottleneck and PSA block; in a YAML row the repeats.
+        c3k (bool): Unused with attention, as in stock's; present so that a row reads as stock's.
+        e (float): Hidden channels over `c2`, in (0, 1].
+        attn (bool): True; without attention there is nothing to make differential.
+        kind (str): As for `C2PSA_Diff`.
+        lambda_init (float | str): As for `C2PSA_Diff`.
+
+    Raises:
+        ValueError: If `attn` is not True, a number is outside its range or `kind` is unknown.
+        TypeError: If `c3k` is not True or False.
+
+    Examples:
+        >>> C3k2_Diff(128, 256, n=1)(torch.randn(1, 128, 20, 20)).shape
+        torch.Size([1, 256, 20, 20])
+
+    References:
+        `C3k2` in ultralytics/nn/modules/block.py, since ultralytics 8.4 with `attn`.
+    """
+
+    def __init__(
+        self,
+        c1: int,
+        c2: int,
+        n: int = 1,
+        c3k: bool = False,
+        e: float = 0.5,
+        attn: bool = True,
+        kind: str = "paired",
+        lambda_init: float | str = 0.8,
+    ):
+        """Create stock's two convolutions and `n` pairs of stock's bottleneck and a differential PSA block."""
+        if not isinstance(c3k, bool):  # a number here is an argument at the wrong place of a YAML row
+            raise TypeError(f"c3k={c3k!r} must be True or False, not {type(c3k).__name__}.")
+        if attn is not True:
+            raise ValueError(f"attn={attn!r} leaves this row without attention: write C3k2 there.")
+        _check_size(n, e)
+        super(C3k2, self).__init__(c1, c2, n, True, 1, e)  # C2f's: that of C3k2 has no attn before ultralytics 8.4
+        num_heads = max(self.c // 64, 1)
+        self.m = nn.ModuleList(
+            nn.Sequential(
+                Bottleneck(self.c, self.c, True, 1),
+                PSABlock_Diff(self.c, num_heads=num_heads, kind=kind, lambda_init=lambda_init, depth=i + 1),
+            )
+            for i in range(n)
+        )
+
+
+def _check_size(n: int, e: float) -> None:
+    """Raise unless there are blocks and hidden channels."""
+    if not isinstance(n, int) or n < 1:
+        raise ValueError(f"n={n!r} must be an integer >= 1.")
+    if not isinstance(e, Real) or not 0 < e <= 1:
+        raise ValueError(f"e={e!r} must be a number in (0, 1].")
 
 
 def check_same_channels(c1: int, c2: int) -> None:
@@ -268,4 +276,6 @@ def diff_attention_row(c1: int, c2: int, *args: Any) -> DiffAttention:
 
 
 if hasattr(torch.serialization, "add_safe_globals"):  # so that ULTRALYTICS_SAFE_LOAD=1 loads checkpoints of ours
-    torch.serialization.add_safe_globals([Attention_Diff, C2PSA_Diff, DiffAttention, DiffRMSNorm, PSABlock_Diff])
+    torch.serialization.add_safe_globals(
+        [Attention_Diff, C2PSA_Diff, C3k2_Diff, DiffAttention, DiffRMSNorm, PSABlock_Diff]
+    )

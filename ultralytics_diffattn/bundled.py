@@ -8,7 +8,10 @@ import re
 from pathlib import Path
 from types import ModuleType
 
-from ultralytics_diffattn.compat import require_ultralytics
+from ultralytics_diffattn.compat import MINIMUM_ULTRALYTICS, require_ultralytics
+
+SCALE = r"^(yolo(?:e-)?\d+)[nslmx]"  # yolo11n-diffattn.yaml is yolo11-diffattn.yaml, yoloe-11n-... is yoloe-11-...
+NEEDS = r"^min_ultralytics:\s*([\d.]+)"  # in a YAML whose stock rows are not in every supported ultralytics
 
 
 def cfg_dir() -> Path:
@@ -33,8 +36,7 @@ def find(name: str | Path) -> str | None:
     name = str(name).strip()
     if Path(name).name != name:
         return None
-    unified = re.sub(r"^(yolo\d+)[nslmx](.*)$", r"\1\2", name)  # yolo11n-diffattn.yaml -> yolo11-diffattn.yaml
-    files = (cfg_dir() / folder / unified for folder in ("", "datasets"))
+    files = (cfg_dir() / folder / re.sub(SCALE, r"\1", name) for folder in ("", "controls", "datasets"))
     return next((str(f) for f in files if f.is_file()), None)
 
 
@@ -44,8 +46,8 @@ def attach(module: ModuleType, check: str, rows: tuple[str, ...] = ()) -> None:
     Args:
         module (ModuleType): The module of ultralytics that calls the function.
         check (str): The function's name there.
-        rows (tuple): Names in a YAML that need a supported ultralytics; without the check, one that is too old would
-            stumble first over a stock row that it does not know either.
+        rows (tuple): Names in a YAML that need a supported ultralytics, or the one that the YAML names itself; without
+            the check, one that is too old would stumble first over a stock row that it does not know either.
     """
     stock = module.__dict__.get(check)
     if stock is None or hasattr(stock, "stock"):
@@ -62,7 +64,8 @@ def attach(module: ModuleType, check: str, rows: tuple[str, ...] = ()) -> None:
         if found and rows:
             text = Path(found).read_text(encoding="utf-8", errors="ignore")
             if any(row in text for row in rows):
-                require_ultralytics(Path(found).name)
+                needs = re.search(NEEDS, text, re.MULTILINE)
+                require_ultralytics(Path(found).name, needs[1] if needs else MINIMUM_ULTRALYTICS)
         return found
 
     vars(with_bundled)["stock"] = stock  # the mark that it is ours

@@ -14,19 +14,19 @@ def ultralytics_version() -> str:
     return ultralytics.__version__
 
 
-def require_ultralytics(name: str) -> None:
+def require_ultralytics(name: str, minimum: str = MINIMUM_ULTRALYTICS) -> None:
     """Raise unless ultralytics is in the supported range.
 
     Args:
         name (str): What needs it, for the message.
+        minimum (str): The first version that will do, where that is not this package's.
 
     Raises:
         RuntimeError: If ultralytics is too old.
     """
     from ultralytics.utils.checks import check_version
 
-    if not check_version(ultralytics_version(), f">={MINIMUM_ULTRALYTICS}"):
+    if not check_version(ultralytics_version(), f">={minimum}"):
         raise RuntimeError(
-            f"{name} needs ultralytics>={MINIMUM_ULTRALYTICS}, found {ultralytics_version()}: "
-            "`pip install -U ultralytics`."
+            f"{name} needs ultralytics>={minimum}, found {ultralytics_version()}: `pip install -U ultralytics`."
         )

@@ -102,7 +102,7 @@ def build(model: str, source: nn.Module, weights: str) -> nn.Module:
             f"{weights} is of scale {scale!r}, model={model} of {d['scale']!r}: give both in one scale, or the YAML "
             "without one."
         )
-    if guess_model_task(d) != task:
+    if guess_model_task(d) not in {task, None}:  # it does not know RT-DETR's YAMLs
         raise ValueError(f"{weights} is for {task}, model={model} for {guess_model_task(d)}: give both for one task.")
     d |= {"kpt_shape": old["kpt_shape"]} if "kpt_shape" in old else {}
     d["nc"] = getattr(source.model[-1], "nc", len(source.names))  # a published checkpoint's own YAML may say another

@@ -1,0 +1,130 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""RT-DETR's encoder layer with differential attention inside, kind `paired`: it starts as stock's."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from ultralytics.nn.modules.transformer import AIFI
+
+from ultralytics_diffattn.attention import ZeroLambdaMixin, check_divides, diff_attention
+
+__all__ = "AIFI_Diff", "MultiheadAttention_Diff"
+
+
+class MultiheadAttention_Diff(ZeroLambdaMixin, nn.MultiheadAttention):
+    """PyTorch's `MultiheadAttention` with a second query that shares its keys and values: kind `paired`.
+
+    Lambda starts at zero, so the module first computes what PyTorch's does, with its tensors under its names.
+
+    Args:
+        dim (int): Width of a token, a multiple of `num_heads`.
+        num_heads (int): Number of heads.
+        dropout (float): Dropout on each attention map while training, in [0, 1).
+
+    Raises:
+        ValueError: If `dim` does not divide into heads.
+        TypeError: If `dim` or `num_heads` is not an integer.
+
+    Examples:
+        >>> x = torch.randn(2, 9, 64)
+        >>> MultiheadAttention_Diff(64, num_heads=8)(x, x, x)[0].shape
+        torch.Size([2, 9, 64])
+
+    References:
+        Differential Transformer V2, which pairs queries on shared keys and values and has no head norm;
+        `torch.nn.MultiheadAttention`.
+    """
+
+    def __init__(self, dim: int, num_heads: int, dropout: float = 0.0):
+        """Create PyTorch's projections, the second query and a lambda of zero for each head."""
+        check_divides(dim, num_heads)
+        super().__init__(dim, num_heads, dropout, batch_first=True)
+        with torch.random.fork_rng(devices=[]):  # the same seed gives the rest of the model the weights that stock gets
+            self.q2 = nn.Linear(dim, dim)
+        self.add_lambda(num_heads)
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: None = None,
+        *,
+        attn_mask: Tensor | None = None,
+    ) -> tuple[Tensor, None]:
+        """Attend from each query to all keys.
+
+        Args:
+            query (Tensor): Tokens, (B, N, dim), of any floating dtype.
+            key (Tensor): Tokens, (B, M, dim).
+            value (Tensor): Tokens, (B, M, dim).
+            key_padding_mask (None): Present because `AIFI` passes it; one map for all images has no place for it.
+            attn_mask (Tensor, optional): (N, M), floating, added to the logits; `-inf` hides a key.
+
+        Returns:
+            (tuple): The output, shaped as `query`, and None in place of the weights.
+
+        Raises:
+            ValueError: If there is a `key_padding_mask`.
+        """
+        if key_padding_mask is not None:
+            raise ValueError("key_padding_mask must be None: this attention hides keys by attn_mask alone.")
+        projections = zip((query, key, value), self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True)
+        q1, k, v = (self._heads(F.linear(x, weight, bias)) for x, weight, bias in projections)
+        q2 = self._heads(self.q2(query))
+        dropout_p = self.dropout if self.training else 0.0
+        y = diff_attention(q1, k, q2, k, v, self.compute_lambda(), attn_mask, dropout_p)  # (B, heads, N, head_dim)
+        return self.out_proj(y.transpose(1, 2).reshape(query.shape)), None
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """Return tokens, (B, N, dim), by heads, (B, heads, N, head_dim)."""
+        B, N, _ = x.shape
+        return x.reshape(B, N, self.num_heads, self.head_dim).transpose(1, 2)
+
+
+class AIFI_Diff(AIFI):
+    """RT-DETR's `AIFI`, one encoder layer over the positions of a feature map, with differential attention.
+
+    Args:
+        c1 (int): Channels, a multiple of `num_heads` and of 4.
+        cm (int): Hidden width of the feed-forward network.
+        num_heads (int): Number of heads.
+        dropout (float): Dropout on maps and outputs while training, in [0, 1).
+        act (nn.Module, optional): Activation function, `nn.GELU()` by default.
+        normalize_before (bool): Whether to normalize before attention and feed-forward network, not behind them.
+
+    Raises:
+        ValueError: If `c1` does not divide into heads.
+        TypeError: If `c1` or `num_heads` is not an integer.
+
+    Examples:
+        >>> AIFI_Diff(64, cm=128, num_heads=8)(torch.randn(1, 64, 20, 20)).shape
+        torch.Size([1, 64, 20, 20])
+
+    References:
+        `AIFI` in ultralytics/nn/modules/transformer.py; RT-DETR, https://arxiv.org/abs/2304.08069, section 4.2.
+    """
+
+    def __init__(
+        self,
+        c1: int,
+        cm: int = 2048,
+        num_heads: int = 8,
+        dropout: float = 0,
+        act: nn.Module | None = None,
+        normalize_before: bool = False,
+    ):
+        """Create stock's layer, then put our attention in place of its own, with the same tensors."""
+        check_divides(c1, num_heads)
+        act = nn.GELU() if act is None else act  # which ultralytics before 8.4 does not do itself
+        super().__init__(c1, cm, num_heads, dropout, act, normalize_before)
+        with torch.random.fork_rng(devices=[]):  # stock's has drawn its random numbers already
+            ma = MultiheadAttention_Diff(c1, num_heads, dropout)
+        ma.load_state_dict(self.ma.state_dict(), strict=False)
+        self.ma = ma
+
+
+if hasattr(torch.serialization, "add_safe_globals"):  # so that ULTRALYTICS_SAFE_LOAD=1 loads checkpoints of ours
+    torch.serialization.add_safe_globals([AIFI_Diff, MultiheadAttention_Diff])

@@ -1,0 +1,130 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""YOLO12's area attention with differential attention inside, kind `paired`: it starts as stock's."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from ultralytics.nn.modules.block import A2C2f, AAttn
+from ultralytics.nn.modules.conv import Conv
+
+from ultralytics_diffattn.attention import ZeroLambdaMixin, check_divides, diff_attention
+
+__all__ = "A2C2f_Diff", "AAttn_Diff"
+
+
+class AAttn_Diff(ZeroLambdaMixin, AAttn):
+    """YOLO12's `AAttn` with a second query that shares its keys and values: kind `paired`.
+
+    Lambda starts at zero, so the module first computes what stock's does, with stock's tensors under stock's names.
+
+    Args:
+        dim (int): Channels, a multiple of `num_heads`.
+        num_heads (int): Number of heads.
+        area (int): Number of stripes of equally many positions; attention stays within each.
+
+    Raises:
+        ValueError: If `dim` does not divide into heads.
+        TypeError: If `dim` or `num_heads` is not an integer.
+
+    Examples:
+        >>> AAttn_Diff(64, num_heads=2, area=4)(torch.randn(1, 64, 20, 20)).shape
+        torch.Size([1, 64, 20, 20])
+
+    References:
+        YOLOv12, https://arxiv.org/abs/2502.12524, section 3.2; Differential Transformer V2, which pairs queries on
+        shared keys and values and has no head norm; `AAttn` in ultralytics/nn/modules/block.py.
+    """
+
+    def __init__(self, dim: int, num_heads: int, area: int = 1):
+        """Create stock's convolutions, the second query and a lambda of zero for each head."""
+        check_divides(dim, num_heads)
+        super().__init__(dim, num_heads, area)
+        with torch.random.fork_rng(devices=[]):  # the same seed gives the rest of the model the weights that stock gets
+            self.q2 = Conv(dim, dim, 1, act=False)
+        self.add_lambda(num_heads)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend among the positions of each area.
+
+        Args:
+            x (Tensor): Feature map, (B, dim, H, W), of any floating dtype.
+
+        Returns:
+            (Tensor): Shaped as `x`.
+
+        Raises:
+            ValueError: If the positions do not divide into areas.
+        """
+        B, C, H, W = x.shape
+        if not torch.jit.is_tracing() and H * W % self.area:
+            raise ValueError(f"H={H}, W={W} give {H * W} positions, which do not divide into area={self.area} areas.")
+        qkv, q2 = (self._areas(conv(x)) for conv in (self.qkv, self.q2))
+        q1, k, v = qkv.split(self.head_dim, dim=-1)  # each (B, area, heads, n, head_dim)
+        y = diff_attention(q1, k, q2, k, v, self.compute_lambda(), scale=self.head_dim**-0.5)
+        y, v = (t.permute(0, 2, 4, 1, 3).reshape(B, C, H, W) for t in (y, v))  # (B, heads, head_dim, area, n) before
+        return self.proj(y + self.pe(v))
+
+    def _areas(self, x: Tensor) -> Tensor:
+        """Return the tokens of each area, (B, area, heads, n, width), of a feature map, (B, heads * width, H, W)."""
+        B, C, H, W = x.shape
+        x = x.reshape(B, self.num_heads, C // self.num_heads, self.area, H * W // self.area)
+        return x.permute(0, 3, 1, 4, 2)
+
+
+class A2C2f_Diff(A2C2f):
+    """YOLO12's `A2C2f` with differential attention in each of its area-attention blocks.
+
+    Args:
+        c1 (int): Input channels.
+        c2 (int): Output channels.
+        n (int): Number of pairs of attention blocks; in a YAML row the repeats.
+        a2 (bool): True; without area attention there is nothing to make differential.
+        area (int): Number of areas that attention stays within.
+        residual (bool): Whether to add the input to the output; needs `c1` equal to `c2`.
+        mlp_ratio (float): Hidden over input channels of the feed-forward networks.
+        e (float): Hidden channels over `c2`; the hidden channels are a multiple of 32, the width of a head.
+        g (int): Unused here; present so that a row reads as stock's.
+        shortcut (bool): Unused here, likewise.
+
+    Raises:
+        ValueError: If `a2` is not True, or the hidden channels do not divide into heads.
+
+    Examples:
+        >>> A2C2f_Diff(64, 64, n=1, area=4)(torch.randn(1, 64, 20, 20)).shape
+        torch.Size([1, 64, 20, 20])
+
+    References:
+        `A2C2f` in ultralytics/nn/modules/block.py; YOLOv12, https://arxiv.org/abs/2502.12524.
+    """
+
+    def __init__(
+        self,
+        c1: int,
+        c2: int,
+        n: int = 1,
+        a2: bool = True,
+        area: int = 1,
+        residual: bool = False,
+        mlp_ratio: float = 2.0,
+        e: float = 0.5,
+        g: int = 1,
+        shortcut: bool = True,
+    ):
+        """Create stock's block, then put our attention in place of its own, with the same tensors."""
+        if a2 is not True:
+            raise ValueError(f"a2={a2!r} leaves this row without attention: write A2C2f there.")
+        if not isinstance(area, int) or isinstance(area, bool) or area < 1:
+            raise ValueError(f"area={area!r} must be an integer >= 1.")
+        if int(c2 * e) % 32 or int(c2 * e) < 32:
+            raise ValueError(f"c2={c2}, e={e} give {int(c2 * e)} hidden channels, which must be a multiple of 32.")
+        super().__init__(c1, c2, n, a2, area, residual, mlp_ratio, e, g, shortcut)
+        for block in (block for pair in self.m for block in pair):
+            with torch.random.fork_rng(devices=[]):  # stock's has drawn its random numbers already
+                attn = AAttn_Diff(int(c2 * e), block.attn.num_heads, area)
+            attn.load_state_dict(block.attn.state_dict(), strict=False)
+            block.attn = attn
+
+
+if hasattr(torch.serialization, "add_safe_globals"):  # so that ULTRALYTICS_SAFE_LOAD=1 loads checkpoints of ours
+    torch.serialization.add_safe_globals([A2C2f_Diff, AAttn_Diff])

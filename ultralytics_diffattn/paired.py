@@ -1,0 +1,67 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""YOLO's attention with a second query: kind `paired`, which starts as stock's."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from ultralytics.nn.modules.block import Attention
+from ultralytics.nn.modules.conv import Conv
+
+from ultralytics_diffattn.attention import ZeroLambdaMixin, check_divides, diff_attention
+
+__all__ = ("PairedAttention_Diff",)
+
+
+class PairedAttention_Diff(ZeroLambdaMixin, Attention):
+    """YOLO's `Attention` with a second query that shares its keys and values: kind `paired`.
+
+    Lambda starts at zero, so the module first computes what stock's does, with stock's tensors under stock's names.
+
+    Args:
+        dim (int): Channels, a multiple of `num_heads`.
+        num_heads (int): Number of heads.
+        attn_ratio (float): Key width over head width.
+
+    Raises:
+        ValueError: If `dim` does not divide into heads.
+        TypeError: If `dim` or `num_heads` is not an integer.
+
+    Examples:
+        >>> PairedAttention_Diff(128, num_heads=2)(torch.randn(1, 128, 20, 20)).shape
+        torch.Size([1, 128, 20, 20])
+
+    References:
+        Differential Transformer V2, which pairs queries on shared keys and values and has no head norm; `Attention` in
+        ultralytics/nn/modules/block.py.
+    """
+
+    def __init__(self, dim: int, num_heads: int = 8, attn_ratio: float = 0.5):
+        """Create stock's convolutions, the second query and a lambda of zero for each head."""
+        check_divides(dim, num_heads)
+        super().__init__(dim, num_heads, attn_ratio)
+        with torch.random.fork_rng(devices=[]):  # the same seed gives the rest of the model the weights that stock gets
+            self.q2 = Conv(dim, self.key_dim * num_heads, 1, act=False)
+        self.add_lambda(num_heads)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend among all positions.
+
+        Args:
+            x (Tensor): Feature map, (B, dim, H, W), of any floating dtype.
+
+        Returns:
+            (Tensor): Shaped as `x`.
+        """
+        B, C, H, W = x.shape
+        qkv = self.qkv(x).view(B, self.num_heads, self.key_dim * 2 + self.head_dim, H * W)
+        q1, k, v = qkv.split([self.key_dim, self.key_dim, self.head_dim], dim=2)  # each (B, heads, width, N)
+        q2 = self.q2(x).view(B, self.num_heads, self.key_dim, H * W)
+        q1, k, q2, tokens = (t.transpose(-2, -1) for t in (q1, k, q2, v))  # each (B, heads, N, width)
+        y = diff_attention(q1, k, q2, k, tokens, self.compute_lambda(), scale=self.scale)  # (B, heads, N, head_dim)
+        y = y.transpose(-2, -1).reshape(B, C, H, W)
+        return self.proj(y + self.pe(v.reshape(B, C, H, W)))
+
+
+if hasattr(torch.serialization, "add_safe_globals"):  # so that ULTRALYTICS_SAFE_LOAD=1 loads checkpoints of ours
+    torch.serialization.add_safe_globals([PairedAttention_Diff])
