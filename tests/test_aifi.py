@@ -84,7 +84,7 @@ def test_lambda_moves_from_the_first_step_on(dtype):
 BAD = [  # how it is built, the exception, what its message names
     (lambda: AIFI_Diff(64, 128, 3), ValueError, "dim=64 must be a multiple of num_heads=3"),
     (lambda: AIFI_Diff(64, 128, "8"), TypeError, "num_heads='8'"),
-    (lambda: AIFI_Diff(64, 128, 8, 1.0).train()(torch.zeros(1, 64, 2, 2)), ValueError, r"dropout_p=1\.0"),
+    (lambda: AIFI_Diff(64, 128, 8, 1.0).train()(torch.zeros(1, 64, 2, 2)), ValueError, r"dropout=1\.0"),
     (
         lambda: MultiheadAttention_Diff(8, 2)(*torch.zeros(3, 1, 4, 8), torch.zeros(1, 4, dtype=torch.bool)),
         ValueError,

@@ -61,9 +61,9 @@ def test_missing():
 
 
 def test_new_file_overwrites_nothing(good, tmp_path):
-    assert checkpoints.new_file(str(tmp_path / "new.pt")) == tmp_path / "new.pt"
+    assert checkpoints.new_file(str(tmp_path / "new.pt"), ".pt") == tmp_path / "new.pt"
     with pytest.raises(FileExistsError, match="exists already"):
-        checkpoints.new_file(str(good))
+        checkpoints.new_file(str(good), ".pt")
 
 
 def test_save_is_all_or_nothing(tmp_path, monkeypatch):

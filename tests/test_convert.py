@@ -45,6 +45,33 @@ def test_the_result_can_be_trained(stock, tiny, tmp_path):
     assert "C2PSA_Diff" in type(YOLO(model.trainer.best).model.model[10]).__name__
 
 
+def test_a_detector_that_was_fine_tuned_on_other_classes(stock, tmp_path):
+    """ultralytics keeps the width that the class branches had for the first classes."""
+    tuned = YOLO("yolo11n.yaml")
+    tuned.model = type(tuned.model)(tuned.model.yaml | {"nc": 90}, verbose=False)
+    tuned.model.load(YOLO("yolo11n.yaml").model, verbose=False)
+    tuned.model.args = {"task": "detect"}
+    tuned.save(tmp_path / "tuned.pt")
+    for yaml in ("yolo11n-diffattn-paired.yaml", "yolo11n-diffattn-p4.yaml"):
+        convert(str(tmp_path / "tuned.pt"), yaml, str(tmp_path / f"{yaml}.pt"))
+        a, b = (YOLO(tmp_path / f).model.model[-1].state_dict() for f in ("tuned.pt", f"{yaml}.pt"))
+        assert all(torch.equal(value, b[name]) for name, value in a.items())
+
+
+def test_no_file_is_overwritten(stock, tmp_path):
+    (tmp_path / "out.csv").write_text("precious")
+    with pytest.raises(FileExistsError, match=r"out\.csv exists already"):
+        convert(str(stock), "yolo11n-diffattn.yaml", str(tmp_path / "out.pt"))
+    assert [(f.name, f.read_text()) for f in tmp_path.iterdir()] == [("out.csv", "precious")]
+
+
+def test_what_is_new_is_the_same_each_time(stock, tmp_path):
+    for name in ("a.pt", "b.pt"):
+        convert(str(stock), "yolo11n-diffattn-token.yaml", str(tmp_path / name))
+    a, b = (YOLO(tmp_path / name).model.state_dict() for name in ("a.pt", "b.pt"))
+    assert all(torch.equal(value, b[name]) for name, value in a.items())
+
+
 def test_a_real_checkpoint_predicts_the_same(photos, tmp_path):
     weights, data = photos
     report = convert(weights, "yolo11-diffattn-paired.yaml", str(tmp_path / "out.pt"))
@@ -71,7 +98,7 @@ def test_a_model_with_a_row_more_keeps_what_ultralytics_would_lose(stock, tmp_pa
     ("words", "message"),
     [
         ([], "checkpoint is missing"),
-        (["IN"], "model='' must be a model YAML"),
+        (["IN"], "model= is missing"),
         (["IN", "model=IN"], "must be a model YAML"),
         (["nowhere.pt", "model=yolo11n-diffattn.yaml"], "nowhere.pt does not exist"),
         (["IN", "model=yolo11n-difattn.yaml"], "yolo11"),
@@ -79,13 +106,19 @@ def test_a_model_with_a_row_more_keeps_what_ultralytics_would_lose(stock, tmp_pa
         (["IN", "model=yolo11-diffattn-seg.yaml"], "is for detect, model=yolo11-diffattn-seg.yaml for segment"),
         (["IN", "model=yolov8n.yaml"], "the layers part: at row 2"),
         (["IN", "model=yolo11n-diffattn.yaml", "IN"], "exists already"),
+        (["IN", "model=yolo11n-diffattn.yaml", "OUT.onnx"], "must end with .pt"),
+        (["FOLDER", "model=yolo11n-diffattn.yaml"], "is a folder"),
+        (["IN", "model=rtdetr-l-diffattn-paired.yaml"], "layers part: at row 0"),
         (["IN", "model=yolo11n-diffattn.yaml", "out=OUT", "epochs=3"], "epochs is not an argument of convert"),
         (["IN", "model=yolo11n-diffattn.yaml", "OUT", "more.pt"], "more.pt"),
     ],
 )
 def test_mistakes_are_named_and_leave_nothing(stock, tmp_path, words, message, capsys):
     before = stock.read_bytes()
-    words = [w.replace("IN", str(stock)).replace("OUT", str(tmp_path / "out.pt")) for w in words]
+    words = [
+        w.replace("IN", str(stock)).replace("FOLDER", str(stock.parent)).replace("OUT", str(tmp_path / "out.pt"))
+        for w in words
+    ]
     assert cli.main(["convert", *words]) == 1
     error = capsys.readouterr().err
     assert message in error

@@ -104,7 +104,7 @@ OURS_SAID = {
     "export": "found by one alone",
     "compare": "95 % interval",
     "robustness": "mean of corruptions",
-    "convert": "every tensor in",
+    "convert": "fine-tune it with",
     "strip": "Optimizer stripped",
     "strip format=onnx": "predicts the same without this package",
     "bench": "ratios with a target",

@@ -185,6 +185,8 @@ BAD_ROWS = [  # the row, the exception, what its message names beside the row
     ([-1, 1, "A2C2f_Diff", [128, False, -1]], ValueError, "a2=False leaves this row without attention"),
     ([-1, 1, "A2C2f_Diff", [80, True, 4]], ValueError, "c2=80, e=0.5 give 40 hidden channels"),
     ([-1, 1, "A2C2f_Diff", [128, True, 0]], ValueError, "area=0"),
+    ([-1, 1, "A2C2f_Diff", [128, True, 1, "paired"]], TypeError, "residual='paired' must be True or False"),
+    ([-1, 1, "AIFI_Diff", [1024, 8, "split"]], ValueError, "dropout='split' must be a number"),
     ([-1, 1, "AIFI_Diff", [1024, 7]], ValueError, "dim=128 must be a multiple of num_heads=7"),
     ([-1, 1, "DiffAttention", [64, 8]], ValueError, "c1=128 must equal c2=64"),
     ([-1, 1, "DiffAttention", [128, 8, 0.8]], TypeError, r"qkv_bias=0\.8"),

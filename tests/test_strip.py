@@ -70,7 +70,7 @@ def test_what_differs_elsewhere_is_an_error(trained, images, tmp_path, monkeypat
         ([], "checkpoint is missing"),
         (["nowhere.pt"], "nowhere.pt does not exist"),
         (["IN", "format=engine"], "must be one of pt, onnx, torchscript"),
-        (["IN", "OUT.onnx"], "must end with .pt for format=pt"),
+        (["IN", "OUT.onnx"], "must end with .pt"),
         (["IN", "IN"], "exists already"),
         (["IN", "OUT.pt", "imgsz=64"], "imgsz has no meaning with format=pt"),
     ],

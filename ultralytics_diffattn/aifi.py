@@ -96,8 +96,8 @@ class AIFI_Diff(AIFI):
         normalize_before (bool): Whether to normalize before attention and feed-forward network, not behind them.
 
     Raises:
-        ValueError: If `c1` does not divide into heads.
-        TypeError: If `c1` or `num_heads` is not an integer.
+        ValueError: If `c1` does not divide into heads, or `dropout` is outside [0, 1).
+        TypeError: If `c1` or `num_heads` is not an integer, or `act` no module.
 
     Examples:
         >>> AIFI_Diff(64, cm=128, num_heads=8)(torch.randn(1, 64, 20, 20)).shape
@@ -118,6 +118,10 @@ class AIFI_Diff(AIFI):
     ):
         """Create stock's layer, then put our attention in place of its own, with the same tensors."""
         check_divides(c1, num_heads)
+        if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
+            raise ValueError(f"dropout={dropout!r} must be a number in [0, 1); there is no argument for the kind.")
+        if act is not None and not isinstance(act, nn.Module):
+            raise TypeError(f"act={act!r} must be a module; there is no argument for the kind.")
         act = nn.GELU() if act is None else act  # which ultralytics before 8.4 does not do itself
         super().__init__(c1, cm, num_heads, dropout, act, normalize_before)
         with torch.random.fork_rng(devices=[]):  # stock's has drawn its random numbers already

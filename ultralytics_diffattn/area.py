@@ -89,6 +89,7 @@ class A2C2f_Diff(A2C2f):
 
     Raises:
         ValueError: If `a2` is not True, or the hidden channels do not divide into heads.
+        TypeError: If a switch is not a bool, or `g` no integer.
 
     Examples:
         >>> A2C2f_Diff(64, 64, n=1, area=4)(torch.randn(1, 64, 20, 20)).shape
@@ -114,6 +115,11 @@ class A2C2f_Diff(A2C2f):
         """Create stock's block, then put our attention in place of its own, with the same tensors."""
         if a2 is not True:
             raise ValueError(f"a2={a2!r} leaves this row without attention: write A2C2f there.")
+        for name, value in (("residual", residual), ("shortcut", shortcut)):
+            if not isinstance(value, bool):  # another kind or a number here is an argument at the wrong place
+                raise TypeError(f"{name}={value!r} must be True or False; there is no argument for the kind.")
+        if not isinstance(g, int):
+            raise TypeError(f"g={g!r} must be an integer; there is no argument for the kind.")
         if not isinstance(area, int) or isinstance(area, bool) or area < 1:
             raise ValueError(f"area={area!r} must be an integer >= 1.")
         if int(c2 * e) % 32 or int(c2 * e) < 32:

@@ -28,9 +28,11 @@ def load(weights: str) -> tuple[nn.Module, dict[str, Any]]:
     from ultralytics.utils.patches import torch_load
 
     if not weights:
-        raise ValueError("the checkpoint is missing; give a .pt that `yolo train` has written.")
+        raise ValueError("the checkpoint is missing; give a .pt of ultralytics.")
     if not Path(weights).is_file():
-        raise FileNotFoundError(f"{weights} does not exist.")
+        raise FileNotFoundError(
+            f"{weights} is a folder; give a .pt file." if Path(weights).is_dir() else f"{weights} does not exist."
+        )
     try:
         checkpoint = torch_load(weights, map_location="cpu")
     except ModuleNotFoundError:
@@ -38,8 +40,8 @@ def load(weights: str) -> tuple[nn.Module, dict[str, Any]]:
     except Exception as e:
         reason = str(e).strip().partition("\n")[0].partition(". ")[0]
         raise ValueError(
-            f"{weights} cannot be read as a checkpoint ({type(e).__name__}: {reason}): it is cut off, or something "
-            "else. Copy or download it again."
+            f"{weights} cannot be read as a checkpoint ({type(e).__name__}: {reason}): it is cut off, or no .pt of "
+            "ultralytics; if it is one, copy or download it again."
         ) from e
     model = (checkpoint.get("ema") or checkpoint.get("model")) if isinstance(checkpoint, dict) else None
     if not isinstance(model, nn.Module) or not isinstance(getattr(model, "model", None), nn.Sequential):
@@ -49,19 +51,23 @@ def load(weights: str) -> tuple[nn.Module, dict[str, Any]]:
     return deepcopy(model).float().eval(), checkpoint
 
 
-def new_file(out: str) -> Path:
+def new_file(out: str, suffix: str) -> Path:
     """Return where a new file goes.
 
     Args:
         out (str): Its name.
+        suffix (str): What the name must end with.
 
     Returns:
         (Path): The name as a path.
 
     Raises:
+        ValueError: If the name ends otherwise.
         FileExistsError: If something is there.
     """
     file = Path(out)
+    if file.suffix != suffix:
+        raise ValueError(f"{file} must end with {suffix}.")
     if file.exists():
         raise FileExistsError(f"{file} exists already; move it away, or give another name.")
     return file

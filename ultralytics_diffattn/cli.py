@@ -116,14 +116,14 @@ def placed(words: list[str], names: tuple[str, ...]) -> list[str]:
         names (tuple[str, ...]): Keys that may be left out, in their order.
 
     Returns:
-        (list[str]): `key=value`; words that are not files as they are.
+        (list[str]): `key=value`; those that are more than there are names as they are.
 
     Examples:
         >>> placed(["in.pt", "model=a.yaml", "out.pt"], ("weights", "out"))
         ['weights=in.pt', 'model=a.yaml', 'out=out.pt']
     """
     free = [name for name in names if not any(word.startswith(f"{name}=") for word in words)]
-    files = [i for i, word in enumerate(words) if "=" not in word and Path(word).suffix]
+    files = [i for i, word in enumerate(words) if "=" not in word]
     for i, name in zip(files, free, strict=False):
         words = [*words[:i], f"{name}={words[i]}", *words[i + 1 :]]
     return words

@@ -15,7 +15,7 @@ from torch import nn
 from ultralytics_diffattn.checkpoints import load, new_file, save
 from ultralytics_diffattn.files import write_text
 
-OWN: dict[str, Any] = {"weights": "", "out": ""}
+OWN: dict[str, Any] = {"weights": "", "model": "", "out": ""}
 PLACES = "weights", "out"  # may be given without their names: diffattn convert in.pt model=... out.pt
 
 
@@ -28,7 +28,8 @@ def convert(weights: str = "", model: str = "", out: str = "", **args: Any) -> d
     Args:
         weights (str): Checkpoint of a stock model, or of one of ours.
         model (str): YAML, with the checkpoint's scale or without one.
-        out (str): Where the new checkpoint goes; beside it `.csv` lists the fate of each tensor.
+        out (str): Where the new checkpoint goes, by default into the present folder, named after both; a `.csv` beside
+            it lists the fate of each tensor.
         **args (Any): None; here to be refused by name.
 
     Returns:
@@ -50,9 +51,12 @@ def convert(weights: str = "", model: str = "", out: str = "", **args: Any) -> d
 
     if args:
         raise ValueError(f"{', '.join(args)} is not an argument of convert: diffattn convert in.pt model=x.yaml out.pt")
-    file = new_file(out or f"{Path(weights or 'x').stem}-{Path(model).stem}.pt")
     source, checkpoint = load(weights)
-    target = build(model, source, weights)
+    file = new_file(out or f"{Path(weights).stem}-{Path(model).stem}.pt", ".pt")
+    new_file(str(file.with_suffix(".csv")), ".csv")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # what is new is the same each time
+        target = build(model, source, weights)
     try:
         fates = transfer(source, target)
     except ValueError as e:
@@ -60,18 +64,20 @@ def convert(weights: str = "", model: str = "", out: str = "", **args: Any) -> d
     gap = difference(source, target)
     stays = {"train_args": checkpoint.get("train_args") or {}, "epoch": -1}
     dtype = next(checkpoint["ema" if checkpoint.get("ema") else "model"].parameters()).dtype
-    save({**checkpoint, **stays, **dict.fromkeys(TRAINING), "model": target.to(dtype)}, file)
+    save({**checkpoint, **stays, **dict.fromkeys(TRAINING), "model": target.to(dtype).requires_grad_(False)}, file)
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerows([["fate", "tensor", "shape"], *((f, name, " ".join(map(str, s))) for f, name, s in fates)])
     write_text(file.with_suffix(".csv"), table.getvalue())
+    same = "predicts as" if gap < SAME else "does not predict, before it is trained, as"
     LOGGER.info(
-        f"{summary(fates)}\n{file}: on a random image its outputs differ from {weights} by {gap:.2g} of the largest; "
-        f"every tensor in {file.with_suffix('.csv')}; fine-tune with yolo train model={file} data=..."
+        f"{summary(fates)}\nevery tensor in {file.with_suffix('.csv')}\n{file} {same} {weights} (on a random image "
+        f"outputs differ by {gap:.1g} of the largest); fine-tune it with yolo train model={file} data=..."
     )
     return {"file": str(file), "fates": fates, "difference": gap}
 
 
+SAME = 1e-5  # float rounding
 TRAINING = "ema", "updates", "optimizer", "scaler", "best_fitness", "train_metrics", "train_results"
 
 
@@ -91,13 +97,15 @@ def build(model: str, source: nn.Module, weights: str) -> nn.Module:
     """
     from ultralytics.nn.tasks import guess_model_task, yaml_model_load
 
+    if not model:
+        raise ValueError("model= is missing; give a model YAML, such as model=yolo11-diffattn-paired.yaml.")
     if Path(model).suffix not in {".yaml", ".yml"}:
         raise ValueError(f"model={model!r} must be a model YAML, such as model=yolo11n-diffattn-paired.yaml.")
     d, old = yaml_model_load(model), source.yaml
     scale, task = old.get("scale"), guess_model_task(source)
     if d.get("scales") and not d["scale"] and scale in d["scales"]:
         d["scale"] = scale
-    if scale and d["scale"] != scale:
+    if scale and d["scale"] and d["scale"] != scale:
         raise ValueError(
             f"{weights} is of scale {scale!r}, model={model} of {d['scale']!r}: give both in one scale, or the YAML "
             "without one."
@@ -107,10 +115,20 @@ def build(model: str, source: nn.Module, weights: str) -> nn.Module:
     d |= {"kpt_shape": old["kpt_shape"]} if "kpt_shape" in old else {}
     d["nc"] = getattr(source.model[-1], "nc", len(source.names))  # a published checkpoint's own YAML may say another
     target = type(source)(d, ch=old.get("channels", 3), verbose=False)
+    _widen_class_branches(target.model[-1], source.model[-1])
     for name in ("names", "args", "task", "pe", "kpt_shape"):
         if hasattr(source, name):
             setattr(target, name, deepcopy(getattr(source, name)))
     return target.eval()
+
+
+def _widen_class_branches(head: nn.Module, old: nn.Module) -> None:
+    """Give a head the class branches of another: fine-tuned on other classes, they keep the width of the first ones."""
+    shapes = ([p.shape for p in h.cv2.parameters()] if hasattr(h, "cv2") else None for h in (head, old))
+    if type(head) is type(old) and len({str(s) for s in shapes}) == 1:
+        for name in ("cv3", "one2one_cv3"):
+            if getattr(old, name, None) is not None:
+                setattr(head, name, deepcopy(getattr(old, name)))
 
 
 @torch.no_grad()

@@ -231,11 +231,11 @@ def _judge(report: dict, task: str) -> None:
             mend = "PyTorch is sure of nothing in these images, so train longer or give others, as in source=folder"
         raise RuntimeError(
             f"{report['file']} does not find what PyTorch finds, computing in {report['precision']}: {what}, while "
-            f"{int(share * report['boxes'])} may. On {report['images']} images, {far}. The file stays, but is not "
-            f"to be trusted: {mend}."
+            f"{int(share * report['boxes'])} may. On {report['images']} images, {far}. "
+            f"It is not to be trusted: {mend}."
         )
     if not classify and not report["pairs"]:
         raise RuntimeError(
-            f"{report['file']} was not compared: PyTorch finds no boxes in {report['images']} images. The file stays; "
+            f"{report['file']} was not compared: PyTorch finds no boxes in {report['images']} images: "
             "give images with objects, as in source=folder, or a lower conf."
         )

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-OWN: dict[str, Any] = {"weights": "", "out": ""}
+OWN: dict[str, Any] = {"weights": "", "out": "", "format": "pt"}
 PLACES = "weights", "out"
 SUFFIXES = {"pt": ".pt", "onnx": ".onnx", "torchscript": ".torchscript"}
 CLOSE = 1e-3  # pixels and scores: the same file in the same runtime
@@ -70,9 +70,7 @@ def strip(weights: str = "", out: str = "", format: str = "pt", **args: Any) -> 
         raise ValueError(f"format={format} must be one of {', '.join(SUFFIXES)}; for others see diffattn export.")
     source = Path(weights)
     load(weights)  # what is wrong with it is said before anything is written
-    file = new_file(out or str(source.with_name(f"{source.stem}-stripped{SUFFIXES[format]}")))
-    if file.suffix != SUFFIXES[format]:
-        raise ValueError(f"{file} must end with {SUFFIXES[format]} for format={format}.")
+    file = new_file(out or str(source.with_name(f"{source.stem}-stripped{SUFFIXES[format]}")), SUFFIXES[format])
     file.parent.mkdir(parents=True, exist_ok=True)
     if format == "pt":
         if args:

@@ -113,7 +113,7 @@ def pair(source: nn.Sequential, target: nn.Sequential) -> list[int | None]:
         parted = parted or f"row {i} of the checkpoint, {_name(source[i])}, has no place"
         raise ValueError(
             f"the layers part: {parted}, and rows of the checkpoint have no place (it has {len(source)}, the model "
-            f"{len(target)}). Give the model that it was trained as, or one with our modules in it."
+            f"{len(target)}). Give a model of the same family, such as yolo11-diffattn-paired.yaml for a yolo11."
         )
     return pairs
 
