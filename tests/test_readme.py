@@ -181,7 +181,7 @@ def test_times_are_what_the_benchmark_measured():
     measured = json.loads((ROOT / "docs" / "performance.json").read_text())
     rows = [row for group in measured["groups"].values() for row in group["rows"] if row["ours"].startswith("ours")]
     ratios = {(row["what"], row["other"], row["threads"]): row["ratio"] for row in rows}
-    table = re.findall(r"^\| (.+?) \| (.+?) \| ([\d.]+) \| ([\d.]+) \|$", README, re.M)
+    table = re.findall(r"^\| (.+?) \| (\D.*?) \| ([\d.]+) \| ([\d.]+) \|$", README, re.M)
     assert {(what, other) for what, other, *_ in table} == SPEED.keys()
     for what, other, *figures in table:
         assert figures == [f"{ratios[(*SPEED[what, other], threads)]:.2f}" for threads in (1, 2)], what
@@ -194,11 +194,27 @@ def test_times_are_what_the_benchmark_measured():
     assert (ROOT / "docs" / "performance.md").read_text() == performance.as_markdown(measured)
 
 
+def test_warm_start_is_what_compare_found():
+    measured = (ROOT / "docs" / "warmstart.md").read_text().partition("## BCCD")[0]
+    names = {"yolo11n": "yolo11n", "`paired`": "yolo11n-diffattn-paired", "`token`": "yolo11n-diffattn-token"}
+    names |= {"`split`": "yolo11n-diffattn", "`split`, λ_init = 0": "yolo11n-split-lambda0"}
+    head, *rows = re.findall(r"^\| (.+?) \| (\d\S*) \| (\S+) \| (\S+) \| (\S+) \|$", README, re.M)
+    assert head == ("model", "0", "1", "5", "20")
+    assert {row[0] for row in rows} == set(names)
+    for name, *values in rows:
+        means = re.search(
+            rf"^\| {names[name]} \| (\S+) ± \S+ \| (\S+) ± .*$", measured.partition("after epoch")[2], re.M
+        )
+        cells = [c.split()[0] for c in means[0].split("|")[2:-1]]  # after 0, 1, 2, 5, 10 and 20 epochs
+        assert values == [cells[0], cells[1], cells[3], cells[5]], name
+
+
 def test_links_and_names():
     for link in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (ROOT / link).exists(), link
     for name in re.findall(r"`((?:yolo|rtdetr)[a-z0-9-]*\.yaml)`", README):
-        assert (ROOT / "cfg" / re.sub(r"^(yolo(?:e-)?\d+)[nsmlx]", r"\1", name)).exists(), name
+        file = re.sub(r"^(yolo(?:e-)?\d+)[nsmlx]", r"\1", name)
+        assert (ROOT / "cfg" / file).exists() or (ROOT / "cfg" / "controls" / file).exists(), name
     for first, *others in re.findall(r"^\| `(\S+)\.yaml`((?:, `-[a-z0-9-]+`)+)", README, re.M):
         stem = first.removesuffix("-paired")
         for suffix in re.findall(r"`(\S+)`", others[0]):
