@@ -113,8 +113,11 @@ def test_facts_take_the_later_of_an_epoch_that_was_trained_twice(tmp_path):
     (tmp_path / "train" / "results.csv").write_text(header + "1,1,5,4,0.1\n2,2,3,2,0.2\n2,2,3.5,2.5,0.25\n")
     assert results.facts(tmp_path) == {
         "epochs": 2,
+        "step0": None,
         "curve": {"epoch": [1, 2], "mAP50-95": [0.1, 0.25], "box_loss": [5.0, 3.5], "cls_loss": [4.0, 2.5]},
     }
+    write_json(tmp_path / "step0.json", {"metrics/mAP50(B)": 0.3, "metrics/mAP50-95(B)": 0.2})
+    assert results.facts(tmp_path)["step0"] == 0.2
 
 
 def test_summary():
