@@ -74,7 +74,7 @@ def compare(name: str, stock_name: str) -> dict:
 
 
 if __name__ == "__main__":
-    LOGGER.setLevel("WARNING")
+    LOGGER.setLevel("ERROR")
     print(HEADER)
     part = "".join(sys.argv[1:])
     for file in sorted(cfg_dir().glob("*.yaml"), key=lambda f: f.name):
