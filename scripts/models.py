@@ -3,7 +3,7 @@
 
 Parameters and GFLOPs are ultralytics' own (`model.info()`, 640 px, 224 px for cls); it counts layers, not the products
 inside attention, so a column has PyTorch's count of everything (FlopCounterMode). Transferred are the stock tensors
-that `YOLO(yaml).load(stock checkpoint)` keeps. All of it takes about ten minutes on 2 CPU cores.
+that `YOLO(yaml).load(stock checkpoint)` keeps. The large scales take minutes.
 """
 
 import re

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-import os
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+
+from ultralytics_diffattn.files import whole
 
 
 def load(weights: str) -> tuple[nn.Module, dict[str, Any]]:
@@ -81,9 +82,5 @@ def save(checkpoint: dict[str, Any], file: Path) -> None:
         file (Path): Where it goes.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    try:
+    with whole(file) as beside:
         torch.save(checkpoint, beside)
-        os.replace(beside, file)
-    finally:
-        beside.unlink(missing_ok=True)

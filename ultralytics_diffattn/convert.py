@@ -16,6 +16,8 @@ from ultralytics_diffattn.checkpoints import load, new_file, save
 from ultralytics_diffattn.files import write_text
 
 OWN: dict[str, Any] = {"weights": "", "model": "", "out": ""}
+SAME = 1e-5  # float rounding
+TRAINING = "ema", "updates", "optimizer", "scaler", "best_fitness", "train_metrics", "train_results"  # not carried over
 PLACES = "weights", "out"  # may be given without their names: diffattn convert in.pt model=... out.pt
 
 
@@ -75,10 +77,6 @@ def convert(weights: str = "", model: str = "", out: str = "", **args: Any) -> d
         f"outputs differ by {gap:.1g} of the largest); fine-tune it with yolo train model={file} data=..."
     )
     return {"file": str(file), "fates": fates, "difference": gap}
-
-
-SAME = 1e-5  # float rounding
-TRAINING = "ema", "updates", "optimizer", "scaler", "best_fitness", "train_metrics", "train_results"
 
 
 def build(model: str, source: nn.Module, weights: str) -> nn.Module:

@@ -5,8 +5,28 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yield a name beside a file's place; what is there in the end is moved to the place in one step.
+
+    Args:
+        path (Path): Where it goes; what was there is replaced, unless an error is raised.
+
+    Yields:
+        (Path): Where to write.
+    """
+    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        yield beside
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -16,12 +36,8 @@ def write_text(path: Path, text: str) -> None:
         path (Path): Where it goes; what was there is replaced.
         text (str): The whole content.
     """
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
+    with whole(path) as beside:
         beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
