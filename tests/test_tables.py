@@ -99,6 +99,10 @@ def test_markdown_on_the_way():
     for run in on_the_way["runs"]:
         run |= {"step0": None}  # from scratch
     assert "| mAP50-95 after epoch | 1 | 2 | 3 |" in tables.as_markdown(on_the_way)
+    on_the_way["arguments"]["val"] = False  # ultralytics then validates after the last epoch only, and writes 0 before
+    for run in on_the_way["runs"]:
+        run["curve"] = {"epoch": [1, 2, 3], "mAP50-95": [0.0, 0.0, 0.5]}
+    assert "| mAP50-95 after epoch | 3 |\n" in tables.as_markdown(on_the_way)
 
 
 def test_nothing_learned():

@@ -178,7 +178,7 @@ def learning(found: dict[str, Any]) -> list[dict[str, Any]]:
     """
     out = []
     for key, title in LEARNING.items():
-        series = {label: [_curve(run, key, found) for run in runs] for label, runs in _by_model(found).items()}
+        series = {label: [tables.curve(run, key, found) for run in runs] for label, runs in _by_model(found).items()}
         out.append(_chart(f"learning-{key}", title, series, "epoch"))
     return out
 
@@ -249,14 +249,6 @@ def classes(found: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _by_model(found: dict[str, Any]) -> dict[str, list[dict]]:
     return {label: [run for run in found["runs"] if run["model"] == label] for label in found["models"]}
-
-
-def _curve(run: dict[str, Any], key: str, found: dict[str, Any]) -> dict[int, float | None]:
-    """Return a run's curve by epoch, with None for epochs without validation, of which ultralytics writes 0."""
-    curve = dict(zip(run["curve"]["epoch"], run["curve"][key], strict=True))
-    if key == "mAP50-95" and not found["arguments"].get("val", True):
-        curve = {epoch: value or None for epoch, value in curve.items()}
-    return curve
 
 
 def _chart(name: str, title: str, series: dict[str, list[dict]], *args: Any) -> dict[str, Any]:

@@ -154,17 +154,32 @@ def _by_epoch(found: dict[str, Any]) -> list[str]:
     """Return the table of mAP50-95 on the way, from before the first step if the runs start from weights."""
     values: dict[str, dict[int, list[float]]] = {label: {} for label in found["models"]}
     for run in found["runs"]:
-        curve = dict(zip(run["curve"]["epoch"], run["curve"]["mAP50-95"], strict=True))
-        if run.get("step0") is not None:
-            curve[0] = run["step0"]
-        for epoch, value in curve.items():
-            values[run["model"]].setdefault(epoch, []).append(value)
+        for epoch, value in {0: run.get("step0"), **curve(run, "mAP50-95", found)}.items():
+            if value is not None:
+                values[run["model"]].setdefault(epoch, []).append(value)
     common = set.intersection(*(set(v) for v in values.values()))
     shown = sorted(common & {*EPOCHS, max(common, default=0)})
     rows = [["mAP50-95 after epoch", *map(str, shown)]]
     rows += [[label, *(mean_sd(values[label][epoch]) for epoch in shown)] for label in values]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     return [lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]
+
+
+def curve(run: dict[str, Any], key: str, found: dict[str, Any]) -> dict[int, float | None]:
+    """Return a run's learning curve, with None for epochs without validation, of which ultralytics writes 0.
+
+    Args:
+        run (dict): One of `runs` in `results.json`.
+        key (str): Name of the curve, such as "mAP50-95".
+        found (dict): What `results.json` holds.
+
+    Returns:
+        (dict[int, float | None]): By epoch.
+    """
+    values = dict(zip(run["curve"]["epoch"], run["curve"][key], strict=True))
+    if key == "mAP50-95" and not found["arguments"].get("val", True):
+        return {epoch: value or None for epoch, value in values.items()}
+    return values
 
 
 def mean_sd(values: list[float]) -> str:
