@@ -71,12 +71,16 @@ class MultiheadAttention_Diff(ZeroLambdaMixin, nn.MultiheadAttention):
         """
         if key_padding_mask is not None:
             raise ValueError("key_padding_mask must be None: this attention hides keys by attn_mask alone.")
-        projections = zip((query, key, value), self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True)
-        q1, k, v = (self._heads(F.linear(x, weight, bias)) for x, weight, bias in projections)
-        q2 = self._heads(self.q2(query))
+        q1, k, q2, v = self.project(query, key, value)
         dropout_p = self.dropout if self.training else 0.0
         y = diff_attention(q1, k, q2, k, v, self.compute_lambda(), attn_mask, dropout_p)  # (B, heads, N, head_dim)
         return self.out_proj(y.transpose(1, 2).reshape(query.shape)), None
+
+    def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return q1, the shared k, q2 and v of tokens, (B, N, dim), each (B, heads, N, head_dim)."""
+        projections = zip((query, key, value), self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True)
+        q1, k, v = (self._heads(F.linear(x, weight, bias)) for x, weight, bias in projections)
+        return q1, k, self._heads(self.q2(query)), v
 
     def _heads(self, x: Tensor) -> Tensor:
         """Return tokens, (B, N, dim), by heads, (B, heads, N, head_dim)."""

@@ -59,11 +59,16 @@ class AAttn_Diff(ZeroLambdaMixin, AAttn):
         B, C, H, W = x.shape
         if not torch.jit.is_tracing() and H * W % self.area:
             raise ValueError(f"H={H}, W={W} give {H * W} positions, which do not divide into area={self.area} areas.")
-        qkv, q2 = (self._areas(conv(x)) for conv in (self.qkv, self.q2))
-        q1, k, v = qkv.split(self.head_dim, dim=-1)  # each (B, area, heads, n, head_dim)
+        q1, k, q2, v = self.project(x)
         y = diff_attention(q1, k, q2, k, v, self.compute_lambda(), scale=self.head_dim**-0.5)
         y, v = (t.permute(0, 2, 4, 1, 3).reshape(B, C, H, W) for t in (y, v))  # (B, heads, head_dim, area, n) before
         return self.proj(y + self.pe(v))
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return q1, the shared k, q2 and v of a feature map, (B, dim, H, W), each (B, area, heads, n, head_dim)."""
+        qkv, q2 = (self._areas(conv(x)) for conv in (self.qkv, self.q2))
+        q1, k, v = qkv.split(self.head_dim, dim=-1)
+        return q1, k, q2, v
 
     def _areas(self, x: Tensor) -> Tensor:
         """Return the tokens of each area, (B, area, heads, n, width), of a feature map, (B, heads * width, H, W)."""

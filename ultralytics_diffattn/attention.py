@@ -324,13 +324,22 @@ class DiffAttention(LambdaMixin, nn.Module):
         B, N, C = x.shape
         if not torch.jit.is_tracing() and C != self.q_proj.in_features:
             raise ValueError(f"x has {C} channels; this DiffAttention was built with dim={self.q_proj.in_features}.")
-        q1, q2 = self._split_maps(self.q_proj(x))
-        k1, k2 = self._split_maps(self.k_proj(x))
+        q1, k1, q2, k2 = self.queries_and_keys(x)
         v = self.v_proj(x).reshape(B, N, self.num_heads, 2 * self.head_dim).transpose(1, 2)  # (B, heads, N, 2d)
         dropout_p = self.attn_drop if self.training else 0.0
-        scale = 1.0 if self.folded else None
-        y = diff_attention(q1, k1, q2, k2, v, self.compute_lambda(), attn_mask, dropout_p, scale)  # (B, heads, N, 2d)
+        y = diff_attention(q1, k1, q2, k2, v, self.compute_lambda(), attn_mask, dropout_p, self.scale)
         return self.proj_drop(self.out_proj(self.normalize(y).transpose(1, 2).reshape(B, N, C)))
+
+    @property
+    def scale(self) -> float:
+        """Return the factor on the logits."""
+        return 1.0 if self.folded else self.head_dim**-0.5
+
+    def queries_and_keys(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return q1, k1, q2 and k2 of tokens, (B, N, dim), each (B, heads, N, d)."""
+        q1, q2 = self._split_maps(self.q_proj(x))
+        k1, k2 = self._split_maps(self.k_proj(x))
+        return q1, k1, q2, k2
 
     def _fold_scale(self) -> None:
         """Multiply the query projection by the scale of the logits."""

@@ -76,14 +76,19 @@ class Attention_Diff(LambdaMixin, Attention):
         Returns:
             (Tensor): Shaped as `x`.
         """
-        B, C, H, W = x.shape
-        qkv = self.qkv(x).view(B, self.num_heads, self.key_dim * 2 + self.head_dim, H * W)
-        half = self.key_dim // 2
-        q1, q2, k1, k2, v = qkv.split([half, half, half, half, self.head_dim], dim=2)  # each (B, heads, width, N)
+        q1, k1, q2, k2, v = self.project(x)
         tokens = (t.transpose(-2, -1) for t in (q1, k1, q2, k2, v))  # each (B, heads, N, width)
         y = diff_attention(*tokens, self.compute_lambda(), scale=self.scale)  # (B, heads, N, head_dim)
-        y = self.normalize(y).transpose(-2, -1).reshape(B, C, H, W)
-        return self.proj(y + self.pe(v.reshape(B, C, H, W)))
+        y = self.normalize(y).transpose(-2, -1).reshape(x.shape)
+        return self.proj(y + self.pe(v.reshape(x.shape)))
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return q1, k1, q2, k2 and v of a feature map, (B, dim, H, W), each (B, heads, width, N)."""
+        B, _, H, W = x.shape
+        qkv = self.qkv(x).view(B, self.num_heads, self.key_dim * 2 + self.head_dim, H * W)
+        half = self.key_dim // 2
+        q1, q2, k1, k2, v = qkv.split([half, half, half, half, self.head_dim], dim=2)
+        return q1, k1, q2, k2, v
 
     def _fold_scale(self) -> None:
         """Multiply the channels of the queries, first of each head's in `qkv`, by the scale of the logits."""

@@ -53,14 +53,18 @@ class PairedAttention_Diff(ZeroLambdaMixin, Attention):
         Returns:
             (Tensor): Shaped as `x`.
         """
-        B, C, H, W = x.shape
-        qkv = self.qkv(x).view(B, self.num_heads, self.key_dim * 2 + self.head_dim, H * W)
-        q1, k, v = qkv.split([self.key_dim, self.key_dim, self.head_dim], dim=2)  # each (B, heads, width, N)
-        q2 = self.q2(x).view(B, self.num_heads, self.key_dim, H * W)
+        q1, k, q2, v = self.project(x)
         q1, k, q2, tokens = (t.transpose(-2, -1) for t in (q1, k, q2, v))  # each (B, heads, N, width)
         y = diff_attention(q1, k, q2, k, tokens, self.compute_lambda(), scale=self.scale)  # (B, heads, N, head_dim)
-        y = y.transpose(-2, -1).reshape(B, C, H, W)
-        return self.proj(y + self.pe(v.reshape(B, C, H, W)))
+        y = y.transpose(-2, -1).reshape(x.shape)
+        return self.proj(y + self.pe(v.reshape(x.shape)))
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return q1, the shared k, q2 and v of a feature map, (B, dim, H, W), each (B, heads, width, N)."""
+        B, _, H, W = x.shape
+        qkv = self.qkv(x).view(B, self.num_heads, self.key_dim * 2 + self.head_dim, H * W)
+        q1, k, v = qkv.split([self.key_dim, self.key_dim, self.head_dim], dim=2)
+        return q1, k, self.q2(x).view(B, self.num_heads, self.key_dim, H * W), v
 
 
 if hasattr(torch.serialization, "add_safe_globals"):  # so that ULTRALYTICS_SAFE_LOAD=1 loads checkpoints of ours

@@ -1,0 +1,192 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""What attention does inside a network: queries and keys of a forward pass, kept by hooks, and the maps they make."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from ultralytics.nn.modules.block import AAttn, Attention
+from ultralytics.nn.modules.transformer import AIFI
+
+from ultralytics_diffattn.aifi import MultiheadAttention_Diff
+from ultralytics_diffattn.area import AAttn_Diff
+from ultralytics_diffattn.attention import DiffAttention
+from ultralytics_diffattn.blocks import Attention_Diff
+from ultralytics_diffattn.paired import PairedAttention_Diff
+
+ROWS = 1024  # queries whose maps are held at a time: 16,000 tokens would make maps of 1 GB
+
+
+class Heads(NamedTuple):
+    """The queries and keys of a block in the last forward pass: of one map, or of two."""
+
+    pairs: list[tuple[Tensor, Tensor]]  # each (B, heads, N, d)
+    scale: float
+    grid: tuple[int, int]
+    lam: Tensor | None = None
+    areas: int = 1  # a token attends within its stripe of the grid
+
+
+class Seen:
+    """What the hooks have kept of the last forward pass."""
+
+    def __init__(self):
+        """Begin with nothing."""
+        self.size: tuple[int, int] = (0, 0)  # height and width that the network was given
+        self.heads: dict[str, Heads] = {}
+        self.taken = 0  # images of the batch
+
+
+def attentions(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the attention modules whose tokens are the positions of a feature map, in the network's order.
+
+    Args:
+        model (torch.nn.Module): Any network of ultralytics.
+
+    Returns:
+        (dict[str, torch.nn.Module]): By name.
+
+    Examples:
+        >>> list(attentions(YOLO("yolo11n.yaml").model))
+        ['model.10.m.0.attn']
+    """
+    found = {}
+    for name, module in model.named_modules():
+        if isinstance(module, (Attention, AAttn, DiffAttention)):
+            found[name] = module
+        elif isinstance(module, AIFI):
+            found[f"{name}.ma"] = module.ma
+    return found
+
+
+@contextmanager
+def watch(model: nn.Module | None) -> Iterator[Seen]:
+    """Keep the queries and keys of a network's last forward pass, by hooks that are gone at the end.
+
+    Args:
+        model (torch.nn.Module, optional): The network; nothing is kept of none.
+
+    Yields:
+        (Seen): Filled by each forward pass.
+    """
+    seen, hooks = Seen(), []
+
+    def begin(module: nn.Module, args: tuple) -> None:
+        seen.size, seen.heads, seen.taken = tuple(args[0].shape[-2:]), {}, 0
+
+    def keep(name: str):
+        def hook(module: nn.Module, args: tuple, output: Any) -> None:
+            with torch.no_grad():
+                seen.heads[name] = read(module, args, seen.size)
+
+        return hook
+
+    if model is not None:
+        hooks.append(model.register_forward_pre_hook(begin))
+        hooks += [module.register_forward_hook(keep(name)) for name, module in attentions(model).items()]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def read(module: nn.Module, args: tuple[Tensor, ...], size: tuple[int, int]) -> Heads:
+    """Return queries and keys of an attention module for its present input.
+
+    Args:
+        module (torch.nn.Module): One of `attentions`.
+        args (tuple[Tensor, ...]): What it was called with: a feature map, (B, C, H, W), or of `AIFI` tokens.
+        size (tuple[int, int]): Height and width of the network's input, of which the grid of tokens is a fraction.
+
+    Returns:
+        (Heads): Float32 or wider.
+    """
+    x, areas = args[0], getattr(module, "area", 1)
+    lam = None
+    if isinstance(module, nn.MultiheadAttention):
+        stride = math.sqrt(size[0] * size[1] / x.shape[1])
+        grid, scale = (round(size[0] / stride), round(size[1] / stride)), module.head_dim**-0.5
+    else:
+        grid = tuple(x.shape[2:])
+        scale = module.head_dim**-0.5 if isinstance(module, AAttn) else module.scale
+    if hasattr(module, "compute_lambda"):
+        lam = module.compute_lambda()
+    if isinstance(module, DiffAttention):
+        q1, k1, q2, k2 = module.queries_and_keys(x.flatten(2).transpose(1, 2))
+        pairs = [(q1, k1), (q2, k2)]
+    elif isinstance(module, Attention_Diff):
+        q1, k1, q2, k2, _ = (t.transpose(-2, -1) for t in module.project(x))
+        pairs = [(q1, k1), (q2, k2)]
+    elif isinstance(module, PairedAttention_Diff):
+        q1, k, q2, _ = (t.transpose(-2, -1) for t in module.project(x))
+        pairs = [(q1, k), (q2, k)]
+    elif isinstance(module, AAttn_Diff):
+        q1, k, q2, _ = (t.permute(0, 2, 1, 3, 4).flatten(2, 3) for t in module.project(x))  # (B, heads, N, head_dim)
+        pairs = [(q1, k), (q2, k)]
+    elif isinstance(module, MultiheadAttention_Diff):
+        q1, k, q2, _ = module.project(x, args[1], x)
+        pairs = [(q1, k), (q2, k)]
+    elif isinstance(module, nn.MultiheadAttention):
+        projections = zip((x, args[1]), module.in_proj_weight.chunk(3), module.in_proj_bias.chunk(3), strict=False)
+        pairs = [
+            tuple(F.linear(t, w, b).unflatten(-1, (module.num_heads, -1)).transpose(1, 2) for t, w, b in projections)
+        ]
+    else:  # YOLO's Attention and AAttn: q, k and v of a head side by side
+        width = getattr(module, "key_dim", module.head_dim)
+        q, k = module.qkv(x).flatten(2).unflatten(1, (module.num_heads, -1))[:, :, : 2 * width].chunk(2, 2)
+        pairs = [(q.transpose(-2, -1), k.transpose(-2, -1))]  # (B, heads, N, width)
+    return Heads(pairs, scale, grid, lam, areas)
+
+
+def object_maps(heads: Heads, image: int, boxes: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return the maps of boxes of one image of the batch, on the grid.
+
+    Args:
+        heads (Heads): Of one block.
+        image (int): Index in the batch.
+        boxes (Tensor): (objects, 4) left, top, right and bottom in cells of the grid.
+
+    Returns:
+        a1 (Tensor): (objects, heads, h, w); each map sums to 1.
+        a2 (Tensor | None): Likewise of the second map; None for plain attention.
+    """
+    h, w = heads.grid
+    tokens = [_tokens(box, h, w) for box in boxes.tolist()]
+    maps = []
+    for q, k in heads.pairs:
+        q, k = (t[image].to(t.dtype if t.dtype == torch.float64 else torch.float32) for t in (q, k))
+        rows = [_mean_row(q, k, heads.scale, torch.tensor(t, device=q.device), heads.areas) for t in tokens]
+        rows = torch.stack(rows) if rows else q.new_zeros(0, *q.shape[:2])
+        maps.append(rows.unflatten(-1, (h, w)).cpu())  # (objects, heads, h, w)
+    return maps[0], maps[1] if len(maps) > 1 else None
+
+
+def _tokens(box: list[float], h: int, w: int) -> list[int]:
+    """Return the tokens whose centres lie in a box in cells, at least the one below the box's centre."""
+    left, top, right, bottom = box
+    columns, rows = (
+        [i for i in range(n) if low <= i + 0.5 <= high] for n, low, high in ((w, left, right), (h, top, bottom))
+    )
+    columns = columns or [min(max(int((left + right) / 2), 0), w - 1)]
+    rows = rows or [min(max(int((top + bottom) / 2), 0), h - 1)]
+    return [y * w + x for y in rows for x in columns]
+
+
+def _mean_row(q: Tensor, k: Tensor, scale: float, tokens: Tensor, areas: int) -> Tensor:
+    """Return the mean over tokens of their rows of the softmax, (heads, N), of q and k, (heads, N, d)."""
+    total = 0
+    for some in tokens.split(ROWS):
+        logits = q[:, some] @ k.transpose(-2, -1) * scale  # (heads, some, N)
+        if areas > 1:
+            n = k.shape[1] // areas
+            apart = some[:, None] // n != torch.arange(k.shape[1], device=k.device) // n
+            logits = logits.masked_fill(apart, -math.inf)
+        total = total + logits.softmax(-1).sum(1)
+    return total / len(tokens)
