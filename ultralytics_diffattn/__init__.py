@@ -20,6 +20,7 @@ _HOMES = {
     "C2PSA_Diff": "blocks",
     "C3k2_Diff": "blocks",
     "PSABlock_Diff": "blocks",
+    "attention_maps": "maps",
     "PairedAttention_Diff": "paired",
     "register": "registry",
 }
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ultralytics_diffattn.area import A2C2f_Diff, AAttn_Diff  # noqa: F401
     from ultralytics_diffattn.attention import DiffAttention, diff_attention, lambda_init_schedule  # noqa: F401
     from ultralytics_diffattn.blocks import Attention_Diff, C2PSA_Diff, C3k2_Diff, PSABlock_Diff  # noqa: F401
+    from ultralytics_diffattn.maps import attention_maps  # noqa: F401
     from ultralytics_diffattn.paired import PairedAttention_Diff  # noqa: F401
     from ultralytics_diffattn.registry import register  # noqa: F401
 

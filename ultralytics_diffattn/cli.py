@@ -17,6 +17,7 @@ VERBS = {
     "compare": "train several models with several seeds: diffattn compare data=voc seeds=0,1,2",
     "robustness": "validate under common corruptions: diffattn robustness models=a.pt,b.pt data=voc",
     "convert": "give a stock checkpoint our attention: diffattn convert in.pt model=yolo11-diffattn-paired.yaml",
+    "attend": "show what each object attends to: diffattn attend model=best.pt source=image.jpg baseline=yolo11n.pt",
     "strip": "make a checkpoint to hand on: diffattn strip best.pt format=onnx",
     "bench": "measure speed and memory on this machine, beside plain attention: diffattn bench only=core,block",
 }

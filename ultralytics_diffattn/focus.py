@@ -71,9 +71,8 @@ def measure(yolo: Model, data: str, baseline: Model | None = None, **args: Any) 
         again, _, base, found["mAP50-95"]["baseline"] = collect(baseline, dataset.data, args)
         if not np.array_equal(images, again):
             raise ValueError("model and baseline were given different images; are they for the same task?")
-    weights = np.random.default_rng(0).multinomial(
-        found["images"], np.full(found["images"], 1 / found["images"]), RESAMPLES
-    )
+    n = found["images"]
+    weights = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), RESAMPLES)
     resample = partial(_resample, images, weights)
     found["blocks"] = {
         name: _summary(block, base.get(name) or _alike(block, base), resample) for name, block in ours.items()

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from ultralytics_diffattn import charts, intervals, tables
@@ -39,15 +40,8 @@ def render(found: dict[str, Any], grid: list[dict[str, Any]]) -> str:
     Returns:
         (str): HTML, with everything that it shows inside.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=tables.number, sentence=tables.sentence, warnings=tables.warnings)
-    return environment.get_template("report.html.j2").render(
+    page = template("report.html.j2", number=tables.number, sentence=tables.sentence, warnings=tables.warnings)
+    return page.render(
         found=found,
         grid=grid,
         name=dataset_name(found["data"]["file"]),
@@ -64,6 +58,27 @@ def render(found: dict[str, Any], grid: list[dict[str, Any]]) -> str:
         lambdas=lambdas(found),
         command=command(found),
     )
+
+
+def template(name: str, **filters: Callable[..., Any]) -> Template:
+    """Return a template of this package, which escapes what is put into it.
+
+    Args:
+        name (str): Of the file.
+        **filters (Callable): What it calls behind a bar, by name.
+
+    Returns:
+        (jinja2.Template): To be rendered.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(filters)
+    return environment.get_template(name)
 
 
 def dataset_name(file: str) -> str:

@@ -124,13 +124,15 @@ def each_image(
         raise ValueError(f"{key}={args[key]} has no meaning here: maps are of one plain forward pass. Leave it out.")
     yolo, other = own(model), None if baseline is None else own(baseline, "baseline")
     args = {"verbose": False, **args}
+    again_args = {k: v for k, v in args.items() if k in {"imgsz", "rect", "half", "quantize", "device"}}
+    again_args["verbose"] = False
     with watch(yolo.model) as seen, watch(None if other is None else other.model) as seen_other:
         for result in yolo.predict(source, **args, **FIXED):
             boxes, labels = _objects(result) if xy is None else points(xy, result.orig_shape)
             blocks = _of_image(seen, yolo, result, boxes)
             base = {}
             if other is not None:
-                for again in other.predict(result.orig_img, **args, **FIXED):
+                for again in other.predict(result.orig_img, **again_args, **FIXED):
                     base = _of_image(seen_other, other, again, boxes)
             yield ImageMaps(result, boxes, labels, blocks, base)
 
@@ -153,8 +155,8 @@ def own(model: str | Path | Model, name: str = "model") -> Model:
     if isinstance(model, (str, Path)):
         if Path(model).suffix not in {".pt", ".yaml", ".yml"}:
             raise ValueError(
-                f"{name}={model} is no PyTorch checkpoint: an export has no modules to look into. Give the weights that "
-                "it was made of, such as weights/best.pt."
+                f"{name}={model} is no PyTorch checkpoint: an export has no modules to look into. Give the weights "
+                "that it was made of, such as weights/best.pt."
             )
         if Path(model).suffix == ".pt" and not Path(model).exists():  # ultralytics would look for it in the network
             raise FileNotFoundError(f"{name}={model} does not exist; give trained weights, such as weights/best.pt.")

@@ -33,7 +33,7 @@ class Row(NamedTuple):
     strongest: float  # what is drawn at full strength
 
 
-def draw(maps: ImageMaps, blocks: list[str] | None = None, heads: list[int] | None = None) -> np.ndarray:
+def draw(maps: ImageMaps, blocks: list[list[str]] | None = None, heads: list[int | None] | None = None) -> np.ndarray:
     """Draw an image's detections, and below them the maps of each object.
 
     All panels of a row share one scale, whose end is the 99th percentile of the row's softmax maps. Orange is positive,
@@ -41,8 +41,9 @@ def draw(maps: ImageMaps, blocks: list[str] | None = None, heads: list[int] | No
 
     Args:
         maps (ImageMaps): From `attention_maps`.
-        blocks (list[str], optional): Names of the attention blocks, each in rows of its own; by default all.
-        heads (list[int], optional): Heads, each in a row; by default their mean.
+        blocks (list[list[str]], optional): Names of attention blocks, in groups of which the mean makes a row; by
+            default each by itself.
+        heads (list[int | None], optional): Heads, each in a row, None for their mean; by default that.
 
     Returns:
         (np.ndarray): (height, width, 3), uint8, RGB.
@@ -81,37 +82,39 @@ def draw(maps: ImageMaps, blocks: list[str] | None = None, heads: list[int] | No
 
 
 def rows_of(
-    maps: ImageMaps, size: tuple[int, int], blocks: list[str] | None = None, heads: list[int] | None = None
+    maps: ImageMaps,
+    size: tuple[int, int],
+    blocks: list[list[str]] | None = None,
+    heads: list[int | None] | None = None,
 ) -> Iterator[Row]:
     """Yield the rows of all objects.
 
     Args:
         maps (ImageMaps): From `attention_maps`.
         size (tuple[int, int]): Height and width of a panel.
-        blocks (list[str], optional): As for `draw`.
-        heads (list[int], optional): As for `draw`.
+        blocks (list[list[str]], optional): As for `draw`.
+        heads (list[int | None], optional): As for `draw`.
 
     Yields:
         (Row): Object by object, block by block, head by head.
     """
     for i, label in enumerate(maps.labels):
-        for name in blocks or maps.blocks:
-            block = maps.blocks[name]
-            plain = counterpart(name, block, maps.baseline)
+        for names in blocks or [[name] for name in maps.blocks]:
+            group = [(maps.blocks[name], counterpart(name, maps.blocks[name], maps.baseline)) for name in names]
+            fewest = min(block.a1.shape[1] for block, _ in group)
             for head in heads or [None]:
-                shown = {PLAIN: (plain, plain.a1)} if plain else {}
-                if block.a2 is None:
-                    shown |= {A1: (block, block.a1)}
-                else:
-                    shown |= {A1: (block, block.a1), A2: (block, block.a2)}
-                    shown |= {SUBTRACTED: (block, block.subtracted), DIFFERENCE: (block, block.difference)}
-                laid = {title: _laid(home, m[i], head, size) for title, (home, m) in shown.items()}
+                if head is not None and head >= fewest:
+                    continue
+                each = [_laid(block, plain, i, head, size) for block, plain in group]
+                laid = {title: torch.stack([one[title] for one in each]).mean(0) for title in each[0]}
                 softmax = torch.stack([laid[t] for t in (PLAIN, A1, A2) if t in laid]).flatten()
                 strongest = float(softmax.quantile(0.99))
-                texts = [f"{i + 1}  {label}", name.removeprefix("model.")]
-                texts.append(f"mean of {block.a1.shape[1]} heads" if head is None else f"head {head}")
-                if block.lam is not None:
-                    texts.append(f"λ = {float(block.lam.mean() if head is None else block.lam[head]):.3f}")
+                texts = [f"{i + 1}  {label}", names[0].removeprefix("model.") if len(names) == 1 else "mean of blocks"]
+                texts.append("mean of heads" if head is None else f"head {head}")
+                lam = [
+                    block.lam.mean() if head is None else block.lam[head] for block, _ in group if block.lam is not None
+                ]
+                texts += [f"λ = {float(sum(lam) / len(lam)):.3f}"] if lam else []
                 yield Row(i, [*texts, f"full colour: {strongest:.1f} ×"], laid, strongest)
 
 
@@ -173,7 +176,7 @@ def faded(image: np.ndarray) -> np.ndarray:
         (np.ndarray): (height, width, 3), float.
     """
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].repeat(3, 2)
-    return gray * 0.5 + 110
+    return gray * np.float32(0.5) + 110
 
 
 def painted(ground: np.ndarray, strength: Tensor) -> np.ndarray:
@@ -192,7 +195,8 @@ def painted(ground: np.ndarray, strength: Tensor) -> np.ndarray:
     """
     value = strength.numpy()[..., None]
     alpha = 0.9 * np.minimum(np.abs(value), 1)
-    return (ground * (1 - alpha) + np.where(value > 0, MORE, LESS) * alpha).round().astype(np.uint8)
+    colour = np.where(value > 0, np.float32(MORE), np.float32(LESS))
+    return (ground * (1 - alpha) + colour * alpha + 0.5).astype(np.uint8)
 
 
 def marked(image: np.ndarray, maps: ImageMaps, i: int) -> np.ndarray:
@@ -217,10 +221,19 @@ def marked(image: np.ndarray, maps: ImageMaps, i: int) -> np.ndarray:
     return cv2.rectangle(image.copy(), *corners, MARK, 2)
 
 
-def _laid(block: BlockMaps, maps: Tensor, head: int | None, size: tuple[int, int]) -> Tensor:
-    """Return a map, (heads, h, w), of one head or of their mean over the image, as a multiple of uniform attention."""
-    one = maps.mean(0) if head is None else maps[head]
-    return over_image(one * one.numel(), block.window, size)
+def _laid(
+    block: BlockMaps, plain: BlockMaps | None, i: int, head: int | None, size: tuple[int, int]
+) -> dict[str, Tensor]:
+    """Return an object's maps over the image by title, of a head or of the heads' mean, as multiples of uniform."""
+    shown = {} if plain is None else {PLAIN: (plain, plain.a1)}
+    shown[A1] = block, block.a1
+    if block.a2 is not None:
+        shown |= {A2: (block, block.a2), SUBTRACTED: (block, block.subtracted), DIFFERENCE: (block, block.difference)}
+    laid = {}
+    for title, (home, m) in shown.items():
+        one = m[i].mean(0) if head is None or head >= m.shape[1] else m[i, head]
+        laid[title] = over_image(one * one.numel(), home.window, size)
+    return laid
 
 
 def _detections(maps: ImageMaps, image: np.ndarray) -> np.ndarray:

@@ -135,7 +135,7 @@ def load(models: str | list | tuple, data: dict[str, Any]) -> dict[str, Path]:
     files = [Path(file) for file in listed(models) if file]
     if not files:
         raise ValueError("models= is missing; give checkpoints with commas between, as models=a.pt,b.pt.")
-    labels = [_label(f) for f in files]
+    labels = [label(f) for f in files]
     if len(set(labels)) < len(labels):
         labels = [str(f) for f in files]
     for file in files:
@@ -153,8 +153,19 @@ def load(models: str | list | tuple, data: dict[str, Any]) -> dict[str, Path]:
     return dict(zip(labels, files, strict=True))
 
 
-def _label(file: Path) -> str:
-    """Return the name of a checkpoint; best.pt and last.pt are named by their run."""
+def label(file: Path) -> str:
+    """Return the name of a checkpoint; best.pt and last.pt are named by their run.
+
+    Args:
+        file (Path): The checkpoint.
+
+    Returns:
+        (str): For tables and titles.
+
+    Examples:
+        >>> label(Path("yolo11n.pt")), label(Path("runs/detect/train/weights/best.pt"))
+        ('yolo11n', 'detect/train')
+    """
     if file.stem not in ("best", "last"):
         return file.stem
     run = file.resolve().parents[1]

@@ -1,0 +1,241 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""`diffattn attend`: pictures of where each object's attention goes, and numbers over a data set."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+OWN: dict[str, Any] = {"baseline": "", "xy": "", "block": "all", "head": "mean"}
+MOST = 8  # objects in a picture, unless max_det says otherwise
+INLINE = 8  # pictures shown in a notebook
+
+
+def attend(
+    model: Any = "",
+    source: Any = None,
+    data: str | None = None,
+    baseline: Any = None,
+    xy: Any = None,
+    block: Any = "all",
+    head: Any = "mean",
+    **args: Any,
+) -> dict[str, Any]:
+    """Draw what each object in each image attends to; with `data`, measure it over the labelled objects of a data set.
+
+    Args:
+        model (str | Path | ultralytics.YOLO): Trained weights with differential attention.
+        source (Any): Whatever `yolo predict` takes; a picture is made of each image or frame.
+        data (str, optional): Whatever `datasets.resolve` takes.
+        baseline (str | Path | ultralytics.YOLO, optional): A model with plain attention to stand beside it.
+        xy (Sequence[float], optional): Points x, y, x, y, ... in pixels, in place of the objects that are found.
+        block (str | int | Sequence[int]): "all", each in rows of its own, "mean", or indices.
+        head (str | int | Sequence[int]): "mean", "all", each in a row, or indices.
+        **args (Any): Any argument of ultralytics' prediction and, with `data`, validation; `conf` and `max_det`, which
+            is 8 if it is left out, concern the pictures alone. `project`, `name` and `exist_ok` say where it all goes.
+
+    Returns:
+        (dict): `folder`, `images` (files), and `numbers` from `focus.measure` or None.
+
+    Raises:
+        FileNotFoundError: If a file does not exist.
+        ValueError: If an argument is out of range, a model has no differential attention, or no image can be read.
+
+    Examples:
+        >>> attend(model="best.pt", source="photos", baseline="yolo11n.pt")["images"]  # doctest: +SKIP
+        ['runs/detect/attend/bus.png']
+    """
+    if not model:
+        raise ValueError("model= is missing: give trained weights, as in model=runs/detect/train/weights/best.pt")
+    if source in (None, "") and not data:
+        raise ValueError("source= is missing: an image, a folder, a video, ...; or data=, a data set to measure on.")
+    from ultralytics.cfg import get_save_dir
+    from ultralytics.utils import LOGGER, IterableSimpleNamespace
+
+    from ultralytics_diffattn import focus, gallery
+    from ultralytics_diffattn.files import write_json, write_text
+    from ultralytics_diffattn.heads import attentions
+    from ultralytics_diffattn.maps import own
+
+    yolo, plain = own(model), own(baseline, "baseline") if baseline else None
+    there = attentions(yolo.model)
+    if not any(hasattr(module, "compute_lambda") for module in there.values()):
+        raise ValueError(
+            f"model={_name(model)} has no differential attention, nothing to subtract: give it as baseline=, and "
+            "as model= one trained from a YAML such as yolo11n-diffattn.yaml."
+        )
+    blocks, heads = chosen_blocks(block, there), chosen_heads(head, there)
+    where = {key: args.pop(key, None) for key in ("project", "name", "exist_ok")}
+    where |= {"name": where["name"] or "attend", "task": yolo.task, "mode": "predict", "save_dir": None}
+    folder = get_save_dir(IterableSimpleNamespace(**where | {"exist_ok": bool(where["exist_ok"])}))
+    folder.mkdir(parents=True, exist_ok=True)
+    given = {"model": _name(model), "source": source, "data": data, "baseline": baseline and _name(baseline), "xy": xy}
+    given |= {"block": block, "head": head, **args}
+    words = (f"{k}={_word(v)}" for k, v in given.items() if v not in (None, "") and OWN.get(k) != v)
+
+    of_pictures = {"conf", "max_det"}  # which would change the metrics of a validation
+    measured = {k: v for k, v in args.items() if k not in of_pictures}
+    numbers = focus.measure(yolo, data, plain, **measured) if data else None
+    if numbers:
+        write_json(folder / "attention.json", numbers)
+        write_text(folder / "attention.md", gallery.as_markdown(numbers))
+        LOGGER.info(f"\n{gallery.as_markdown(numbers)}")
+    entries: list[dict[str, Any]] = []
+    try:
+        if source not in (None, ""):
+            pictures(
+                folder, entries, yolo, source, xy, plain, blocks, heads, {"max_det": MOST, "verbose": True, **args}
+            )
+    finally:  # of a camera, too, which only Ctrl-C ends
+        if entries or numbers:
+            command = shlex.join(["diffattn", "attend", *words])
+            page = gallery.page(_label(model), baseline and _label(baseline), command, entries, numbers)
+            write_text(folder / "attention.html", page)
+            LOGGER.info(f"attend: {len(entries)} pictures and attention.html in {folder}")
+    files = [str(folder / e["file"]) for e in entries]
+    show(files[:INLINE])
+    return {"folder": str(folder), "images": files, "numbers": numbers}
+
+
+def pictures(
+    folder: Path,
+    entries: list[dict[str, Any]],
+    yolo: Any,
+    source: Any,
+    xy: Any,
+    plain: Any,
+    blocks: list[list[str]],
+    heads: list[int | None],
+    args: dict[str, Any],
+) -> None:
+    """Draw each image of a source into a folder.
+
+    Args:
+        folder (Path): Where the pictures go.
+        entries (list[dict]): What the gallery shows is appended here, so that an interruption loses nothing.
+        yolo (ultralytics.YOLO): The model.
+        source (Any): Whatever `yolo predict` takes.
+        xy (Sequence[float], optional): Points.
+        plain (ultralytics.YOLO, optional): The baseline.
+        blocks (list[list[str]]): From `chosen_blocks`.
+        heads (list[int | None]): From `chosen_heads`.
+        args (dict): Further arguments of ultralytics' prediction.
+
+    Raises:
+        ValueError: If no image could be read.
+    """
+    from PIL import Image
+    from ultralytics.utils import LOGGER
+
+    from ultralytics_diffattn import gallery
+    from ultralytics_diffattn.maps import each_image
+    from ultralytics_diffattn.panels import draw
+
+    names: Counter[str] = Counter()
+    for maps in each_image(yolo, source, xy, plain, **args):
+        name = Path(maps.result.path).stem
+        names[name] += 1  # frames of a video, and 1.jpg beside 1.png
+        file = f"{name}.png" if names[name] == 1 else f"{name}-{names[name]}.png"
+        picture = Image.fromarray(draw(maps, blocks, heads))
+        picture.save(folder / file, compress_level=1)  # more takes longer than all the rest, for a tenth of the size
+        entries.append(gallery.entry(maps, file, Path(maps.result.path).name, picture.size))
+        if not maps.labels:
+            LOGGER.warning(f"{maps.result.path}: nothing was found; lower conf=, or give a point, as in xy=320,240.")
+    if not entries:
+        raise ValueError(f"source={source} holds no image that can be read.")
+
+
+def chosen_blocks(block: Any, there: dict[str, nn.Module]) -> list[list[str]]:
+    """Return the attention blocks to show, in groups of which each makes a row.
+
+    Args:
+        block (str | int | Sequence[int]): "all", "mean", or indices.
+        there (dict[str, torch.nn.Module]): From `heads.attentions`.
+
+    Returns:
+        (list[list[str]]): Names.
+
+    Raises:
+        ValueError: If an index is out of range.
+
+    Examples:
+        >>> chosen_blocks("all", {"a": None, "b": None}), chosen_blocks("mean", {"a": None, "b": None})
+        ([['a'], ['b']], [['a', 'b']])
+    """
+    names = list(there)
+    if block == "mean":
+        return [names]
+    listed = "; ".join(f"{i}: {name}" for i, name in enumerate(names))
+    return [[names[i]] for i in _indices("block", block, len(names), f"the attention blocks are {listed}")]
+
+
+def chosen_heads(head: Any, there: dict[str, nn.Module]) -> list[int | None]:
+    """Return the heads to show, None for their mean.
+
+    Args:
+        head (str | int | Sequence[int]): "mean", "all", or indices.
+        there (dict[str, torch.nn.Module]): From `heads.attentions`.
+
+    Returns:
+        (list[int | None]): Indices, some of which not every block may have.
+
+    Raises:
+        ValueError: If no block has such a head.
+    """
+    if head == "mean":
+        return [None]
+    most = max(module.num_heads for module in there.values())
+    return list(_indices("head", head, most, f"there are {most} heads, counted from 0"))
+
+
+def _indices(key: str, value: Any, count: int, there: str) -> list[int]:
+    """Return indices from 0, or raise."""
+    if value == "all":
+        return list(range(count))
+    from ultralytics_diffattn.cli import listed
+
+    try:
+        found = [int(item) for item in listed(value)]
+    except ValueError:
+        found = []
+    for i in found:
+        if not -count <= i < count:
+            raise ValueError(f"{key}={i} is out of range: {there}.")
+    if not found:
+        raise ValueError(f"{key}={value!r} must be 'all', 'mean', or indices: {there}.")
+    return [i % count for i in found]
+
+
+def show(files: list[str]) -> None:
+    """Show pictures where this runs in a notebook.
+
+    Args:
+        files (list[str]): PNGs.
+    """
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if shell is not None and shell.has_trait("kernel"):
+        from IPython.display import Image, display
+
+        for file in files:
+            display(Image(filename=file))
+
+
+def _name(model: Any) -> str:
+    """Return what a model is called in the gallery."""
+    return str(model if isinstance(model, (str, Path)) else getattr(model, "ckpt_path", None) or type(model).__name__)
+
+
+def _label(model: Any) -> str:
+    """Return a short name of a model."""
+    from ultralytics_diffattn.robustness import label
+
+    return label(Path(_name(model)))
+
+
+def _word(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
