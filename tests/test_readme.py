@@ -1,4 +1,4 @@
-"""What README.md says: its commands run, its table is what scripts/models.py prints, its files exist."""
+"""What README.md and docs/ say: commands run, README's table is what scripts/models.py prints, files exist."""
 
 import json
 import re
@@ -10,26 +10,39 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, run, train_and_kill, yolo
+from pages import COMMANDS, PAGES, README, anchors, blocks, links
+from PIL import Image
 from ultralytics import YOLO
 
-from ultralytics_diffattn import performance
+from ultralytics_diffattn import cli, compare, datasets, performance, shapes
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.M | re.S)
-
-
-COMMANDS = [line for block in blocks("bash") for line in block.splitlines()]
+NOT_RUN = {  # command: why
+    'pip install ".[ray]"': "network",
+    "ray start --head": "starts servers; test_pool.py spreads runs over Ray",
+    "diffattn compare data=data.yaml ray=True project=/shared/compare": "a folder outside; test_pool.py",
+    "RAY_ADDRESS=10.0.0.1:6379 diffattn compare data=/shared/data.yaml ray=True project=/shared/compare": "a cluster",
+    "diffattn compare data=coco models=yolo11n.yaml,yolo11n-diffattn.yaml seeds=0,1,2 batch=128 device=0,1,2,3": (
+        "20 GB, and days on GPUs"
+    ),
+}
 FIRST, TESTS = (c for c in COMMANDS if c.startswith("python3 -m venv"))
 YOLO_COMMANDS = [c for c in COMMANDS if c.startswith("yolo ")]
-OUR_COMMANDS = [c for c in COMMANDS if c.startswith("diffattn ")]
+OUR_COMMANDS = [c for c in COMMANDS if c.startswith("diffattn ") and c not in NOT_RUN]
 
 
 def test_every_command_is_accounted_for():
     """A new command has to be run by a test here, or, if it installs, by test_package.py or .ci/run."""
-    assert set(COMMANDS) == {FIRST, TESTS, "pip install .", *YOLO_COMMANDS, *OUR_COMMANDS}
+    assert set(COMMANDS) == {FIRST, TESTS, "pip install .", *YOLO_COMMANDS, *OUR_COMMANDS, *NOT_RUN}
+
+
+@pytest.mark.parametrize("command", [c for c in NOT_RUN if "diffattn compare " in c])
+def test_arguments_of_commands_that_are_not_run(command):
+    words = shlex.split(command.partition("diffattn compare ")[2])
+    given = cli.parse(words, compare.OWN)
+    assert len(given) == len(words)
+    assert len(compare.parse_models(given.get("models", compare.OWN["models"]))) == 2
+    assert compare.parse_seeds(given.get("seeds", compare.OWN["seeds"])) == [0, 1, 2]
+    assert given["data"] in datasets.catalogue() or given["data"].endswith("data.yaml")
 
 
 def test_ci_runs_the_test_command():
@@ -71,7 +84,32 @@ def workplace(tmp_path_factory, tiny):
         YOLO(f"{name}.yaml").save(cwd / f"{name}.pt")
     image = next((tiny.parent / "images" / "val").iterdir())
     (cwd / "image.jpg").write_bytes(image.read_bytes())
+    as_voc_and_coco(tiny.parent, cwd)
     return cwd
+
+
+def as_voc_and_coco(root, cwd):
+    """Write the data set once more, as `my-voc` with XML and as `my-coco` with JSON."""
+    for folder in ("my-voc/Annotations", "my-voc/JPEGImages", "my-coco/annotations", "my-coco/images"):
+        (cwd / folder).mkdir(parents=True)
+    coco = {"images": [], "annotations": [], "categories": [{"id": i, "name": n} for i, n in enumerate(shapes.NAMES)]}
+    for image in sorted(root.glob("images/*/*")):
+        shutil.copy(image, cwd / "my-voc" / "JPEGImages")
+        shutil.copy(image, cwd / "my-coco" / "images")
+        width, height = Image.open(image).size
+        size = {"width": width, "height": height}
+        coco["images"].append({"id": len(coco["images"]), "file_name": image.name, **size})
+        objects = ""
+        for row in (root / "labels" / image.parent.name / f"{image.stem}.txt").read_text().splitlines():
+            c, x, y, w, h = map(float, row.split())
+            left, top, w, h = (x - w / 2) * width, (y - h / 2) * height, w * width, h * height
+            where = {"image_id": coco["images"][-1]["id"], "category_id": int(c), "bbox": [left, top, w, h]}
+            coco["annotations"].append(where)
+            edges = {"xmin": left, "ymin": top, "xmax": left + w, "ymax": top + h}
+            box = "".join(f"<{name}>{value}</{name}>" for name, value in edges.items())
+            objects += f"<object><name>{shapes.NAMES[int(c)]}</name><bndbox>{box}</bndbox></object>"
+        (cwd / "my-voc" / "Annotations" / f"{image.stem}.xml").write_text(f"<annotation>{objects}</annotation>")
+    (cwd / "my-coco" / "annotations" / "instances.json").write_text(json.dumps(coco))
 
 
 SHORT = "epochs=1", "imgsz=64", "batch=4", "device=cpu", "workers=0", "plots=False"  # overrules what stands before it
@@ -138,13 +176,25 @@ def test_yaml_rows_build():
     import yaml
     from ultralytics.nn.tasks import parse_model
 
-    rows = [row for block in blocks("yaml") for row in yaml.safe_load(block)]
+    contents = map(yaml.safe_load, blocks("yaml"))
+    rows = [row for content in contents if isinstance(content, list) for row in content]
     d = {"nc": 2, "backbone": [[-1, 1, "Conv", [1024, 3, 2]], *rows], "head": [[[-1], 1, "Detect", [2]]]}
     d |= {"scales": {"n": [0.5, 0.25, 1024]}, "scale": "n"}
     assert [m.type for m in parse_model(d, ch=3, verbose=False)[0][1:3]] == [
         "ultralytics_diffattn.C2PSA_Diff",
         "ultralytics_diffattn.DiffAttention",
     ]
+
+
+def test_data_yamls_are_read(tiny, tmp_path):
+    import yaml
+    from ultralytics.data.utils import check_det_dataset
+
+    contents = [c for c in map(yaml.safe_load, blocks("yaml")) if isinstance(c, dict)]
+    assert contents
+    for content in contents:
+        (tmp_path / "data.yaml").write_text(yaml.safe_dump({**content, "path": str(tiny.parent)}))
+        assert check_det_dataset(str(tmp_path / "data.yaml"))["nc"] == len(content["names"])
 
 
 def test_table_is_what_the_script_prints():
@@ -161,7 +211,7 @@ def test_table_is_what_the_script_prints():
         assert (c["transferred"], c["tensors"]) == (int(transferred), int(tensors))
 
 
-SPEED = {  # first two cells of README's table of times: what docs/performance.json calls it
+SPEED = {  # first two cells of the tables of times, README's and docs/how-it-works.md's: in docs/performance.json
     ("attention alone, 400 tokens (640 px)", "YOLO11's, eager"): ("core, forward, N = 400", "plain"),
     ("attention alone, 1,600 tokens (1280 px)", "YOLO11's, eager"): ("core, forward, N = 1,600", "plain"),
     ("attention alone, 6,400 tokens", "YOLO11's, eager"): ("core, forward, N = 6,400", "plain"),
@@ -181,16 +231,17 @@ def test_times_are_what_the_benchmark_measured():
     measured = json.loads((ROOT / "docs" / "performance.json").read_text())
     rows = [row for group in measured["groups"].values() for row in group["rows"] if row["ours"].startswith("ours")]
     ratios = {(row["what"], row["other"], row["threads"]): row["ratio"] for row in rows}
-    table = re.findall(r"^\| (.+?) \| (\D.*?) \| ([\d.]+) \| ([\d.]+) \|$", README, re.M)
+    how = PAGES["docs/how-it-works.md"]
+    table = re.findall(r"^\| (.+?) \| (\D.*?) \| ([\d.]+) \| ([\d.]+) \|$", README + how, re.M)
     assert {(what, other) for what, other, *_ in table} == SPEED.keys()
     for what, other, *figures in table:
         assert figures == [f"{ratios[(*SPEED[what, other], threads)]:.2f}" for threads in (1, 2)], what
     (held,) = (p["mb"] for p in measured["groups"]["memory"]["curves"]["ours"] if p["tokens"] == 6400)
-    assert f"{held:.0f} MB at 6,400 tokens" in README
+    assert f"{held:.0f} MB at 6,400 tokens" in how
     aims = [row["met"] for row in rows if row["target"] is not None]
     assert f"Of {len(aims)} targets that we set ourselves {sum(aims)} are met" in README
     nodes = measured["groups"]["export"]["nodes"]
-    assert f"{nodes['ours'] - nodes['stock']} nodes more than stock's {nodes['stock']}" in README
+    assert f"{nodes['ours'] - nodes['stock']} nodes more than stock's {nodes['stock']}" in how
     assert (ROOT / "docs" / "performance.md").read_text() == performance.as_markdown(measured)
 
 
@@ -209,18 +260,30 @@ def test_warm_start_is_what_compare_found():
         assert values == [cells[0], cells[1], cells[3], cells[5]], name
 
 
-def test_links_and_names():
-    for link in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / link).exists(), link
-    for name in re.findall(r"`((?:yolo|rtdetr)[a-z0-9-]*\.yaml)`", README):
+@pytest.mark.parametrize("page", PAGES)
+def test_links_and_names(page):
+    for file, anchor in links(page):
+        assert (ROOT / file).exists(), file
+        assert not anchor or anchor in anchors(str(file)), f"{file}#{anchor}"
+    text = PAGES[page]
+    for name in re.findall(r"`((?:yolo|rtdetr)[a-z0-9-]*-(?:diffattn|c2psa|c3k2)[a-z0-9-]*\.yaml)`", text):
         file = re.sub(r"^(yolo(?:e-)?\d+)[nsmlx]", r"\1", name)
         assert (ROOT / "cfg" / file).exists() or (ROOT / "cfg" / "controls" / file).exists(), name
-    for first, *others in re.findall(r"^\| `(\S+)\.yaml`((?:, `-[a-z0-9-]+`)+)", README, re.M):
-        stem = first.removesuffix("-paired")
-        for suffix in re.findall(r"`(\S+)`", others[0]):
-            assert (ROOT / "cfg" / f"{stem}{suffix}.yaml").exists(), suffix
-    for script in re.findall(r"python (scripts/\S+?\.py)", README):
+    for script in re.findall(r"python (scripts/\S+?\.py)", text):
         assert (ROOT / script).exists(), script
+
+
+def test_tables_of_files_name_all_that_there_are():
+    named = set()
+    for first, others in re.findall(r"^\| `(\S+)\.yaml`((?:, `-[a-z0-9-]+`)*) \|", PAGES["docs/models.md"], re.M):
+        stem = first.removesuffix("-paired")
+        named |= {f"{first}.yaml", *(f"{stem}{suffix}.yaml" for suffix in re.findall(r"`(\S+)`", others))}
+    assert named == {file.name for file in (ROOT / "cfg").glob("*.yaml")}
+    named_here = set()
+    for first, tasks in re.findall(r"^\| `(\S+)\.yaml`.*\| (.+) \|$", README, re.M):
+        stem = re.sub(r"^(yolo(?:e-)?\d+|yoloe-11)[nsmlx]", r"\1", first)
+        named_here |= {f"{stem}.yaml", *(f"{stem}{suffix}.yaml" for suffix in re.findall(r"`(-\S+)`", tasks))}
+    assert named_here == named
 
 
 def test_docstring_examples(tmp_path, monkeypatch):

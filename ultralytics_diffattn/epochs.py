@@ -18,6 +18,7 @@ import torch
 from ultralytics.utils import LOGGER
 
 from ultralytics_diffattn.files import write_json
+from ultralytics_diffattn.lambdas import read as read_lambdas
 from ultralytics_diffattn.pool import minutes
 
 COLUMNS = ("process", "epoch", "seconds", "memory_mb")  # before those of lambda, which differ by model
@@ -99,8 +100,7 @@ def lambdas(model) -> dict[str, float]:
     Returns:
         (dict[str, float]): By the module's name; empty for a stock model.
     """
-    found = {name: m for name, m in model.named_modules() if hasattr(m, "compute_lambda")}
-    return {name: float(m.compute_lambda().detach().mean()) for name, m in found.items()}
+    return {name: float(value.mean()) for name, value in read_lambdas(model).items()}
 
 
 def peak_memory(device) -> float:

@@ -56,7 +56,7 @@ def measure(yolo: Model, data: str, baseline: Model | None = None, **args: Any) 
     """
     if yolo.task not in predictions.TASKS:
         raise ValueError(
-            f"data= is for {', '.join(predictions.TASKS)}, whose labels are boxes; this is for {yolo.task}."
+            f"data= is for {', '.join(predictions.TASKS)}, whose labels are boxes; this model is for {yolo.task}."
         )
     dataset = datasets.resolve(data, yolo.task)
     known = len(datasets.check(dataset.data, dataset.classes)["names"])

@@ -53,6 +53,7 @@ def attentions(model: nn.Module) -> dict[str, nn.Module]:
         (dict[str, torch.nn.Module]): By name.
 
     Examples:
+        >>> from ultralytics import YOLO
         >>> list(attentions(YOLO("yolo11n.yaml").model))
         ['model.10.m.0.attn']
     """

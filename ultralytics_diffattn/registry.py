@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from ultralytics_diffattn import autoload, bundled, folding
+from ultralytics_diffattn import autoload, bundled, folding, lambdas
 from ultralytics_diffattn.compat import ADVICE, require_ultralytics, ultralytics_version
 
 
@@ -80,6 +80,8 @@ def register() -> None:
 def attach(module: ModuleType) -> None:
     """Add the twins, the look-up of bundled files and the folding to one of the modules of `autoload.WATCHED`.
 
+    With the first comes the logging of lambda, which is among the default callbacks of ultralytics.
+
     Args:
         module (ModuleType): `ultralytics.nn.tasks` or `ultralytics.data.utils`, loaded.
     """
@@ -93,6 +95,7 @@ def attach(module: ModuleType) -> None:
                 setattr(module, name, Twin(name, row, stock))  # a module of that name in a fork is left alone
         bundled.attach(module, "check_yaml", rows=tuple(MODULES))
         folding.attach(module)
+        lambdas.attach()
     for home in {row.build.partition(":")[0] for row in MODULES.values()}:
         import_module(home)  # puts its classes on torch's list for ULTRALYTICS_SAFE_LOAD
 

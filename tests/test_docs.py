@@ -1,0 +1,111 @@
+"""The site: it builds without a warning, loads nothing from elsewhere, and its figure is what the script draws."""
+
+import re
+import runpy
+import sys
+from html.parser import HTMLParser
+
+import pytest
+import yaml
+from conftest import ROOT, run
+from pages import FENCE, PAGES
+
+LOADS = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Build the site; a page outside the navigation, a dead link or a dead anchor is a warning, and that an error."""
+    folder = tmp_path_factory.mktemp("site")
+    run(sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder, cwd=ROOT)
+    return folder
+
+
+def files_of(nav):
+    for entry in nav:
+        (target,) = entry.values()
+        yield from [target] if isinstance(target, str) else files_of(target)
+
+
+def test_every_page_is_built_and_in_the_navigation_once(site):
+    config = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+    pages = sorted(page.removeprefix("docs/") for page in PAGES if page != "README.md")
+    assert sorted(files_of(config["nav"])) == pages
+    for page in pages:
+        built = site / "index.html" if page == "index.md" else site / page.removesuffix(".md") / "index.html"
+        assert built.is_file()
+
+
+def test_reference_is_generated_from_docstrings(site):
+    pages = {page.stem: page for page in (ROOT / "docs" / "reference").glob("*.md")}
+    for name, page in pages.items():
+        html = (site / "reference" / name / "index.html").read_text()
+        objects = re.findall(r"^::: (\S+)$", page.read_text(), re.M)
+        assert objects
+        for o in objects:
+            assert f'id="{o}"' in html
+        assert html.count("Examples:") >= len(objects), f"{page}: each has an example in its docstring"
+
+
+def test_pages_load_nothing_from_elsewhere(site):
+    found = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag, attributes):
+            url = dict(attributes).get(LOADS.get(tag)) or ""
+            if re.match(r"(https?:)?//", url):
+                found.append(url)
+
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > len(PAGES) - 1
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        Reader().feed(text)
+        found += re.findall(r"url\([\"']?(?:https?:)?//[^)]+\)", text)
+    for style in site.rglob("*.css"):
+        found += re.findall(r"url\([\"']?(?:https?:)?//[^)]+\)|@import[^;]+", style.read_text(encoding="utf-8"))
+    assert not found
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_blocks_are_of_a_kind_that_is_tested(page):
+    """A block in another language, or one that stands in a list, would be run by nobody."""
+    assert PAGES[page].count("```") == 2 * len(FENCE.findall(PAGES[page]))
+    for indent, language, content in FENCE.findall(PAGES[page]):
+        assert language in {"bash", "python", "yaml", "bibtex", ""}, content
+        assert not indent, content
+        commands = (
+            r"^(?:\$ )?(?:yolo|pip|python3?|mkdocs) "  # `diffattn compare` stands above its own output as a quote
+        )
+        assert language or not re.search(commands, content, re.M), f"write ```bash, so that it is run: {content}"
+
+
+def test_figure_is_what_the_script_draws(tmp_path):
+    """Bars and words, as far as other releases of Matplotlib leave them alone."""
+    run(sys.executable, ROOT / "scripts" / "figure.py", tmp_path / "new.svg")
+    texts, bars = [], []
+    for file in (ROOT / "docs" / "differential-attention.svg", tmp_path / "new.svg"):
+        svg = file.read_text(encoding="utf-8")
+        texts.append(re.findall(r"<text[^>]*>([^<]+)</text>", svg))
+        paths = re.findall(r'<g id="((?:A1|A2|difference)-\d+)">\s*<path d="([^"]+)"', svg)
+        bars.append({name: [float(x) for x in re.findall(r"-?[\d.]+", d)] for name, d in paths})
+    assert texts[0] == texts[1]
+    assert len(bars[0]) == 3 * 60
+    assert bars[0].keys() == bars[1].keys()
+    assert all(points == pytest.approx(bars[1][name], abs=0.01) for name, points in bars[0].items())
+
+
+def test_figure_shows_softmaxes():
+    script = runpy.run_path(str(ROOT / "scripts" / "figure.py"))
+    first, second = script["maps"]()
+    assert first.sum() == pytest.approx(1)
+    assert second.sum() == pytest.approx(1)
+    assert min(first.min(), second.min()) > 0
+    share = script["on_object"]
+    assert share(second) < share(first) < share(first - script["LAMBDA"] * second)
+
+
+def test_figure_says_where_it_goes():
+    done = run(sys.executable, ROOT / "scripts" / "figure.py", check=False)
+    assert done.returncode
+    assert "Say where the figure goes" in done.stderr
