@@ -18,7 +18,8 @@ HEAD = "map", "mass inside the box", "times its area", "entropy", "sparsity"
 SAID = (
     "Mean over labelled objects and heads. Mass inside the box: 0 to 1; times its area: over what uniform attention "
     "would put there. Entropy: 1 for a uniform map, 0 for one that looks at one token. Sparsity (Hoyer's): the other "
-    "way round. Negative weights count with their absolute value. Intervals: 95 %, over resampled images."
+    "way round. Negative weights count with their absolute value, so a subtraction can also add mass: a share below "
+    "zero. Intervals: 95 %, over resampled images."
 )
 
 
@@ -106,6 +107,22 @@ def as_markdown(found: dict[str, Any]) -> str:
     return "\n".join([*lines, SAID]) + "\n"
 
 
+def percent(share: float) -> str:
+    """Return a share as a percentage.
+
+    Args:
+        share (float): 1 for all.
+
+    Returns:
+        (str): With one digit.
+
+    Examples:
+        >>> percent(0.2074)
+        '20.7 %'
+    """
+    return f"{100 * share:.1f} %"
+
+
 def _scope(found: dict[str, Any]) -> str:
     scores = ", ".join(f"{score:.3f} ({name})" for name, score in found["mAP50-95"].items())
     return f"{found['objects']:,} labelled objects in {found['images']:,} validation images; mAP50-95 {scores}."
@@ -122,7 +139,7 @@ def _block(name: str, block: dict[str, Any], found: dict[str, Any]) -> dict[str,
     sentences = []
     if block["removed"]:
         shares = {
-            place: f"{r['share']:.1%} ({r['over_images'][0]:.1%} to {r['over_images'][1]:.1%})"
+            place: f"{percent(r['share'])} ({percent(r['over_images'][0])} to {percent(r['over_images'][1])})"
             for place, r in block["removed"].items()
         }
         sentences.append(

@@ -65,16 +65,16 @@ def draw(maps: ImageMaps, blocks: list[list[str]] | None = None, heads: list[int
     top = max(found.shape[0], 7 * LINE) + 2 * GAP
     width = LABELS + max((1 + len(columns)) * (w + GAP), DETECTIONS + 360)
     canvas = Image.new("RGB", (width, top + (LINE + GAP + len(rows) * tall if rows else 0)), "white")
-    pen, font = ImageDraw.Draw(canvas), _font(13)
+    pen, text_font = ImageDraw.Draw(canvas), font(13)
     canvas.paste(Image.fromarray(found), (GAP, GAP))
     for i, text in enumerate(_legend(maps, rows)):
-        pen.text((found.shape[1] + 3 * GAP, GAP + i * LINE), text, INK if i == 0 else SOFT, font)
+        pen.text((found.shape[1] + 3 * GAP, GAP + i * LINE), text, INK if i == 0 else SOFT, text_font)
     for j, title in enumerate(("object", *columns) if rows else ()):
-        pen.text((LABELS + j * (w + GAP), top), title, INK, font)
+        pen.text((LABELS + j * (w + GAP), top), title, INK, text_font)
     for i, row in enumerate(rows):
         y = top + LINE + GAP + i * tall
         for n, text in enumerate(row.texts):
-            pen.text((GAP, y + n * LINE), text, INK if n == 0 else SOFT, font)
+            pen.text((GAP, y + n * LINE), text, INK if n == 0 else SOFT, text_font)
         panels = [marked(small, maps, row.index), *(painted(gray, m / row.strongest) for m in row.maps.values())]
         for j, panel in enumerate(panels):
             canvas.paste(Image.fromarray(panel), (LABELS + j * (w + GAP), y))
@@ -259,6 +259,13 @@ def _legend(maps: ImageMaps, rows: list[Row]) -> list[str]:
     return lines
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """Return a font that has λ and comes with a dependency."""
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """Return a font that has λ and comes with a dependency.
+
+    Args:
+        size (int): Pixels.
+
+    Returns:
+        (PIL.ImageFont.FreeTypeFont): DejaVu Sans.
+    """
     return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), size)
