@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from test_focus import ARGS, data  # noqa: F401 - a fixture
 from test_maps import awake
 from test_panels import made_up
@@ -210,3 +212,13 @@ def test_shown_in_a_notebook_alone(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "IPython.display", display)
     verb.show([str(file)])
     assert shown == [str(file)]
+
+
+def test_the_picture_of_the_readme(weights, images):
+    """A row for each object, three panels wide; the image beside its maps."""
+    draw = runpy.run_path(str(ROOT / "scripts" / "attention_picture.py"))["draw"]
+    given = {"model": str(weights / "yolo11n-diffattn.pt"), "baseline": str(weights / "yolo11n.pt")}
+    picture = draw(**given, source=str(images / "large.png"), xy=(10, 10, 3000, 1500), imgsz=64)
+    assert picture.size == (3 * (240 + 6), 18 + 2 * (120 + 6))
+    mean = np.asarray(picture)[18 + 40 : 18 + 80].reshape(40, 3, 246, 3)[:, :, 40:200].std(axis=(0, 2, 3))
+    assert mean.min() > 1  # no panel is empty
