@@ -23,13 +23,14 @@ def text(cell):
 
 def pictures(cell):
     """Return the pictures that a cell shows."""
-    found = ("".join(o.get("data", {}).get("image/png", "")) for o in cell["outputs"])
+    shown = [o.get("data", {}) for o in cell["outputs"]]
+    found = ["".join(data.get("image/png") or data.get("image/jpeg") or "") for data in shown]
     return [Image.open(io.BytesIO(base64.b64decode(data))) for data in found if data]
 
 
 def numbers(line):
     """Return the numbers in a line, but for those in names."""
-    return [float(n) for n in re.findall(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]\d+)?(?![\w])", line)]
+    return [float(n) for n in re.findall(r"(?<![\w.-])-?\d+(?:\.\d+)?(?:e[+-]\d+)?(?!\w)", line)]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def executed(tmp_path_factory, tiny):
     client = nbclient.NotebookClient(
         notebook, km=manager, timeout=600, record_timing=False, resources={"metadata": {"path": str(cwd)}}
     )
-    client.execute(env=environment, cwd=str(cwd), cleanup_kc=True)  # raises if a cell does
+    client.execute(env=environment, cleanup_kc=True)  # raises if a cell does
     assert {"diffattn", "stock", "attend", "paired.pt"} <= {file.name for file in (cwd / "quickstart").iterdir()}
     return notebook
 

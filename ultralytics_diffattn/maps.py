@@ -31,6 +31,11 @@ class BlockMaps(NamedTuple):
         lam (Tensor | None): Lambda of each head, (heads,); None for plain attention.
         window (tuple[float, float, float, float]): Left, top, right and bottom of the image on the grid, in cells; what
             lies outside is letterbox padding.
+
+    Examples:
+        >>> a1, a2 = torch.tensor([[[[0.5, 0.5]]]]), torch.tensor([[[[0.75, 0.25]]]])
+        >>> BlockMaps(a1, a2, torch.tensor([0.5]), (0, 0, 2, 1)).difference
+        tensor([[[[0.1250, 0.3750]]]])
     """
 
     a1: Tensor
@@ -58,6 +63,12 @@ class ImageMaps(NamedTuple):
         labels (list[str]): Of each object class and score, or its point.
         blocks (dict[str, BlockMaps]): By the name of the attention module.
         baseline (dict[str, BlockMaps]): Likewise of the baseline, for the same objects; empty without one.
+
+    Examples:
+        >>> import numpy as np
+        >>> (maps,) = attention_maps("yolo11n.yaml", np.zeros((48, 64, 3), np.uint8), xy=(32, 24, 5, 6), imgsz=64)
+        >>> maps.labels, maps.boxes.shape, list(maps.blocks)
+        (['32, 24', '5, 6'], torch.Size([2, 4]), ['model.10.m.0.attn'])
     """
 
     result: Results
@@ -119,6 +130,12 @@ def each_image(
 
     Yields:
         (ImageMaps): One for each image or frame.
+
+    Examples:
+        >>> import numpy as np
+        >>> frames = each_image("yolo11n-diffattn.yaml", np.zeros((48, 64, 3), np.uint8), xy=(32, 24), imgsz=64)
+        >>> next(frames).labels
+        ['32, 24']
     """
     for key in FIXED.keys() & args.keys():
         raise ValueError(f"{key}={args[key]} has no meaning here: maps are of one plain forward pass. Leave it out.")

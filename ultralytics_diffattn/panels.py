@@ -52,7 +52,7 @@ def draw(maps: ImageMaps, blocks: list[list[str]] | None = None, heads: list[int
         >>> from ultralytics_diffattn import attention_maps
         >>> (maps,) = attention_maps("yolo11n-diffattn.yaml", np.zeros((48, 64, 3), np.uint8), xy=(32, 24), imgsz=64)
         >>> draw(maps).shape
-        (604, 1404, 3)
+        (582, 1398, 3)
     """
     image = picture(maps)
     small = resized(image, PANEL)
