@@ -30,7 +30,7 @@ def draw(**args: object) -> Image.Image:
     ground, rows = panels.faded(small), list(panels.rows_of(maps, small.shape[:2]))
     h, w = (n + panels.GAP for n in small.shape[:2])
     canvas = Image.new("RGB", (w * (1 + len(COLUMNS)), panels.LINE + len(rows) * h), "white")
-    pen, font = ImageDraw.Draw(canvas), panels.font(14)
+    pen, font = ImageDraw.Draw(canvas), panels.font(panels.TEXT)
     for j, title in enumerate(("object", *COLUMNS.values())):
         pen.text((j * w, 0), title, panels.INK, font)
     for i, row in enumerate(rows):

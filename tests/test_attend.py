@@ -208,10 +208,10 @@ def test_shown_in_a_notebook_alone(monkeypatch, tmp_path):
     verb.show([str(file)])  # no notebook
     fake = SimpleNamespace(get_ipython=lambda: SimpleNamespace(has_trait=lambda name: name == "kernel"))
     monkeypatch.setitem(sys.modules, "IPython", fake)
-    display = SimpleNamespace(Image=lambda filename: filename, display=shown.append)
+    display = SimpleNamespace(Image=lambda **given: given["data"], display=shown.append)
     monkeypatch.setitem(sys.modules, "IPython.display", display)
     verb.show([str(file)])
-    assert shown == [str(file)]
+    assert [s[:2] for s in shown] == [b"\xff\xd8"]  # one JPEG
 
 
 def test_the_picture_of_the_readme(weights, images):
@@ -219,6 +219,6 @@ def test_the_picture_of_the_readme(weights, images):
     draw = runpy.run_path(str(ROOT / "scripts" / "attention_picture.py"))["draw"]
     given = {"model": str(weights / "yolo11n-diffattn.pt"), "baseline": str(weights / "yolo11n.pt")}
     picture = draw(**given, source=str(images / "large.png"), xy=(10, 10, 3000, 1500), imgsz=64)
-    assert picture.size == (3 * (240 + 6), 18 + 2 * (120 + 6))
-    mean = np.asarray(picture)[18 + 40 : 18 + 80].reshape(40, 3, 246, 3)[:, :, 40:200].std(axis=(0, 2, 3))
+    assert picture.size == (3 * (240 + 6), 20 + 2 * (120 + 6))
+    mean = np.asarray(picture)[20 + 40 : 20 + 80].reshape(40, 3, 246, 3)[:, :, 40:200].std(axis=(0, 2, 3))
     assert mean.min() > 1  # no panel is empty

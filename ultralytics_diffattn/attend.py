@@ -219,10 +219,15 @@ def show(files: list[str]) -> None:
     """
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if shell is not None and shell.has_trait("kernel"):
+        from io import BytesIO
+
         from IPython.display import Image, display
+        from PIL import Image as Picture
 
         for file in files:
-            display(Image(filename=file))
+            small = BytesIO()  # a PNG of photographs would make the notebook seven times as large
+            Picture.open(file).save(small, "JPEG", quality=85)
+            display(Image(data=small.getvalue()))
 
 
 def _name(model: Any) -> str:

@@ -17,7 +17,8 @@ from torch import Tensor
 from ultralytics_diffattn.maps import BlockMaps, ImageMaps, over_image
 
 PANEL, DETECTIONS = 240, 480  # pixels of the longer side
-GAP, LABELS, LINE = 6, 168, 18  # between panels; for the labels beside a row; a line of text
+GAP, LABELS, LINE, TEXT = 6, 184, 20, 15  # between panels; for the labels beside a row; a line; its letters
+LEAST = 3.0  # times uniform attention at the end of a scale, else a map that is all but uniform would be full of colour
 MORE, LESS = (213, 94, 0), (0, 114, 178)  # vermilion and blue of Okabe and Ito: the colour-blind can tell them apart
 MARK = (255, 0, 255)
 INK, SOFT = (28, 32, 36), (84, 92, 102)
@@ -36,8 +37,8 @@ class Row(NamedTuple):
 def draw(maps: ImageMaps, blocks: list[list[str]] | None = None, heads: list[int | None] | None = None) -> np.ndarray:
     """Draw an image's detections, and below them the maps of each object.
 
-    All panels of a row share one scale, whose end is the 99th percentile of the row's softmax maps. Orange is positive,
-    blue negative, and what is not attended to stays grey.
+    All panels of a row share one scale, whose end is the 99th percentile of the row's softmax maps, or three times what
+    uniform attention would give. Orange is positive, blue negative, and what is not attended to stays grey.
 
     Args:
         maps (ImageMaps): From `attention_maps`.
@@ -52,7 +53,7 @@ def draw(maps: ImageMaps, blocks: list[list[str]] | None = None, heads: list[int
         >>> from ultralytics_diffattn import attention_maps
         >>> (maps,) = attention_maps("yolo11n-diffattn.yaml", np.zeros((48, 64, 3), np.uint8), xy=(32, 24), imgsz=64)
         >>> draw(maps).shape
-        (582, 1398, 3)
+        (584, 1414, 3)
     """
     image = picture(maps)
     small = resized(image, PANEL)
@@ -65,7 +66,7 @@ def draw(maps: ImageMaps, blocks: list[list[str]] | None = None, heads: list[int
     top = max(found.shape[0], 7 * LINE) + 2 * GAP
     width = LABELS + max((1 + len(columns)) * (w + GAP), DETECTIONS + 360)
     canvas = Image.new("RGB", (width, top + (LINE + GAP + len(rows) * tall if rows else 0)), "white")
-    pen, text_font = ImageDraw.Draw(canvas), font(13)
+    pen, text_font = ImageDraw.Draw(canvas), font(TEXT)
     canvas.paste(Image.fromarray(found), (GAP, GAP))
     for i, text in enumerate(_legend(maps, rows)):
         pen.text((found.shape[1] + 3 * GAP, GAP + i * LINE), text, INK if i == 0 else SOFT, text_font)
@@ -108,7 +109,7 @@ def rows_of(
                 each = [_laid(block, plain, i, head, size) for block, plain in group]
                 laid = {title: torch.stack([one[title] for one in each]).mean(0) for title in each[0]}
                 softmax = torch.stack([laid[t] for t in (PLAIN, A1, A2) if t in laid]).flatten()
-                strongest = float(softmax.quantile(0.99))
+                strongest = max(float(softmax.quantile(0.99)), LEAST)
                 texts = [f"{i + 1}  {label}", names[0].removeprefix("model.") if len(names) == 1 else "mean of blocks"]
                 texts.append("mean of heads" if head is None else f"head {head}")
                 lam = [
