@@ -19,7 +19,7 @@ from test_panels import made_up
 from ultralytics import YOLO
 
 from ultralytics_diffattn import attend as verb
-from ultralytics_diffattn import cli, focus, gallery
+from ultralytics_diffattn import cli, focus, gallery, panels
 
 
 @pytest.fixture(scope="module")
@@ -163,8 +163,6 @@ def test_nothing_found_is_said(weights, images, tmp_path, caplog):
 
 def test_an_interruption_loses_nothing(weights, images, tmp_path, monkeypatch):
     """Only Ctrl-C ends a camera: what was drawn until then is on the page."""
-    from ultralytics_diffattn import panels
-
     stock, calls = panels.draw, []
 
     def draw(*args):
@@ -197,6 +195,28 @@ def test_shares_inside_boxes():
     a1 = maps.blocks["model.10.m.0.attn"].a1[1].mean(0)
     assert entry["rows"][1][4] == f"{float(a1[:, :2].sum()):.3f}"
     assert gallery.entry(made_up(), "b.png", "b.jpg", (1, 1))["rows"][1:] == []  # its second object is a point
+
+
+def test_a_block_without_counterpart_leaves_its_column_empty():
+    """As stride 16 of yolo11n-diffattn-p4 beside yolo11n, which has no attention there."""
+    maps = made_up(objects=1, blocks=("model.6.m.0.attn", "model.10.m.0.attn"))
+    coarse = maps.baseline["model.10.m.0.attn"]
+    fine = maps.blocks["model.6.m.0.attn"]._replace(
+        a1=torch.rand(1, 2, 6, 8).flatten(2).softmax(-1).unflatten(-1, (6, 8)),
+        a2=torch.rand(1, 2, 6, 8).flatten(2).softmax(-1).unflatten(-1, (6, 8)),
+        window=(0.0, 0.0, 8.0, 6.0),
+    )
+    maps = maps._replace(
+        blocks={"model.6.m.0.attn": fine, "model.10.m.0.attn": maps.blocks["model.10.m.0.attn"]},
+        baseline={"model.10.m.0.attn": coarse},
+    )
+    first, second = gallery.entry(maps, "b.png", "b.jpg", (10, 10))["rows"]
+    assert (first[3], second[3] != "-", len(first), len(second)) == ("-", True, 7, 7)
+    picture = panels.draw(maps)
+    columns = [panels.LABELS + j * (240 + panels.GAP) for j in range(6)]
+    rows = picture[-2 * (180 + panels.GAP) : -180 - panels.GAP], picture[-180 - panels.GAP :]
+    empty = [[(row[:180, x : x + 240] == 255).all() for x in columns] for row in rows]
+    assert empty == [[False, True, *[False] * 4], [False] * 6]
 
 
 def test_shown_in_a_notebook_alone(monkeypatch, tmp_path):

@@ -103,13 +103,11 @@ def collect(yolo: Model, data: str, args: dict[str, Any]) -> tuple[np.ndarray, n
         for i in range(len(batch["im_file"])):
             boxes = batch["bboxes"][batch["batch_idx"] == i].cpu().float()
             if len(boxes):
-                images.extend([update.seen] * len(boxes))
-                update.seen += 1
+                images.extend([images[-1] + 1 if images else 0] * len(boxes))
                 for name, heads in seen.heads.items():
                     kept.setdefault(name, []).append(_of_objects(heads, i, boxes))
                 area.extend((boxes[:, 2] * boxes[:, 3]).tolist())
 
-    update.seen = 0
     with watch(yolo.model) as seen:
 
         def begin(validator: Any) -> None:

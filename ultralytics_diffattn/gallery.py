@@ -6,11 +6,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ultralytics_diffattn import html
 from ultralytics_diffattn.focus import covered, measures
-from ultralytics_diffattn.maps import ImageMaps
-from ultralytics_diffattn.panels import A1, A2, DIFFERENCE, PLAIN, counterpart
+from ultralytics_diffattn.maps import BlockMaps, ImageMaps
+from ultralytics_diffattn.panels import A1, A2, DIFFERENCE, PLAIN, SUBTRACTED, counterpart, titled
 from ultralytics_diffattn.tables import interval, signed
 
 TITLES = {"baseline": PLAIN, "A1": A1, "A2": A2, "difference": DIFFERENCE, "positive": f"{DIFFERENCE}, positive part"}
@@ -63,30 +64,33 @@ def entry(maps: ImageMaps, file: str, source: str, size: tuple[int, int]) -> dic
         (dict): `file`, `source`, `width`, `height`, `alt`, and the table of shares inside boxes, `head` and `rows`.
     """
     found = ", ".join(maps.labels) or "nothing found"
-    titles: list[str] = []
-    rows = []
+    columns: list[str] = []
+    told = []
     for name, block in maps.blocks.items():
-        plain = counterpart(name, block, maps.baseline)
-        shown = {PLAIN: plain} if plain else {}
-        shown |= {A1: block.a1} if block.a2 is None else {A1: block.a1, A2: block.a2, DIFFERENCE: block.difference}
-        titles = ["object", "block", "box / image", *shown]
-        h, w = maps.result.orig_shape
+        shown = titled(block, counterpart(name, block, maps.baseline))
+        shown.pop(SUBTRACTED, None)  # a multiple of A2, so its share is A2's
+        columns = max(columns, list(shown), key=len)  # not every block has a counterpart
         for i, (label, box) in enumerate(zip(maps.labels, maps.boxes, strict=True)):
             if box[0] == box[2]:  # a point has no inside
                 continue
-            shares = []
-            for m in shown.values():
-                grid = m.a1 if m is plain else m
-                left, top, right, bottom = (m if m is plain else block).window
-                span = torch.tensor([right - left, bottom - top] * 2) / torch.tensor([w, h] * 2)
-                cells = box * span + torch.tensor([left, top] * 2)
-                cover = covered(cells[None], tuple(grid.shape[-2:]))
-                shares.append(f"{float(measures(grid[i], cover)[:, 0].mean()):.3f}")
+            shares = {}
+            for title, (home, m) in shown.items():
+                cover = covered(_in_cells(box, home, maps)[None], tuple(m.shape[-2:]))
+                shares[title] = f"{float(measures(m[i], cover)[:, 0].mean()):.3f}"
+            h, w = maps.result.orig_shape
             area = float((box[2] - box[0]) * (box[3] - box[1])) / (h * w)
-            rows.append([f"{i + 1}  {label}", name.removeprefix("model."), f"{area:.3f}", *shares])
-    head = titles if rows else []
+            told.append(([f"{i + 1}  {label}", name.removeprefix("model."), f"{area:.3f}"], shares))
+    rows = [[*cells, *(shares.get(title, "-") for title in columns)] for cells, shares in told]
+    head = ["object", "block", "box / image", *columns] if rows else []
     alt = f"Attention maps of {source}: {found}"
     return {"file": file, "source": source, "width": size[0], "height": size[1], "alt": alt, "head": head, "rows": rows}
+
+
+def _in_cells(box: Tensor, block: BlockMaps, maps: ImageMaps) -> Tensor:
+    """Return a box in pixels of the image, (4,), in cells of a block's grid."""
+    h, w = maps.result.orig_shape
+    left, top, right, bottom = block.window
+    return box * torch.tensor([(right - left) / w, (bottom - top) / h] * 2) + torch.tensor([left, top] * 2)
 
 
 def as_markdown(found: dict[str, Any]) -> str:

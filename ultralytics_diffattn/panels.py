@@ -60,7 +60,7 @@ def draw(maps: ImageMaps, blocks: list[list[str]] | None = None, heads: list[int
     gray = faded(small)
     rows = list(rows_of(maps, small.shape[:2], blocks, heads))
     found = resized(_detections(maps, image), DETECTIONS)
-    columns = list(rows[0].maps) if rows else []
+    columns = list(max((row.maps for row in rows), key=len, default={}))  # not every block has a counterpart
     h, w = small.shape[:2]
     tall = max(h, 5 * LINE) + GAP
     top = max(found.shape[0], 7 * LINE) + 2 * GAP
@@ -76,9 +76,10 @@ def draw(maps: ImageMaps, blocks: list[list[str]] | None = None, heads: list[int
         y = top + LINE + GAP + i * tall
         for n, text in enumerate(row.texts):
             pen.text((GAP, y + n * LINE), text, INK if n == 0 else SOFT, text_font)
-        panels = [marked(small, maps, row.index), *(painted(gray, m / row.strongest) for m in row.maps.values())]
-        for j, panel in enumerate(panels):
-            canvas.paste(Image.fromarray(panel), (LABELS + j * (w + GAP), y))
+        canvas.paste(Image.fromarray(marked(small, maps, row.index)), (LABELS, y))
+        for title, laid in row.maps.items():
+            j = 1 + columns.index(title)
+            canvas.paste(Image.fromarray(painted(gray, laid / row.strongest)), (LABELS + j * (w + GAP), y))
     return np.asarray(canvas)
 
 
@@ -132,6 +133,23 @@ def counterpart(name: str, block: BlockMaps, baseline: dict[str, BlockMaps]) -> 
     """
     alike = [b for b in baseline.values() if b.a1.shape[-2:] == block.a1.shape[-2:]]
     return baseline.get(name) or (alike[-1] if alike else None)
+
+
+def titled(block: BlockMaps, plain: BlockMaps | None) -> dict[str, tuple[BlockMaps, Tensor]]:
+    """Return the maps of a block in the order of the columns.
+
+    Args:
+        block (BlockMaps): The block.
+        plain (BlockMaps, optional): The baseline's.
+
+    Returns:
+        (dict[str, tuple[BlockMaps, Tensor]]): By title, whose grid the map is on, and the map, (objects, heads, h, w).
+    """
+    shown = {} if plain is None else {PLAIN: (plain, plain.a1)}
+    shown[A1] = block, block.a1
+    if block.a2 is not None:
+        shown |= {A2: (block, block.a2), SUBTRACTED: (block, block.subtracted), DIFFERENCE: (block, block.difference)}
+    return shown
 
 
 def picture(maps: ImageMaps) -> np.ndarray:
@@ -226,12 +244,8 @@ def _laid(
     block: BlockMaps, plain: BlockMaps | None, i: int, head: int | None, size: tuple[int, int]
 ) -> dict[str, Tensor]:
     """Return an object's maps over the image by title, of a head or of the heads' mean, as multiples of uniform."""
-    shown = {} if plain is None else {PLAIN: (plain, plain.a1)}
-    shown[A1] = block, block.a1
-    if block.a2 is not None:
-        shown |= {A2: (block, block.a2), SUBTRACTED: (block, block.subtracted), DIFFERENCE: (block, block.difference)}
     laid = {}
-    for title, (home, m) in shown.items():
+    for title, (home, m) in titled(block, plain).items():
         one = m[i].mean(0) if head is None or head >= m.shape[1] else m[i, head]
         laid[title] = over_image(one * one.numel(), home.window, size)
     return laid
