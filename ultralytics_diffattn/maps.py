@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from ultralytics import RTDETR, YOLO
 from ultralytics.engine.model import Model
 from ultralytics.engine.results import Results
+from ultralytics.utils import DEFAULT_CFG_DICT
 
 from ultralytics_diffattn.heads import Seen, attentions, object_maps, watch
 
 __all__ = "BlockMaps", "ImageMaps", "attention_maps", "over_image"
 
-FIXED = {"stream": True, "augment": False, "embed": None, "visualize": False, "compile": False}
+OTHERWISE = {"augment": False, "embed": None, "visualize": False, "compile": False}  # maps of another forward pass
+FIXED = {"stream": True, **{key: value for key, value in OTHERWISE.items() if key in DEFAULT_CFG_DICT}}
 
 
 class BlockMaps(NamedTuple):
