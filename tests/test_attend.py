@@ -118,6 +118,11 @@ def test_numbers(weights, data, tmp_path):  # noqa: F811
     page = (folder / "attention.html").read_text(encoding="utf-8")
     assert all(row[1] in page for row in rows)
     assert done["images"] == []
+    assert sorted(f.name for f in tmp_path.rglob("*") if f.is_file()) == [
+        "attention.html",
+        "attention.json",
+        "attention.md",
+    ]
 
 
 REFUSED = [
@@ -150,7 +155,7 @@ def test_refused(words, said, weights, images, tmp_path, capsys):
     error = capsys.readouterr().err
     assert re.search(said, error), error
     assert "Traceback" not in error
-    assert not list((tmp_path / "out").rglob("*.html"))
+    assert not list((tmp_path / "out").rglob("*"))  # no empty folder either
 
 
 def test_nothing_found_is_said(weights, images, tmp_path, caplog):
@@ -178,10 +183,19 @@ def test_an_interruption_loses_nothing(weights, images, tmp_path, monkeypatch):
 
 
 def test_frames_and_names_that_meet(weights, tmp_path):
-    for name in ("1.jpg", "1.png"):
+    for name in ("1-2.jpg", "1.jpg", "1.png"):
         cv2.imwrite(str(tmp_path / name), np.zeros((32, 32, 3), np.uint8))
     done = verb.attend(str(weights / "yolo11n-diffattn.pt"), str(tmp_path), xy=(1, 1), imgsz=64, project=str(tmp_path))
-    assert [Path(f).name for f in done["images"]] == ["1.png", "1-2.png"]
+    assert [Path(f).name for f in done["images"]] == ["1-2.png", "1.png", "1-3.png"]
+
+
+def test_images_in_memory(weights, tmp_path):
+    image = np.zeros((32, 64, 3), np.uint8)
+    model = YOLO(weights / "yolo11n-diffattn.pt")
+    done = verb.attend(model, image, xy=np.array([3, 4]), imgsz=64, project=str(tmp_path))
+    assert len(done["images"]) == 1
+    page = (Path(done["folder"]) / "attention.html").read_text()
+    assert "source=ndarray" in page
 
 
 def test_shares_inside_boxes():
@@ -189,9 +203,19 @@ def test_shares_inside_boxes():
     maps = made_up()
     boxes = torch.tensor([[60.0, 40.0, 80.0, 60.0], [0.0, 0.0, 40.0, 60.0]])  # the last token; the left half
     entry = gallery.entry(maps._replace(boxes=boxes), "b.png", "b.jpg", (10, 10))
-    assert entry["head"] == ["object", "block", "box / image", "baseline", "A1", "A2", "A1 − λ·A2"]
+    assert entry["head"] == [
+        "object",
+        "block",
+        "box / image",
+        "baseline",
+        "A1",
+        "A2",
+        "A1 − λ·A2",
+        "A1 − λ·A2, positive part",
+    ]
     assert [row[2] for row in entry["rows"]] == ["0.083", "0.500"]
     assert [row[5] for row in entry["rows"]] == ["1.000", "0.000"]
+    assert entry["rows"][0][7] == "0.000"  # of the difference nothing is left there but negative weights
     a1 = maps.blocks["model.10.m.0.attn"].a1[1].mean(0)
     assert entry["rows"][1][4] == f"{float(a1[:, :2].sum()):.3f}"
     assert gallery.entry(made_up(), "b.png", "b.jpg", (1, 1))["rows"][1:] == []  # its second object is a point
@@ -211,7 +235,7 @@ def test_a_block_without_counterpart_leaves_its_column_empty():
         baseline={"model.10.m.0.attn": coarse},
     )
     first, second = gallery.entry(maps, "b.png", "b.jpg", (10, 10))["rows"]
-    assert (first[3], second[3] != "-", len(first), len(second)) == ("-", True, 7, 7)
+    assert (first[3], second[3] != "-", len(first), len(second)) == ("-", True, 8, 8)
     picture = panels.draw(maps)
     columns = [panels.LABELS + j * (240 + panels.GAP) for j in range(6)]
     rows = picture[-2 * (180 + panels.GAP) : -180 - panels.GAP], picture[-180 - panels.GAP :]

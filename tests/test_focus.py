@@ -130,6 +130,16 @@ def test_beside_a_baseline(model, data):
         assert gaps[key]["difference"] == pytest.approx(both[0] - both[1], abs=1e-6)
 
 
+def test_the_model_stays_as_it_is(model, data):
+    """Measuring adds a callback and fuses: to a copy."""
+    before = {event: list(called) for event, called in model.callbacks.items()}
+    state = {name: value.clone() for name, value in model.model.state_dict().items()}
+    for _ in range(2):
+        focus.measure(maps.own(model), str(data), **ARGS)
+    assert {event: list(called) for event, called in model.callbacks.items()} == before
+    assert all(torch.equal(value, state[name]) for name, value in model.model.state_dict().items())
+
+
 def test_intervals_are_over_images():
     """All objects of an image come and go together; with one image there is nothing to resample."""
     images = np.array([0, 0, 0, 1])

@@ -11,7 +11,7 @@ from ultralytics import RTDETR, YOLO
 from ultralytics.data.augment import LetterBox, classify_transforms
 from ultralytics.utils import ASSETS
 
-from ultralytics_diffattn import attention_maps, maps
+from ultralytics_diffattn import attention_maps, maps, panels
 
 BLOCK = "model.10.m.0.attn"
 
@@ -124,6 +124,24 @@ def test_baseline_looks_at_the_same_objects(model):
     (both,) = attention_maps(model, image, xy=(10, 50), baseline=plain, imgsz=96)
     (alone,) = attention_maps(plain, image, xy=(10, 50), imgsz=96)
     torch.testing.assert_close(both.baseline[BLOCK].a1, alone.blocks[BLOCK].a1)
+
+
+def test_both_see_the_size_that_the_model_was_trained_at(model):
+    plain, ours = YOLO("yolo11n.yaml"), maps.own(model)
+    plain.overrides["imgsz"], ours.overrides["imgsz"] = 64, 96
+    (both,) = attention_maps(ours, np.zeros((96, 96, 3), np.uint8), xy=(1, 1), baseline=plain)
+    assert both.blocks[BLOCK].a1.shape == both.baseline[BLOCK].a1.shape == (1, 2, 3, 3)
+
+
+def test_mean_of_blocks_of_which_one_is_plain(model):
+    """A2 and the difference are those of the block that has them."""
+    image = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
+    (seen,) = attention_maps(model, image, xy=(10, 50), imgsz=96)
+    block = seen.blocks[BLOCK]
+    seen.blocks["plain"] = block._replace(a2=None, lam=None)
+    mean, alone = (next(panels.rows_of(seen, (20, 30), [group])) for group in (["plain", BLOCK], [BLOCK]))
+    torch.testing.assert_close(mean.maps["A2"], alone.maps["A2"])
+    assert list(mean.maps) == list(alone.maps)
 
 
 def test_paired_begins_with_the_map_of_stock():

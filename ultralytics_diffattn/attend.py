@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ def attend(
     """
     if not model:
         raise ValueError("model= is missing: give trained weights, as in model=runs/detect/train/weights/best.pt")
-    if source in (None, "") and not data:
+    if _empty(source) and not data:
         raise ValueError("source= is missing: an image, a folder, a video, ...; or data=, a data set to measure on.")
     from ultralytics.cfg import get_save_dir
     from ultralytics.utils import LOGGER, IterableSimpleNamespace
@@ -60,7 +60,7 @@ def attend(
     from ultralytics_diffattn import focus, gallery
     from ultralytics_diffattn.files import write_json, write_text
     from ultralytics_diffattn.heads import attentions
-    from ultralytics_diffattn.maps import own
+    from ultralytics_diffattn.maps import own, points
 
     yolo, plain = own(model), own(baseline, "baseline") if baseline else None
     there = attentions(yolo.model)
@@ -70,13 +70,19 @@ def attend(
             "as model= one trained from a YAML such as yolo11n-diffattn.yaml."
         )
     blocks, heads = chosen_blocks(block, there), chosen_heads(head, there)
+    xy = None if _empty(xy) else xy
+    if xy is not None:
+        points(xy, (sys.maxsize, sys.maxsize))  # what is no point at all is said before anything is written
+    for name, given in (("model", model), ("baseline", baseline)):
+        if isinstance(given, (str, Path)) and Path(given).suffix != ".pt":
+            LOGGER.warning(f"{name}={given} has random weights: its maps mean nothing. Give trained weights.")
     where = {key: args.pop(key, None) for key in ("project", "name", "exist_ok")}
     where |= {"name": where["name"] or "attend", "task": yolo.task, "mode": "predict", "save_dir": None}
     folder = get_save_dir(IterableSimpleNamespace(**where | {"exist_ok": bool(where["exist_ok"])}))
     folder.mkdir(parents=True, exist_ok=True)
     given = {"model": _name(model), "source": source, "data": data, "baseline": baseline and _name(baseline), "xy": xy}
     given |= {"block": block, "head": head, **args}
-    words = (f"{k}={_word(v)}" for k, v in given.items() if v not in (None, "") and OWN.get(k) != v)
+    words = (f"{k}={_word(v)}" for k, v in given.items() if not _empty(v) and _word(v) != _word(OWN.get(k)))
 
     of_pictures = {"conf", "max_det"}  # which would change the metrics of a validation
     measured = {k: v for k, v in args.items() if k not in of_pictures}
@@ -87,7 +93,7 @@ def attend(
         LOGGER.info(f"\n{gallery.as_markdown(numbers)}")
     entries: list[dict[str, Any]] = []
     try:
-        if source not in (None, ""):
+        if not _empty(source):
             pictures(
                 folder, entries, yolo, source, xy, plain, blocks, heads, {"max_det": MOST, "verbose": True, **args}
             )
@@ -96,7 +102,10 @@ def attend(
             command = shlex.join(["diffattn", "attend", *words])
             page = gallery.page(_label(model), baseline and _label(baseline), command, entries, numbers)
             write_text(folder / "attention.html", page)
-            LOGGER.info(f"attend: {len(entries)} pictures and attention.html in {folder}")
+            count = f"{len(entries)} picture{'s' * (len(entries) != 1)} and " if entries else ""
+            LOGGER.info(f"attend: {count}attention.html in {folder}")
+        elif not any(folder.iterdir()):
+            folder.rmdir()
     files = [str(folder / e["file"]) for e in entries]
     show(files[:INLINE])
     return {"folder": str(folder), "images": files, "numbers": numbers}
@@ -136,11 +145,14 @@ def pictures(
     from ultralytics_diffattn.maps import each_image
     from ultralytics_diffattn.panels import draw
 
-    names: Counter[str] = Counter()
+    names, taken = defaultdict(lambda: 1), set()
     for maps in each_image(yolo, source, xy, plain, **args):
-        name = Path(maps.result.path).stem
-        names[name] += 1  # frames of a video, and 1.jpg beside 1.png
-        file = f"{name}.png" if names[name] == 1 else f"{name}-{names[name]}.png"
+        name = file = Path(maps.result.path).stem
+        while file in taken:  # frames of a video, 1.jpg beside 1.png, and 1-2.jpg beside both
+            names[name] += 1
+            file = f"{name}-{names[name]}"
+        taken.add(file)
+        file = f"{file}.png"
         picture = Image.fromarray(draw(maps, blocks, heads))
         picture.save(folder / file, compress_level=1)  # more takes longer than all the rest, for a tenth of the size
         entries.append(gallery.entry(maps, file, Path(maps.result.path).name, picture.size))
@@ -242,5 +254,13 @@ def _label(model: Any) -> str:
     return label(Path(_name(model)))
 
 
+def _empty(value: Any) -> bool:
+    """Tell whether an argument was left out; of an array, a comparison with "" would be one more array."""
+    return value is None or (isinstance(value, str) and not value)
+
+
 def _word(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    """Return an argument as one types it; of an image in memory, what it is."""
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(_word, value))
+    return str(value) if isinstance(value, (str, Path, int, float)) else type(value).__name__

@@ -197,7 +197,8 @@ def _pair(key: str, value: object) -> str:
 def _ours(error: BaseException) -> bool:
     """Tell whether the error was raised on purpose for the user, here or by yolo's own check of arguments."""
     file = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-    if isinstance(error, (FileNotFoundError, ConnectionError)):  # a name that does not exist, no network
+    nowhere = FileNotFoundError, NotADirectoryError, PermissionError
+    if isinstance(error, (*nowhere, ConnectionError)):  # a name that does not exist or may not be written, no network
         return True
     return file.parent.name == "ultralytics_diffattn" or file.parts[-3:] == ("ultralytics", "cfg", "__init__.py")
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from ultralytics.engine.model import Model
 
 from ultralytics_diffattn import datasets, intervals, predictions
 from ultralytics_diffattn.heads import Seen, object_maps, watch
+from ultralytics_diffattn.maps import trained_size
 
 RESAMPLES = 1000
 MEASURES = "inside", "entropy", "sparsity"
@@ -59,6 +61,7 @@ def measure(yolo: Model, data: str, baseline: Model | None = None, **args: Any) 
             f"data= is for {', '.join(predictions.TASKS)}, whose labels are boxes; this model is for {yolo.task}."
         )
     dataset = datasets.resolve(data, yolo.task)
+    args = {"imgsz": trained_size(yolo), **args}  # one for both
     known = len(datasets.check(dataset.data, dataset.classes)["names"])
     for name, model in (("model", yolo), ("baseline", baseline)):
         if model is not None and len(model.names) != known:
@@ -114,7 +117,9 @@ def collect(yolo: Model, data: str, args: dict[str, Any]) -> tuple[np.ndarray, n
             validator.update_metrics = partial(update, seen, validator.update_metrics)
 
         yolo.add_callback("on_val_start", begin)
-        results = yolo.val(**{"plots": False, "verbose": False, **args}, data=data)
+        with tempfile.TemporaryDirectory() as room:  # where ultralytics saves what nobody asked for
+            given = {"plots": False, "verbose": False, **args, "data": data, "project": room}
+            results = yolo.val(**given)
     if not images:
         raise ValueError(f"{data} has no labelled objects to validate on.")
     blocks = {}

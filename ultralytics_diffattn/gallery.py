@@ -68,7 +68,8 @@ def entry(maps: ImageMaps, file: str, source: str, size: tuple[int, int]) -> dic
     told = []
     for name, block in maps.blocks.items():
         shown = titled(block, counterpart(name, block, maps.baseline))
-        shown.pop(SUBTRACTED, None)  # a multiple of A2, so its share is A2's
+        if shown.pop(SUBTRACTED, None):  # a multiple of A2, so its share is A2's
+            shown[TITLES["positive"]] = block, block.difference.clamp(min=0)
         columns = max(columns, list(shown), key=len)  # not every block has a counterpart
         for i, (label, box) in enumerate(zip(maps.labels, maps.boxes, strict=True)):
             if box[0] == box[2]:  # a point has no inside

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from copy import copy, deepcopy
 from pathlib import Path
@@ -15,6 +16,7 @@ from ultralytics import RTDETR, YOLO
 from ultralytics.engine.model import Model
 from ultralytics.engine.results import Results
 from ultralytics.utils import DEFAULT_CFG_DICT
+from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
 
 from ultralytics_diffattn.heads import Seen, attentions, object_maps, watch
 
@@ -142,7 +144,7 @@ def each_image(
     for key in FIXED.keys() & args.keys():
         raise ValueError(f"{key}={args[key]} has no meaning here: maps are of one plain forward pass. Leave it out.")
     yolo, other = own(model), None if baseline is None else own(baseline, "baseline")
-    args = {"verbose": False, **args}
+    args = {"verbose": False, "imgsz": trained_size(yolo), **args}  # one for both
     again_args = {k: v for k, v in args.items() if k in {"imgsz", "rect", "half", "quantize", "device"}}
     again_args["verbose"] = False
     with watch(yolo.model) as seen, watch(None if other is None else other.model) as seen_other:
@@ -154,6 +156,22 @@ def each_image(
                 for again in other.predict(result.orig_img, **again_args, **FIXED):
                     base = _of_image(seen_other, other, again, boxes)
             yield ImageMaps(result, boxes, labels, blocks, base)
+
+
+def trained_size(yolo: Model) -> int | list[int]:
+    """Return the imgsz that ultralytics takes for a model if it is left out: that of its training.
+
+    Args:
+        yolo (ultralytics.YOLO): The model.
+
+    Returns:
+        (int | list[int]): Pixels.
+
+    Examples:
+        >>> trained_size(YOLO("yolo11n.yaml"))
+        640
+    """
+    return yolo.overrides.get("imgsz") or DEFAULT_CFG_DICT["imgsz"]
 
 
 def own(model: str | Path | Model, name: str = "model") -> Model:
@@ -177,13 +195,15 @@ def own(model: str | Path | Model, name: str = "model") -> Model:
                 f"{name}={model} is no PyTorch checkpoint: an export has no modules to look into. Give the weights "
                 "that it was made of, such as weights/best.pt."
             )
-        if Path(model).suffix == ".pt" and not Path(model).exists():  # ultralytics would look for it in the network
+        known = Path(model).name in GITHUB_ASSETS_NAMES  # those that ultralytics downloads
+        if Path(model).suffix == ".pt" and not Path(model).exists() and not known:
             raise FileNotFoundError(f"{name}={model} does not exist; give trained weights, such as weights/best.pt.")
         twin = YOLO(model)
     elif isinstance(model, Model) and isinstance(model.model, nn.Module):
         twin = copy(model)
         twin._modules = dict(model._modules)  # else putting the copied network there would change the model's, too
-        twin.model, twin.predictor = deepcopy(model.model), None
+        twin.model, twin.predictor, twin.overrides = deepcopy(model.model), None, dict(model.overrides)
+        twin.callbacks = defaultdict(list, {event: list(called) for event, called in model.callbacks.items()})
     else:
         raise TypeError(f"{name}={model!r} must be a checkpoint's path or a YOLO with a PyTorch model.")
     if not attentions(twin.model):

@@ -108,7 +108,8 @@ def rows_of(
                 if head is not None and head >= fewest:
                     continue
                 each = [_laid(block, plain, i, head, size) for block, plain in group]
-                laid = {title: torch.stack([one[title] for one in each]).mean(0) for title in each[0]}
+                titles = max(each, key=len)  # plain blocks, and those without counterpart, have fewer
+                laid = {t: torch.stack([one[t] for one in each if t in one]).mean(0) for t in titles}
                 softmax = torch.stack([laid[t] for t in (PLAIN, A1, A2) if t in laid]).flatten()
                 strongest = max(float(softmax.quantile(0.99)), LEAST)
                 texts = [f"{i + 1}  {label}", names[0].removeprefix("model.") if len(names) == 1 else "mean of blocks"]
