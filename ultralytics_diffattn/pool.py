@@ -64,7 +64,7 @@ def over_ray(runs: list[Path]) -> list[Path]:
     try:
         import ray
     except ModuleNotFoundError as e:
-        raise ModuleNotFoundError("ray=True needs Ray: pip install 'ultralytics-diffattn[ray]'", name="ray") from e
+        raise ModuleNotFoundError("ray=True needs Ray: pip install ray", name="ray") from e
     from ultralytics.utils import LOGGER
 
     if not ray.is_initialized():
