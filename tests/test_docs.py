@@ -109,3 +109,15 @@ def test_figure_says_where_it_goes():
     done = run(sys.executable, ROOT / "scripts" / "figure.py", check=False)
     assert done.returncode
     assert "Say where the figure goes" in done.stderr
+
+
+def test_attention_summary_is_what_attend_printed():
+    """The table of docs/attention.md repeats, in its order, what the printed blocks below it say."""
+    text = (ROOT / "docs" / "attention.md").read_text(encoding="utf-8")
+    share = r"-?[\d.]+ % \(-?[\d.]+ % to -?[\d.]+ %\)"
+    table = re.findall(rf"^\| `(\w+)`, (\S+), .*? \| (\d) \| ({share}) \| ({share}) \|$", text, re.M)
+    titles = re.findall(r"^#### (\S+), .*`(\w+)`, seed (\d)$", text, re.M)
+    printed = re.findall(rf"removes ({share}) of A1's mass outside all boxes, and ({share}) of that", text)
+    assert len(table) == len(titles) == len(printed) == 10
+    for row, (data, kind, seed), shares in zip(table, titles, printed, strict=True):
+        assert row == (kind, data, seed, *shares)
