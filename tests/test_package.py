@@ -43,7 +43,10 @@ def test_wheel_holds_what_a_checkout_has(wheel):
     package = {f"ultralytics_diffattn/{f.name}" for f in (ROOT / "ultralytics_diffattn").glob("*.py")}
     cfg = {f"ultralytics_diffattn/{f.relative_to(ROOT)}" for f in (ROOT / "cfg").rglob("*.yaml")}
     extra = {"ultralytics_diffattn.pth", "ultralytics_diffattn.start"}
-    extra |= {f"ultralytics_diffattn/{name}" for name in ("py.typed", "datasets.yaml", "report.html.j2")}
+    extra |= {
+        f"ultralytics_diffattn/{name}"
+        for name in ("py.typed", "datasets.yaml", "report.html.j2", "gallery.html.j2", "page.css")
+    }
     assert {n for n in names if ".dist-info/" not in n} == package | cfg | extra
     assert wheel.name == "ultralytics_diffattn-0.1.0-py3-none-any.whl"
 
