@@ -135,6 +135,7 @@ REFUSED = [
     (["model=OURS", "baseline=gone.pt", "source=IMAGE"], r"baseline=gone.pt does not exist"),
     (["model=OURS", "source=gone.jpg"], r"gone.jpg"),
     (["model=OURS", "source=BROKEN"], r"broken.jpg holds no image that can be read"),
+    (["model=OURS", "data=gone.yaml"], r"gone.yaml"),
     (["model=OURS", "source=IMAGE", "xy=900,3"], r"xy=900,3 lies outside the image, which is 32 pixels wide"),
     (["model=OURS", "source=IMAGE", "xy=3"], r"xy=3 must be pairs of pixels"),
     (["model=OURS", "source=IMAGE", "block=1"], r"block=1 is out of range: .* blocks are 0: model.10.m.0.attn"),

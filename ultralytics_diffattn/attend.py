@@ -73,9 +73,9 @@ def attend(
     xy = None if _empty(xy) else xy
     if xy is not None:
         points(xy, (sys.maxsize, sys.maxsize))  # what is no point at all is said before anything is written
-    for name, given in (("model", model), ("baseline", baseline)):
-        if isinstance(given, (str, Path)) and Path(given).suffix != ".pt":
-            LOGGER.warning(f"{name}={given} has random weights: its maps mean nothing. Give trained weights.")
+    for name, file in (("model", model), ("baseline", baseline)):
+        if file and isinstance(file, (str, Path)) and Path(file).suffix != ".pt":
+            LOGGER.warning(f"{name}={file} has random weights: its maps mean nothing. Give trained weights.")
     where = {key: args.pop(key, None) for key in ("project", "name", "exist_ok")}
     where |= {"name": where["name"] or "attend", "task": yolo.task, "mode": "predict", "save_dir": None}
     folder = get_save_dir(IterableSimpleNamespace(**where | {"exist_ok": bool(where["exist_ok"])}))
@@ -86,13 +86,14 @@ def attend(
 
     of_pictures = {"conf", "max_det"}  # which would change the metrics of a validation
     measured = {k: v for k, v in args.items() if k not in of_pictures}
-    numbers = focus.measure(yolo, data, plain, **measured) if data else None
-    if numbers:
-        write_json(folder / "attention.json", numbers)
-        write_text(folder / "attention.md", gallery.as_markdown(numbers))
-        LOGGER.info(f"\n{gallery.as_markdown(numbers)}")
     entries: list[dict[str, Any]] = []
+    numbers = None
     try:
+        if data:
+            numbers = focus.measure(yolo, data, plain, **measured)
+            write_json(folder / "attention.json", numbers)
+            write_text(folder / "attention.md", gallery.as_markdown(numbers))
+            LOGGER.info(f"\n{gallery.as_markdown(numbers)}")
         if not _empty(source):
             pictures(
                 folder, entries, yolo, source, xy, plain, blocks, heads, {"max_det": MOST, "verbose": True, **args}
