@@ -26,8 +26,6 @@ def load(weights: str) -> tuple[nn.Module, dict[str, Any]]:
         FileNotFoundError: If there is no such file.
         ValueError: If `weights` is missing, or the file is no whole checkpoint with weights that can be trained.
     """
-    from ultralytics.utils.patches import torch_load
-
     if not weights:
         raise ValueError("the checkpoint is missing; give a .pt of ultralytics.")
     if not Path(weights).is_file():
@@ -35,7 +33,7 @@ def load(weights: str) -> tuple[nn.Module, dict[str, Any]]:
             f"{weights} is a folder; give a .pt file." if Path(weights).is_dir() else f"{weights} does not exist."
         )
     try:
-        checkpoint = torch_load(weights, map_location="cpu")
+        checkpoint = read(weights)
     except ModuleNotFoundError:
         raise
     except Exception as e:
@@ -50,6 +48,23 @@ def load(weights: str) -> tuple[nn.Module, dict[str, Any]]:
     if model.is_fused():
         raise ValueError(f"{weights} is fused for prediction and cannot be trained; give the checkpoint of a training.")
     return deepcopy(model).float().eval(), checkpoint
+
+
+def read(weights: str | Path) -> dict[str, Any]:
+    """Return what a checkpoint holds; where `ULTRALYTICS_SAFE_LOAD=1` is set, only if it holds nothing but models.
+
+    Args:
+        weights (str | Path): The file.
+
+    Returns:
+        (dict): As ultralytics wrote it.
+    """
+    from ultralytics.nn import tasks
+    from ultralytics.utils.patches import torch_load
+
+    if getattr(tasks, "SAFE_LOAD", False):
+        return tasks.torch_safe_load(weights)[0]
+    return torch_load(weights, map_location="cpu")
 
 
 def new_file(out: str, suffix: str) -> Path:

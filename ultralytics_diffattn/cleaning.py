@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -15,6 +16,8 @@ from ultralytics.data.utils import IMG_FORMATS, exif_size
 from ultralytics.utils import NUM_THREADS, TQDM
 
 OUT, CLIPPED, KEPT = "left out", "clipped", "kept"  # what was done about it
+LONGEST = 200  # characters of a name
+MOST_CORNERS = 2000  # of a part of an outline; ultralytics itself trains on 1000
 ROUNDING = 0.05  # pixels: COCO's boxes have two decimals and may pass the border by that
 
 
@@ -64,11 +67,23 @@ def numbers(values: Any, count: int) -> tuple[float, ...] | None:
         >>> numbers(["1", 2.5], 2), numbers([1, float("nan")], 2), numbers(None, 2)
         ((1.0, 2.5), None, None)
     """
+    if not isinstance(values, list | tuple):  # "1234" would be four
+        return None
     try:
         found = tuple(float(v) for v in values)
     except (TypeError, ValueError, OverflowError):
         return None
     return found if len(found) == count and all(map(math.isfinite, found)) else None
+
+
+def plain(text: str) -> str:
+    r"""Return a text as one short line, without what a terminal takes for a command and what no UTF-8 file can hold.
+
+    Examples:
+        >>> plain(" traffic\nlight \x1b[2J\ud800")
+        'traffic light  [2J'
+    """
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+", " ", text[:LONGEST]).strip()
 
 
 def clean(pictures: Iterable[Picture], task: str = "detect") -> tuple[list[Picture], list[Broken]]:
@@ -187,6 +202,10 @@ def _outline(box: Box, size: tuple[int, int]) -> tuple[Box | None, str, str]:
         inside = [min(max(v, 0.0), float(size[i % 2])) for i, v in enumerate(points)]
         if max(abs(a - b) for a, b in zip(inside, points, strict=True)) > ROUNDING:
             problem = problem or "outline partly outside the image"
+        step = -(-len(inside) // (2 * MOST_CORNERS))
+        if len(found) > 1 and step > 1:  # ultralytics joins parts by the distances of all corners to all others
+            problem = problem or f"outline of {len(inside) // 2} corners: every {step}. is taken"
+            inside = [v for i in range(0, len(inside), 2 * step) for v in inside[i : i + 2]]
         polygons.append(inside)
     if polygons:
         return box._replace(segmentation=polygons), problem, OUT if "points" in problem else CLIPPED

@@ -12,7 +12,7 @@ from typing import Any
 
 from ultralytics.data.utils import IMG_FORMATS
 
-from ultralytics_diffattn.cleaning import Box, Broken, Picture, Source, numbers
+from ultralytics_diffattn.cleaning import Box, Broken, Picture, Source, numbers, plain
 
 TASKS = {"detect": "instances", "segment": "instances", "pose": "keypoints"}  # and how COCO calls its file
 _SPLIT = re.compile(r"(?<![a-z])(train|validation|valid|val|test)(?![a-z])([-_]?\d*)", re.IGNORECASE)  # train2017
@@ -128,9 +128,11 @@ def _folders(file: Path) -> list[Path]:
 
 def _load(file: Path) -> dict:
     """Return the contents of a file that looks like COCO's."""
+    if not file.is_file():  # such as a pipe, which one would wait for
+        raise ValueError(f"{file} is a broken link, or no file.")
     try:
         data = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise ValueError(f"{file} is not readable as JSON: {error}") from None
     keys = "images", "annotations", "categories"
     missing = [k for k in keys if not isinstance(data, dict) or not isinstance(data.get(k), list)]
@@ -146,13 +148,18 @@ def _key(value: Any) -> Any:
     return value if isinstance(value, int | float) else None
 
 
+def _said(value: Any) -> str:
+    """Return a value for a message; a list may be too deep, or too long, to be one."""
+    return plain(str(value)) if isinstance(value, str | int | float | None) else type(value).__name__
+
+
 def _categories(file: Path, rows: list, classes: dict[str, dict], broken: list[Broken]) -> dict:
     """Return the names by id and add them to `classes`."""
     names: dict[Any, str] = {}
     rows = [row if isinstance(row, dict) else {} for row in rows]
-    for row in sorted(rows, key=lambda r: (not isinstance(_key(r.get("id")), int), str(r.get("id")).zfill(20))):
-        key, name = _key(row.get("id")), str(row.get("name") or "").strip()
-        item = f"category {row.get('id')} {name}".strip()
+    for row in sorted(rows, key=lambda r: (not isinstance(_key(r.get("id")), int), _said(r.get("id")).zfill(20))):
+        key, name = _key(row.get("id")), _said(row.get("name") or "")
+        item = f"category {_said(row.get('id'))} {name}".strip()
         if key is None or not name:
             broken.append(Broken(file.name, item, "category without a name" if key is not None else "no usable id"))
         elif key in names and names[key] != name:
@@ -175,7 +182,7 @@ def _pictures(file: Path, data: dict, names: dict, split: str | None, broken: li
     for row in data["images"]:
         row = row if isinstance(row, dict) else {}
         key, name = _key(row.get("id")), row.get("file_name")
-        item = f"image {row.get('id')}"
+        item = f"image {_said(row.get('id'))}"
         if key is None or not isinstance(name, str) or not name.strip():
             broken.append(
                 Broken(file.name, item, "image without an id" if key is None else "image without a file_name")
@@ -196,14 +203,14 @@ def _pictures(file: Path, data: dict, names: dict, split: str | None, broken: li
         row = row if isinstance(row, dict) else {}
         key, category, crowd = _key(row.get("image_id")), _key(row.get("category_id")), row.get("iscrowd")
         picture = by_id.get(same.get(key, key))
-        item = f"annotation {row.get('id', f'at place {i}')}"
+        item = f"annotation {_said(row.get('id', f'at place {i}'))}"
         xywh = numbers(row.get("bbox"), 4)
         problem = (
-            f"of an unknown image {row.get('image_id')}"
+            f"of an unknown image {_said(row.get('image_id'))}"
             if picture is None
             else f"of image id {key}, which two images have"
             if key in ambiguous
-            else f"of an unknown category {row.get('category_id')}"
+            else f"of an unknown category {_said(row.get('category_id'))}"
             if category not in names
             else "crowd"
             if crowd and crowd != "0"
@@ -221,10 +228,13 @@ def _pictures(file: Path, data: dict, names: dict, split: str | None, broken: li
 
 
 def _find(name: str, folders: list[Path]) -> Path | None:
-    """Return the image of a file_name: as it is, or its last part alone, in one of the folders."""
+    """Return the image of a file_name: as it is, or its last part alone, in one of the folders and never elsewhere."""
     path = PurePosixPath(name.replace("\\", "/"))
+    places = [Path(os.path.abspath(d)) for d in folders]
+    homes = [d for d in places if d != d.parent]  # all files are below /
     try:
-        return next((f for p in (path, path.name) for d in folders if (f := d / p).is_file()), None)
+        found = (Path(os.path.abspath(d / p)) for p in (path, path.name) for d in places)
+        return next((f for f in found if any(map(f.is_relative_to, homes)) and f.is_file()), None)
     except (OSError, ValueError):  # a name that is too long, or holds a zero byte
         return None
 
@@ -243,8 +253,9 @@ def _keypoints(classes: dict[str, dict], pictures: list[Picture], broken: list[B
             picture.boxes.remove(box)
     more: dict[str, list[int]] = {"kpt_shape": [length // 3, 3]}
     names = next((c["keypoints"] for c in classes.values() if isinstance(c.get("keypoints"), list)), [])
-    if len(names) == length // 3 and any("left" in str(n) for n in names):  # else ultralytics does without flips
+    names = [_said(name) for name in names]
+    if len(names) == length // 3 and any("left" in n for n in names):  # else ultralytics does without flips
         swap = {"left": "right", "right": "left"}
-        mirrored = [re.sub("left|right", lambda m: swap[m[0]], str(n)) for n in names]
+        mirrored = [re.sub("left|right", lambda m: swap[m[0]], n) for n in names]
         more["flip_idx"] = [names.index(m) if m in names else i for i, m in enumerate(mirrored)]
     return more

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import reprlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,7 +89,7 @@ def _entries(file: Path) -> dict[str, dict[str, Any]]:
     """Return the entries of a catalogue."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{file} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{file} is no catalogue: it must hold entries, `name: {{data: ..., budget: ...}}`.")
@@ -98,7 +99,9 @@ def _entries(file: Path) -> dict[str, dict[str, Any]]:
             raise ValueError(f"{file}: the entry {name!r} needs `data:`, a data YAML, a folder or a COCO JSON.")
         entry = {"task": "detect", **entry, "budget": entry.get("budget") or {}}
         if not isinstance(entry["budget"], dict):
-            raise ValueError(f"{file}: `budget` of {name!r} is {entry['budget']!r}: write `budget: {{epochs: 100}}`.")
+            raise ValueError(
+                f"{file}: `budget` of {name!r} is {reprlib.repr(entry['budget'])}: write `budget: {{epochs: 100}}`."
+            )
         for what, given, allowed in (("key", entry, KEYS), ("training argument", entry["budget"], DEFAULT_CFG_DICT)):
             for key in given:
                 if key not in allowed:

@@ -20,9 +20,9 @@ from ultralytics.data.utils import IMG_FORMATS
 from ultralytics.utils import LOGGER, SETTINGS
 
 from ultralytics_diffattn import coco_json, voc
-from ultralytics_diffattn.cleaning import Broken, Picture, Source, clean, repaired
+from ultralytics_diffattn.cleaning import Broken, Picture, Source, clean, plain, repaired
 
-FORMAT = 1  # part of the hash: raise it when a conversion would turn out differently
+FORMAT = 2  # part of the hash: raise it when a conversion would turn out differently
 VAL = 0.2  # share of val where the source has no split
 
 
@@ -66,7 +66,7 @@ def convert(source: str | Path, task: str = "detect") -> Path:
     place = source.parent if source.is_file() else source
     if source.is_file() and place.name.lower() == "annotations":
         place = place.parent  # coco/annotations/instances_val2017.json is "coco"
-    name = re.sub(r"[^\w.-]+", "_", place.name).strip("._") or "data"
+    name = re.sub(r"[^\w.-]+", "_", place.name).strip("._")[:50] or "data"
     root = Path(SETTINGS["datasets_dir"]) / "diffattn" / f"{name}-{_hash(source, reader.files(files), task)}"
     if not (root / "data.yaml").is_file():
         _convert(reader.read(files, task), source, task, root)
@@ -78,10 +78,12 @@ def _hash(source: Path, files: list[str], task: str) -> str:
     """Return 10 digits that change with the source; its place is part of it because images are linked."""
     digest = hashlib.sha256(f"{FORMAT} {task} {source}".encode())
     for file in files:
-        stat = os.stat(file)
         image = file.rpartition(".")[2].lower() in IMG_FORMATS
-        time = "" if image else stat.st_mtime_ns  # copies of an image differ in it
-        digest.update(f"\n{file} {stat.st_size} {time}".encode(errors="surrogateescape"))
+        try:
+            size, time = os.stat(file).st_size, "" if image else os.stat(file).st_mtime_ns  # copies of an image differ
+        except OSError:  # a broken link; broken.csv will say it
+            size, time = -1, ""
+        digest.update(f"\n{file} {size} {time}".encode(errors="surrogateescape"))
     return digest.hexdigest()[:10]
 
 
@@ -102,14 +104,14 @@ def _convert(source: Source, place: Path, task: str, root: Path) -> None:
     draft = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
     try:
         counts = _write(splits, source.names, task, draft)
-        with open(draft / "set" / "broken.csv", "w", newline="", encoding="utf-8") as file:
+        with open(draft / "set" / "broken.csv", "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             csv.writer(file).writerows([Broken._fields, *broken])
         counts["split"] = "the source's own" if own_split else f"by a hash of the names, {VAL:.0%} to val"
         counts["broken"] = dict(Counter(row.done for row in broken))
         (draft / "set" / "counts.json").write_text(json.dumps(counts, indent=1), encoding="utf-8")
         names = dict(enumerate(source.names))
         data = {"train": "images/train", "val": "images/val", "names": names, **source.more}  # no path: where it lies
-        text = f"# converted from {place} by ultralytics-diffattn\n"
+        text = f"# converted from {str(place)!r} by ultralytics-diffattn\n"  # a line break there would be a key here
         text += yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
         (draft / "set" / "data.yaml").write_text(text, encoding="utf-8")
         try:
@@ -181,6 +183,7 @@ def _file_names(pictures: list[Picture]) -> dict[str, Picture]:
         parts = Path(picture.name.replace("\\", "/")).parts  # with the folders that tell set1/1.jpg from set2/1.jpg
         parts = parts if picture.path.parts[-len(parts) :] == parts else (picture.path.name,)
         stem = Path("_".join(p for p in parts if p != "..")).stem
+        stem = os.fsencode(stem)[:200].decode(errors="ignore")  # file systems take 255 bytes
         unique, i = stem, 1
         while unique.lower() in stems:  # a.jpg and a.png have the same label file
             i += 1
@@ -205,7 +208,9 @@ def _link(image: Path, target: Path) -> None:
 
 def _first(broken: list[Broken], count: int = 10) -> str:
     """Return the first broken annotations as text."""
-    rows = [f"\n  {' '.join(filter(None, row[:2]))}: {row.problem} ({row.done})" for row in broken[:count]]
+    rows = [
+        f"\n  {plain(' '.join(filter(None, row[:2])))}: {plain(row.problem)} ({row.done})" for row in broken[:count]
+    ]
     return "".join(rows) + (f"\n  and {len(broken) - count} more" if len(broken) > count else "")
 
 

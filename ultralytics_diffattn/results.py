@@ -106,11 +106,11 @@ def check_alike(runs: Runs) -> None:
     Raises:
         ValueError: If an argument differs, or a run's seed is not its own; with its name and values.
     """
-    from ultralytics.utils.patches import torch_load
+    from ultralytics_diffattn.checkpoints import read
 
     # Those in the checkpoint: with what ultralytics itself chose or changed, as the batch when memory ran out.
     files = {key: run / "train" / "weights" / "best.pt" for key, run in runs.items()}
-    saved = {key: torch_load(file, map_location="cpu")["train_args"] for key, file in files.items()}
+    saved = {key: read(file)["train_args"] for key, file in files.items()}
     for key, args in saved.items():
         if args["seed"] != key[1]:
             raise ValueError(f"{runs[key]} was trained with seed={args['seed']}; delete that folder and compare again.")

@@ -64,7 +64,7 @@ def train(folder: Path, device: str | None = None) -> None:
 
 def _next_step(folder: Path, total: int) -> str:
     """Return "fresh", "resume" or "evaluate"."""
-    from ultralytics.utils.patches import torch_load
+    from ultralytics_diffattn.checkpoints import read
 
     weights = folder / "train" / "weights"
     # What lies in train/ may be torn by the kill, in the middle of a write; the backup is replaced in one step.
@@ -72,7 +72,7 @@ def _next_step(folder: Path, total: int) -> str:
     for file in (folder / "backup").glob("*.pt"):
         shutil.copy(file, weights / file.name)
     try:
-        epoch = torch_load(weights / "last.pt", map_location="cpu")["epoch"]
+        epoch = read(weights / "last.pt")["epoch"]
     except Exception:  # there is none, or it is torn and has no backup
         return "fresh"
     return "resume" if 0 <= epoch < total - 1 else "evaluate"  # -1 once ultralytics has stripped it

@@ -35,7 +35,7 @@ def check(data_yaml: str | Path, expected_classes: int | None = None) -> dict[st
     """
     try:
         data = check_det_dataset(str(data_yaml))
-    except (SyntaxError, AssertionError, AttributeError, TypeError, KeyError, yaml.YAMLError) as error:
+    except (SyntaxError, AssertionError, AttributeError, TypeError, KeyError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{data_yaml} is not a data YAML that ultralytics can use: {error}") from error
     if expected_classes is not None and data["nc"] != expected_classes:
         raise ValueError(

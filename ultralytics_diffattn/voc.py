@@ -14,7 +14,7 @@ from pathlib import Path
 from ultralytics.data.utils import IMG_FORMATS
 from ultralytics.utils import TQDM
 
-from ultralytics_diffattn.cleaning import Box, Broken, Picture, Source, numbers
+from ultralytics_diffattn.cleaning import Box, Broken, Picture, Source, numbers, plain
 
 LISTS = "train", "val", "test", "trainval"
 
@@ -64,7 +64,7 @@ def read(folder: Path, task: str = "detect") -> Source:
     annotations = _annotations(folder)
     for file in TQDM(annotations, desc=f"Annotations of {folder.name}", disable=len(annotations) < 1000):
         try:
-            root = ET.parse(file).getroot()
+            root = _root(file)
         except (ET.ParseError, ValueError, LookupError, OSError) as error:  # LookupError: unknown encoding
             broken.append(Broken(_short(file), "", f"not readable as XML: {error}"))
             continue
@@ -90,6 +90,16 @@ def read(folder: Path, task: str = "detect") -> Source:
     return Source(sorted({box.name for p in pictures for box in p.boxes}), pictures, broken)
 
 
+def _root(file: Path) -> ET.Element:
+    """Return the root of an XML file."""
+    if not file.is_file():
+        raise ValueError("it is a broken link, or no file")  # such as a pipe, which one would wait for
+    content = file.read_bytes()
+    if b"<!ENTITY" in content.replace(b"\0", b""):  # in UTF-16, too; before expat 2.4.1 a few lines fill the memory
+        raise ValueError("it declares entities, which no annotation needs")
+    return ET.fromstring(content)
+
+
 def _annotations(folder: Path) -> list[Path]:
     return sorted((folder / "Annotations").glob("*.xml"))
 
@@ -106,7 +116,7 @@ def _boxes(file: Path, root: ET.Element, broken: list[Broken]) -> list[Box]:
     """Return the boxes of an XML file; what is no box is added to `broken`."""
     boxes = []
     for i, element in enumerate(root.findall("object"), 1):
-        name = (element.findtext("name") or "").strip()
+        name = plain(element.findtext("name") or "")
         item = f"object {i} {name}".strip()
         corners = element.find("bndbox")
         xyxy = (
