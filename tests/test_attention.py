@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from timm.layers import DiffAttention as TimmDiffAttention
 
 from ultralytics_diffattn import DiffAttention, diff_attention, lambda_init_schedule
+from ultralytics_diffattn.backends import BACKENDS
 
 
 def formula(q1, k1, q2, k2, v, lam, mask=None):
@@ -306,3 +307,14 @@ def test_bad_calls(change, message):
     good = dict(zip(("q1", "k1", "q2", "k2", "v"), inputs(), strict=True), lam=0.8)
     with pytest.raises(ValueError, match=message):
         diff_attention(**(good | change))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_difference_beyond_float16_is_normalized(backend):
+    """Where the maps pick values of opposite sign it is (1 + lambda) times as large as what plain attention gives."""
+    q, v = torch.full((1, 1, 2, 4), 10.0), torch.tensor([1.0, -1.0]).mul(60000).view(1, 1, 2, 1).expand(1, 1, 2, 8)
+    k = torch.tensor([10.0, -10.0]).view(1, 1, 2, 1).expand(1, 1, 2, 4)
+    y = diff_attention(*(x.half().contiguous() for x in (q, k, -q, k, v)), 0.8, backend=backend)
+    module = DiffAttention(8, num_heads=2)
+    expected = module.normalize(torch.full_like(y, 108000.0, dtype=torch.float64))
+    torch.testing.assert_close(module.half().normalize(y).double(), expected, rtol=1e-3, atol=0)

@@ -181,6 +181,8 @@ class LambdaMixin:
 
     def normalize(self, y: Tensor) -> Tensor:
         """Return the output of the heads, (..., dv), normalized and multiplied by `1 - lambda_init`."""
+        if y.dtype == torch.float16:  # maps that pick values of opposite sign reach beyond both, to inf and then nan
+            y = y.clamp(torch.finfo(y.dtype).min, torch.finfo(y.dtype).max)
         y = self.diff_norm(y)
         return y if self.folded else y * (1 - self.lambda_init)
 
@@ -204,7 +206,8 @@ class LambdaMixin:
         self.register_buffer("lam", lam)
         self.diff_norm.weight.mul_(1 - self.lambda_init)
         self._fold_scale()
-        self.requires_grad_(False)
+        for p in self.parameters():  # old releases of ultralytics fuse with a graph behind the weights
+            p.requires_grad_(False) if p.is_leaf else p.detach_()
         self.folded = True
 
     def _fold_scale(self) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 BACKENDS = "formula", "flash", "tiled"
 SMALL = 2**19  # elements of one map of all heads: up to here both maps nearly fit into a cache, and tiles cost calls
+OVERFLOWS = torch.__version__.startswith("2.4.")  # its flash kernel for CPUs keeps logits in float16
 LARGE = 2**20  # queries times keys: from here on compiled code is faster on a CPU with a flash kernel
 
 
@@ -126,17 +127,20 @@ def flash(
     lead = torch.broadcast_shapes(q1.shape[:-2], k1.shape[:-2], v.shape[:-2])
     width = max(q1.shape[-1], v.shape[-1])
 
+    dtype = torch.float32 if OVERFLOWS and v.dtype == torch.float16 and v.device.type == "cpu" else v.dtype
+
     def padded(x: Tensor) -> Tensor:
-        x = x.to(v.dtype).expand(*lead, *x.shape[-2:]).reshape(-1, *x.shape[-2:])
+        x = x.to(dtype).expand(*lead, *x.shape[-2:]).reshape(-1, *x.shape[-2:])
         return F.pad(x, (0, width - x.shape[-1])).contiguous()  # (L, tokens, width), with L heads of all batches
 
     q, k = torch.stack((padded(q1), padded(q2))), torch.stack((padded(k1), padded(k2)))  # (2, L, tokens, width)
     values = padded(v)
     if attn_mask is not None:
-        attn_mask = attn_mask.to(v.dtype)
+        attn_mask = attn_mask.to(dtype)
     out = F.scaled_dot_product_attention(q, k, values.expand(2, *values.shape), attn_mask, dropout_p, scale=scale)
+    narrow = out.dtype if dtype == v.dtype else v.dtype
     out1, out2 = widen(out[..., : v.shape[-1]]).unflatten(1, lead or (1,)).unbind()  # each (..., heads, N, dv)
-    return (out1 - lam * out2).to(out.dtype).reshape(*lead, q1.shape[-2], v.shape[-1])
+    return (out1 - lam * out2).to(narrow).reshape(*lead, q1.shape[-2], v.shape[-1])
 
 
 def widen(x: Tensor) -> Tensor:
