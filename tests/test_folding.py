@@ -128,7 +128,10 @@ def test_exported_graph_holds_no_lambda_arithmetic(tmp_path, monkeypatch):
     counts = {}
     for name in ("yolo11n", "yolo11n-diffattn"):
         file = YOLO(f"{name}.yaml").export(format="onnx", imgsz=64, device="cpu", verbose=False)
-        counts[name] = Counter(node.op_type for node in onnx.load(file).graph.node if "/attn/" in node.name)
+        nodes = onnx.load(file).graph.node
+        if not any("/model.0/" in node.name for node in nodes):
+            pytest.skip("PyTorch's newer exporter, which old releases get with torch 2.9, names no modules")
+        counts[name] = Counter(node.op_type for node in nodes if "/attn/" in node.name)
     added = counts["yolo11n-diffattn"] - counts["yolo11n"]
     maps = dict(MatMul=1, Softmax=1, Sub=1)
     norm = dict(ReduceMean=1, Add=1, Sqrt=1, Div=1)

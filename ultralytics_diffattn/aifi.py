@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from ultralytics.nn.modules.transformer import AIFI
 
-from ultralytics_diffattn.attention import ZeroLambdaMixin, check_divides, diff_attention
+from ultralytics_diffattn.arguments import check_count, check_divides, check_switch
+from ultralytics_diffattn.attention import ZeroLambdaMixin, diff_attention
 
 __all__ = "AIFI_Diff", "MultiheadAttention_Diff"
 
@@ -100,8 +101,8 @@ class AIFI_Diff(AIFI):
         normalize_before (bool): Whether to normalize before attention and feed-forward network, not behind them.
 
     Raises:
-        ValueError: If `c1` does not divide into heads, or `dropout` is outside [0, 1).
-        TypeError: If `c1` or `num_heads` is not an integer, or `act` no module.
+        ValueError: If `c1` does not divide into heads and by 4, or a number is outside its range.
+        TypeError: If `c1` or `num_heads` is not an integer, `act` no module, or `normalize_before` not a bool.
 
     Examples:
         >>> AIFI_Diff(64, cm=128, num_heads=8)(torch.randn(1, 64, 20, 20)).shape
@@ -122,6 +123,10 @@ class AIFI_Diff(AIFI):
     ):
         """Create stock's layer, then put our attention in place of its own, with the same tensors."""
         check_divides(c1, num_heads)
+        if c1 % 4:
+            raise ValueError(f"c1={c1} must be a multiple of 4: a sine and a cosine for each axis tell the position.")
+        check_count("cm", cm)
+        check_switch("normalize_before", normalize_before)
         if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
             raise ValueError(f"dropout={dropout!r} must be a number in [0, 1); there is no argument for the kind.")
         if act is not None and not isinstance(act, nn.Module):

@@ -8,7 +8,8 @@ from torch import Tensor
 from ultralytics.nn.modules.block import A2C2f, AAttn
 from ultralytics.nn.modules.conv import Conv
 
-from ultralytics_diffattn.attention import ZeroLambdaMixin, check_divides, diff_attention
+from ultralytics_diffattn.arguments import check_count, check_divides, check_ratio
+from ultralytics_diffattn.attention import ZeroLambdaMixin, diff_attention
 
 __all__ = "A2C2f_Diff", "AAttn_Diff"
 
@@ -24,7 +25,7 @@ class AAttn_Diff(ZeroLambdaMixin, AAttn):
         area (int): Number of stripes of equally many positions; attention stays within each.
 
     Raises:
-        ValueError: If `dim` does not divide into heads.
+        ValueError: If `dim` does not divide into heads, or `area` is not an integer >= 1.
         TypeError: If `dim` or `num_heads` is not an integer.
 
     Examples:
@@ -39,6 +40,7 @@ class AAttn_Diff(ZeroLambdaMixin, AAttn):
     def __init__(self, dim: int, num_heads: int, area: int = 1):
         """Create stock's convolutions, the second query and a lambda of zero for each head."""
         check_divides(dim, num_heads)
+        check_count("area", area)
         super().__init__(dim, num_heads, area)
         with torch.random.fork_rng(devices=[]):  # the same seed gives the rest of the model the weights that stock gets
             self.q2 = Conv(dim, dim, 1, act=False)
@@ -93,7 +95,8 @@ class A2C2f_Diff(A2C2f):
         shortcut (bool): Unused here, likewise.
 
     Raises:
-        ValueError: If `a2` is not True, or the hidden channels do not divide into heads.
+        ValueError: If `a2` is not True, a number is outside its range, the hidden channels do not divide into heads, or
+            `c1` is not `c2` where `residual` adds the one to the other.
         TypeError: If a switch is not a bool, or `g` no integer.
 
     Examples:
@@ -125,10 +128,18 @@ class A2C2f_Diff(A2C2f):
                 raise TypeError(f"{name}={value!r} must be True or False; there is no argument for the kind.")
         if not isinstance(g, int):
             raise TypeError(f"g={g!r} must be an integer; there is no argument for the kind.")
-        if not isinstance(area, int) or isinstance(area, bool) or area < 1:
-            raise ValueError(f"area={area!r} must be an integer >= 1.")
+        for name, value in (("c1", c1), ("c2", c2), ("n", n), ("area", area)):
+            check_count(name, value)
+        for name, value in (("mlp_ratio", mlp_ratio), ("e", e)):
+            check_ratio(name, value)
         if int(c2 * e) % 32 or int(c2 * e) < 32:
             raise ValueError(f"c2={c2}, e={e} give {int(c2 * e)} hidden channels, which must be a multiple of 32.")
+        if int(int(c2 * e) * mlp_ratio) < 1:
+            raise ValueError(f"mlp_ratio={mlp_ratio} leaves the feed-forward networks of c2={c2}, e={e} no channels.")
+        if residual and c1 != c2:
+            raise ValueError(
+                f"residual=True, which scales l and x set, adds the input to the output: c1={c1} must equal c2={c2}."
+            )
         super().__init__(c1, c2, n, a2, area, residual, mlp_ratio, e, g, shortcut)
         for block in (block for pair in self.m for block in pair):
             with torch.random.fork_rng(devices=[]):  # stock's has drawn its random numbers already

@@ -13,6 +13,7 @@ from numbers import Real
 import torch
 from torch import Tensor, nn
 
+from ultralytics_diffattn.arguments import check_divides
 from ultralytics_diffattn.backends import choose, flash, formula, widen
 from ultralytics_diffattn.tiled import tiled
 
@@ -358,17 +359,6 @@ class DiffAttention(LambdaMixin, nn.Module):
     def extra_repr(self) -> str:
         """Return what `print(model)` shows beside the submodules."""
         return f"differential_heads={self.num_heads}, head_dim={self.head_dim}, lambda_init={self.lambda_init}"
-
-
-def check_divides(dim: int, num_heads: int) -> None:
-    """Raise unless `dim` and `num_heads` are positive integers and the first is a multiple of the second."""
-    for name, value in (("dim", dim), ("num_heads", num_heads)):
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"{name}={value!r} must be an integer, not {type(value).__name__}.")
-        if value < 1:
-            raise ValueError(f"{name}={value} must be at least 1.")
-    if dim % num_heads:
-        raise ValueError(f"dim={dim} must be a multiple of num_heads={num_heads}.")
 
 
 def _is_finite(value: object) -> bool:

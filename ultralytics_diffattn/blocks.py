@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from ultralytics.nn.modules.block import C2PSA, Attention, Bottleneck, C3k2, PSABlock
 from ultralytics.nn.modules.conv import Conv
 
-from ultralytics_diffattn.attention import DiffAttention, DiffRMSNorm, LambdaMixin, check_divides, diff_attention
+from ultralytics_diffattn.arguments import check_count, check_divides, check_switch, key_width
+from ultralytics_diffattn.attention import DiffAttention, DiffRMSNorm, LambdaMixin, diff_attention
 from ultralytics_diffattn.paired import PairedAttention_Diff
 
 __all__ = "Attention_Diff", "C2PSA_Diff", "C3k2_Diff", "PSABlock_Diff", "PairedAttention_Diff"
@@ -33,7 +34,7 @@ class Attention_Diff(LambdaMixin, Attention):
 
     Raises:
         ValueError: If `dim` does not divide into heads, or a key not into halves.
-        TypeError: If `dim` or `num_heads` is not an integer.
+        TypeError: If `dim` or `num_heads` is not an integer, or `lambda_per_head` not a bool.
 
     Examples:
         >>> Attention_Diff(128, num_heads=2)(torch.randn(1, 128, 20, 20)).shape
@@ -53,8 +54,8 @@ class Attention_Diff(LambdaMixin, Attention):
         depth: int = 1,
     ):
         """Create stock's convolutions, then lambda and the head norm."""
-        check_divides(dim, num_heads)
-        key_dim = int(dim // num_heads * attn_ratio)
+        key_dim = key_width(dim, num_heads, attn_ratio)
+        check_switch("lambda_per_head", lambda_per_head)
         if key_dim < 2 or key_dim % 2:
             raise ValueError(
                 f"dim={dim}, num_heads={num_heads}, attn_ratio={attn_ratio} give keys of width {key_dim}, which do not "
@@ -101,6 +102,7 @@ class Attention_Diff(LambdaMixin, Attention):
 
 def _attention(kind: str, c: int, num_heads: int, attn_ratio: float, lambda_init: float | str, depth: int) -> nn.Module:
     """Return the attention of one PSA block; what its kind has no use for is passed over."""
+    check_divides(c, num_heads)
     if kind == "split":
         return Attention_Diff(c, num_heads, attn_ratio, lambda_init, depth=depth)
     if kind == "paired":
@@ -133,6 +135,7 @@ class PSABlock_Diff(PSABlock):
 
     Raises:
         ValueError: If `kind` is unknown or `c` does not divide as that kind needs.
+        TypeError: If `c` or `num_heads` is not an integer, or `shortcut` not a bool.
 
     Examples:
         >>> PSABlock_Diff(128, num_heads=2)(torch.randn(1, 128, 20, 20)).shape
@@ -153,6 +156,7 @@ class PSABlock_Diff(PSABlock):
         depth: int = 1,
     ):
         """Create the attention and stock's feed-forward network."""
+        check_switch("shortcut", shortcut)
         super(PSABlock, self).__init__()  # PSABlock's own would build a stock attention and spend its random numbers
         self.attn = _attention(kind, c, num_heads, attn_ratio, lambda_init, depth)
         self.ffn = nn.Sequential(Conv(c, c * 2, 1), Conv(c * 2, c, 1, act=False))
@@ -174,6 +178,7 @@ class C2PSA_Diff(C2PSA):
 
     Raises:
         ValueError: If `c1` is not `c2`, a number is outside its range or `kind` is unknown.
+        TypeError: If `c1` or `c2` is not an integer.
 
     Examples:
         >>> C2PSA_Diff(256, 256, n=1)(torch.randn(1, 256, 20, 20)).shape
@@ -189,8 +194,7 @@ class C2PSA_Diff(C2PSA):
         """Create stock's two convolutions and `n` differential PSA blocks."""
         super(C2PSA, self).__init__()  # C2PSA's own would build stock blocks and spend their random numbers
         check_same_channels(c1, c2)
-        _check_size(n, e)
-        self.c = int(c1 * e)
+        self.c = _hidden("c1", c1, n, e)
         self.cv1 = Conv(c1, 2 * self.c, 1, 1)
         self.cv2 = Conv(2 * self.c, c1, 1)
         num_heads = max(self.c // 64, 1)
@@ -239,11 +243,12 @@ class C3k2_Diff(C3k2):
         lambda_init: float | str = 0.8,
     ):
         """Create stock's two convolutions and `n` pairs of stock's bottleneck and a differential PSA block."""
-        if not isinstance(c3k, bool):  # a number here is an argument at the wrong place of a YAML row
-            raise TypeError(f"c3k={c3k!r} must be True or False, not {type(c3k).__name__}.")
+        check_switch("c3k", c3k)
         if attn is not True:
             raise ValueError(f"attn={attn!r} leaves this row without attention: write C3k2 there.")
-        _check_size(n, e)
+        check_count("c1", c1)
+        check_count("c2", c2)
+        _hidden("c2", c2, n, e)
         super(C3k2, self).__init__(c1, c2, n, True, 1, e)  # C2f's: that of C3k2 has no attn before ultralytics 8.4
         num_heads = max(self.c // 64, 1)
         self.m = nn.ModuleList(
@@ -255,23 +260,26 @@ class C3k2_Diff(C3k2):
         )
 
 
-def _check_size(n: int, e: float) -> None:
-    """Raise unless there are blocks and hidden channels."""
-    if not isinstance(n, int) or n < 1:
-        raise ValueError(f"n={n!r} must be an integer >= 1.")
-    if not isinstance(e, Real) or not 0 < e <= 1:
+def _hidden(name: str, c: int, n: int, e: float) -> int:
+    """Return the number of hidden channels, or raise unless there are some, and blocks."""
+    check_count("n", n)
+    if isinstance(e, bool) or not isinstance(e, Real) or not 0 < e <= 1:
         raise ValueError(f"e={e!r} must be a number in (0, 1].")
+    if int(c * e) < 1:
+        raise ValueError(f"{name}={c}, e={e} give no hidden channels: choose values that make int({name} * e) >= 1.")
+    return int(c * e)
 
 
 def check_same_channels(c1: int, c2: int) -> None:
-    """Raise unless both are the same integer."""
-    if not isinstance(c1, int) or not isinstance(c2, int):
+    """Raise unless both are the same positive integer."""
+    if not all(isinstance(c, int) and not isinstance(c, bool) for c in (c1, c2)):
         raise TypeError(f"c1={c1!r} and c2={c2!r} must be integers.")
     if c1 != c2:
         raise ValueError(
             f"c1={c1} must equal c2={c2}: the block keeps the number of channels. In a YAML the row's first argument "
             "has to be that of the row it follows."
         )
+    check_count("c1", c1)
 
 
 def diff_attention_row(c1: int, c2: int, *args: Any) -> DiffAttention:

@@ -8,7 +8,8 @@ from torch import Tensor
 from ultralytics.nn.modules.block import Attention
 from ultralytics.nn.modules.conv import Conv
 
-from ultralytics_diffattn.attention import ZeroLambdaMixin, check_divides, diff_attention
+from ultralytics_diffattn.arguments import key_width
+from ultralytics_diffattn.attention import ZeroLambdaMixin, diff_attention
 
 __all__ = ("PairedAttention_Diff",)
 
@@ -21,10 +22,10 @@ class PairedAttention_Diff(ZeroLambdaMixin, Attention):
     Args:
         dim (int): Channels, a multiple of `num_heads`.
         num_heads (int): Number of heads.
-        attn_ratio (float): Key width over head width.
+        attn_ratio (float): Key width over head width; the key width has to be at least 1.
 
     Raises:
-        ValueError: If `dim` does not divide into heads.
+        ValueError: If `dim` does not divide into heads, or a key has no width.
         TypeError: If `dim` or `num_heads` is not an integer.
 
     Examples:
@@ -38,7 +39,11 @@ class PairedAttention_Diff(ZeroLambdaMixin, Attention):
 
     def __init__(self, dim: int, num_heads: int = 8, attn_ratio: float = 0.5):
         """Create stock's convolutions, the second query and a lambda of zero for each head."""
-        check_divides(dim, num_heads)
+        if key_width(dim, num_heads, attn_ratio) < 1:
+            raise ValueError(
+                f"dim={dim}, num_heads={num_heads}, attn_ratio={attn_ratio} give keys of width 0: choose values that "
+                "make int(dim / num_heads * attn_ratio) at least 1."
+            )
         super().__init__(dim, num_heads, attn_ratio)
         with torch.random.fork_rng(devices=[]):  # the same seed gives the rest of the model the weights that stock gets
             self.q2 = Conv(dim, self.key_dim * num_heads, 1, act=False)
