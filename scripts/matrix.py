@@ -1,0 +1,173 @@
+"""Try this checkout with every supported ultralytics, print a Markdown table: `python scripts/matrix.py [key=value]`.
+
+`ultralytics=8.4.0,8.4.190`, `torch=2.4.0` and `python=3.11` choose cells of the table, `cells` lists them as JSON. Each
+is installed by uv (`pip install uv`) in an environment that is thrown away. Exits with 1 if a cell fails.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+NEWEST = "newest"  # whatever the index has on the day
+FLOOR = "8.3.108"
+
+
+class Cell(NamedTuple):
+    """A combination to try."""
+
+    ultralytics: str
+    torch: str = NEWEST
+    python: str = "3.11"
+
+
+# The floor, releases before and after each change in what we touch (DESIGN.md, section 3), and some between.
+RELEASES = (
+    FLOOR, "8.3.160", "8.3.200", "8.3.237", "8.3.253", "8.4.0", "8.4.40", "8.4.52", "8.4.67", "8.4.81", "8.4.104",
+    "8.4.140", "8.4.144", NEWEST,
+)  # fmt: skip
+CELLS = (
+    *(Cell(release) for release in RELEASES),
+    *(Cell(release, "2.4.0", "3.10") for release in (FLOOR, NEWEST)),
+    *(Cell(release, NEWEST, "3.13") for release in (FLOOR, NEWEST)),
+)
+# What exporting to ONNX takes, which old releases of ultralytics do not ask for, what compiling takes, which torch 2.4
+# does not ask for, and what the fast tests take.
+PACKAGES = (
+    "setuptools", "onnx", "onnxruntime", "onnxslim", "onnxscript",
+    "pytest", "hypothesis", "timm>=1.0.20", "cloudpickle>=3.1.1",
+)  # fmt: skip
+FAST = (
+    "attention", "area", "aifi", "blocks", "folding", "registry", "parsers", "bundled", "autoload", "transfer",
+    "checkpoints", "fixtures",
+)  # fmt: skip
+OLD_TORCH = (*FAST, "backends")  # which depends on torch alone; with the newest the whole test set runs
+HEADER = """| ultralytics | torch | Python | fast tests | YAMLs | one epoch | in a fresh process | ONNX |
+|---|---|---|---|---|---|---|---|"""
+
+YAMLS = """
+import pathlib, re
+from ultralytics import RTDETR, YOLO, __version__
+from ultralytics.utils.checks import check_version
+from ultralytics_diffattn.bundled import NEEDS, cfg_dir
+built, files = 0, sorted(cfg_dir().glob("*.yaml"))
+for file in files:
+    needs = re.search(NEEDS, file.read_text(), re.MULTILINE)
+    try:
+        (RTDETR if "rtdetr" in file.name else YOLO)(file.name)
+        built += 1
+    except RuntimeError as error:  # says which ultralytics it needs
+        assert needs and not check_version(__version__, f">={needs[1]}") and needs[1] in str(error), error
+print(f"{built} of {len(files)}")
+"""
+VERSIONS = """
+import platform
+from importlib.metadata import version
+print(version("ultralytics"), version("torch"), platform.python_version())
+"""
+RELOAD = """
+import sys, torch
+from ultralytics import YOLO
+model = YOLO(sys.argv[1]).model
+assert "C2PSA_Diff" in str(model) and all(p.isfinite().all() for p in model.parameters())
+"""
+
+
+def steps(cell: Cell, python: Path, folder: Path) -> dict[str, tuple]:
+    """Return the command of each column, and what of its output stands in the table."""
+    run, data = folder / "runs" / "matrix", "data=shapes.yaml"
+    budget = "imgsz=64", "batch=16", "workers=0", "device=cpu"
+    yolo, diffattn = (str(python.with_name(name)) for name in ("yolo", "diffattn"))
+    tests = (str(ROOT / "tests" / f"test_{name}.py") for name in (FAST if cell.torch == NEWEST else OLD_TORCH))
+    best = run / "weights" / "best.pt"
+    train = "model=yolo11n-diffattn.yaml", data, "epochs=1", *budget, f"project={run.parent}", "name=matrix"
+    return {
+        "tests": ((python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests), r"(\d+ passed.*?) in "),
+        "yamls": ((python, "-c", YAMLS), r"(\d+ of \d+)"),
+        "train": ((yolo, "train", *train), ""),
+        "reload": ((python, "-c", RELOAD, best), ""),
+        "onnx": ((diffattn, "export", f"model={best}", "format=onnx", "imgsz=64", data), ""),
+    }
+
+
+def output_of(command: tuple, folder: Path) -> tuple[str, str]:
+    """Run a command in a folder, its output into the log there; return the output, and what went wrong."""
+    env = {**os.environ, "YOLO_CONFIG_DIR": str(folder), "YOLO_OFFLINE": "true", "OMP_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run(
+            [str(c) for c in command], cwd=folder, env=env, text=True, stdout=-1, stderr=-2, timeout=1800
+        )
+        output, wrong = done.stdout, done.returncode
+    except subprocess.TimeoutExpired as error:
+        output, wrong = str(error), 1
+    with open(folder / "log.txt", "a") as log:
+        print("$", *command, f"\n{output}", file=log)
+    lines = [line for line in output.splitlines() if line.strip()] or ["failed"]
+    said = [line for line in lines if re.match(r"(\w|\.)*Error\b|error:|(FAILED|ERROR)\b", line)]
+    return output, (said or lines)[-1] if wrong else ""
+
+
+def attempt(cell: Cell, folder: Path) -> tuple[str, bool]:
+    """Install a cell and take all steps in it.
+
+    Args:
+        cell (Cell): What to install.
+        folder (Path): Where; empty.
+
+    Returns:
+        (str): The row of the table.
+        (bool): Whether all went well.
+    """
+    python = folder / "venv" / "bin" / "python"
+    wanted = {"ultralytics": cell.ultralytics, "torch": cell.torch}
+    pins = [name if version == NEWEST else f"{name}=={version}" for name, version in wanted.items()]
+    create = ("uv", "venv", "--quiet", "--python", cell.python, folder / "venv")
+    install = ("uv", "pip", "install", "--quiet", "--python", python, "--editable", ROOT, *pins, *PACKAGES)
+    for command in (create, install):
+        if wrong := output_of(command, folder)[1]:
+            return f"| {' | '.join(cell)} | cannot be installed: {wrong} |" + " |" * 4, False
+    columns, well = output_of((python, "-c", VERSIONS), folder)[0].split(), True
+    for command, shown in steps(cell, python, folder).values():
+        output, wrong = output_of(command, folder)
+        found = re.search(shown, output)
+        columns.append(f"✗ {wrong}" if wrong else found[1] if shown and found else "✓")
+        well = well and not wrong
+    return f"| {' | '.join(columns)} |", well
+
+
+def main(arguments: list[str]) -> int:
+    """Try the cells that the arguments choose; return the exit status."""
+    chosen = dict(a.partition("=")[::2] for a in arguments if a != "cells")
+    if unknown := set(chosen) - set(Cell._fields):
+        raise SystemExit(f"{', '.join(sorted(unknown))}: known are cells, {', '.join(f'{f}=' for f in Cell._fields)}")
+    cells = [c for c in CELLS if all(getattr(c, k) in v.split(",") for k, v in chosen.items())]
+    if not cells:
+        raise SystemExit(f"{' '.join(arguments)}: no such cell; `cells` lists them.")
+    if "cells" in arguments:
+        print(json.dumps([c._asdict() for c in cells]))
+        return 0
+    if not shutil.which("uv"):
+        raise SystemExit("uv is missing: `pip install uv`, and have it on the PATH.")
+    print(HEADER, flush=True)
+    failed = 0
+    for cell in cells:
+        folder = Path(tempfile.mkdtemp(prefix=f"matrix-{'-'.join(cell)}-"))
+        row, well = attempt(cell, folder)
+        print(row, flush=True)
+        shutil.rmtree(folder / "venv", ignore_errors=True)
+        if well:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            failed += 1
+            print(f"what it printed: {folder / 'log.txt'}", file=sys.stderr, flush=True)
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
