@@ -59,9 +59,9 @@ def python(code, *flags, cwd=None, check=True, **env):
     return run(sys.executable, *flags, "-c", code, cwd=cwd, check=check, **env)
 
 
-def yolo(*arguments, cwd):
+def yolo(*arguments, cwd, **env):
     """Run the stock `yolo` command of this environment; what it saves goes below `cwd`."""
-    return run(Path(sys.executable).with_name("yolo"), *arguments, f"project={cwd}", cwd=cwd)
+    return run(Path(sys.executable).with_name("yolo"), *arguments, f"project={cwd}", cwd=cwd, **env)
 
 
 KILLED = """

@@ -18,6 +18,7 @@ from ultralytics_diffattn import cli, compare, datasets, performance, shapes
 
 NOT_RUN = {  # command: why
     'pip install ".[ray]"': "network",
+    "python scripts/matrix.py": "an hour of installing; test_matrix.py",
     "ray start --head": "starts servers; test_pool.py spreads runs over Ray",
     "diffattn compare data=data.yaml ray=True project=/shared/compare": "a folder outside; test_pool.py",
     "RAY_ADDRESS=10.0.0.1:6379 diffattn compare data=/shared/data.yaml ray=True project=/shared/compare": "a cluster",
@@ -26,7 +27,7 @@ NOT_RUN = {  # command: why
     ),
 }
 FIRST, TESTS = (c for c in COMMANDS if c.startswith("python3 -m venv"))
-YOLO_COMMANDS = [c for c in COMMANDS if c.startswith("yolo ")]
+YOLO_COMMANDS = [c for c in COMMANDS if re.match(r"([A-Z_]+=\S+ )*yolo ", c)]
 OUR_COMMANDS = [c for c in COMMANDS if c.startswith("diffattn ") and c not in NOT_RUN]
 
 
@@ -48,7 +49,7 @@ def test_arguments_of_commands_that_are_not_run(command):
 def test_ci_runs_the_test_command():
     pattern = re.search(r"grep -m1 '(.*)' README.md", (ROOT / ".ci" / "run").read_text())[1]
     assert [c for c in COMMANDS if re.search(pattern, c)] == [TESTS]
-    assert TESTS.split(" && ")[-1] == ".venv/bin/python -m pytest"
+    assert TESTS.split(" && ")[-1] == ".venv/bin/python -m pytest -n auto --dist loadfile"
 
 
 def test_first_result(tmp_path):
@@ -127,12 +128,14 @@ def checkpoints(workplace):
 @pytest.mark.parametrize("command", YOLO_COMMANDS)
 @pytest.mark.usefixtures("checkpoints")
 def test_yolo_commands(command, workplace):
-    arguments = shlex.split(command)[1:]
+    words = shlex.split(command)
+    env = dict(word.split("=", 1) for word in words[: words.index("yolo")])
+    arguments = words[len(env) + 1 :]
     if arguments[0] != "train":
         arguments.append("imgsz=64")
     elif "resume" not in arguments:
         arguments += SHORT
-    output = yolo(*arguments, cwd=workplace).stdout
+    output = yolo(*arguments, cwd=workplace, **env).stdout
     assert SAID[arguments[0]] in output
 
 
