@@ -21,14 +21,21 @@ def install() -> None:
         return
     if Watcher not in sys.meta_path:
         sys.meta_path.insert(0, Watcher)
-    for name in WATCHED:
-        spec = getattr(sys.modules.get(name), "__spec__", None)
-        if spec and not getattr(spec, "_initializing", False):  # else a circular import: the watcher attaches later
-            _attach(sys.modules[name])
+    Watcher.pending.update(WATCHED)
+    for module in _loaded():
+        _attach(module)
+
+
+def _loaded() -> list:
+    """Return the modules that are loaded and not attached to; the others are being imported, or will be."""
+    modules = [sys.modules.get(name) for name in tuple(Watcher.pending)]
+    specs = [getattr(module, "__spec__", None) for module in modules]
+    return [m for m, spec in zip(modules, specs) if spec and not getattr(spec, "_initializing", False)]  # noqa: B905
 
 
 def _attach(module) -> None:
     """Attach to one loaded module; an error here must not reach a program that may not use this package at all."""
+    Watcher.pending.discard(module.__name__)
     try:
         from ultralytics_diffattn.registry import attach
 
@@ -40,12 +47,18 @@ def _attach(module) -> None:
 class Watcher:
     """A finder that finds nothing by itself: it adds a step behind the execution of the watched modules."""
 
+    pending: set = set()  # noqa: RUF012 - names of watched modules that are not attached to
     searching: set = set()  # noqa: RUF012 - names; a module's import lock keeps other threads from the same one
 
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        """Return the spec that the other finders give for a watched module, its loader wrapped; else None."""
-        if name not in WATCHED or name in cls.searching:  # the second: another plugin's finder asks all finders, too
+        """Return the spec that the other finders give for a watched module, its loader wrapped; else None.
+
+        An import of a watched module that had begun before this class was there has gone past it: the next module of
+        ultralytics stands in. Attaching here would hold the lock on all imports.
+        """
+        late = name.startswith("ultralytics.") and _loaded()
+        if not (name in WATCHED or late) or name in cls.searching:  # the latter: another's finder asks all, too
             return None
         cls.searching.add(name)
         try:
@@ -76,7 +89,8 @@ class Loader:
         """Give the module its own loader back, execute it, attach to it."""
         module.__loader__ = module.__spec__.loader = self.loader
         self.loader.exec_module(module)
-        _attach(module)
+        for each in (*([module] if module.__name__ in WATCHED else ()), *_loaded()):
+            _attach(each)
 
     def __getattr__(self, name):
         """Answer all else, such as `get_source`, as the module's own loader does."""

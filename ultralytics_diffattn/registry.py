@@ -9,13 +9,15 @@ module when it is called. Models and checkpoints hold only the ordinary class; `
 
 from __future__ import annotations
 
+import dis
+import functools
 import inspect
 import sys
 import threading
 from collections.abc import Callable
 from importlib import import_module
 from pkgutil import resolve_name
-from types import FrameType, ModuleType
+from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -46,7 +48,7 @@ def _a2c2f(args: list[Any], place: _Place) -> list[Any]:
 
 def _aifi(args: list[Any], place: _Place) -> list[Any]:
     """Return `[cm, num_heads, ...]` with c1 before them."""
-    return [place.c1, *args]
+    return [place.c1, *args] if args == place.written else args
 
 
 # parse_model also notes at some of these classes that the heads of the model are not of the old design. A twin misses
@@ -92,7 +94,9 @@ def attach(module: ModuleType) -> None:
         for name, row in MODULES.items():
             present, stock = (module.__dict__.get(x) for x in (name, row.like))
             if present is None or (isinstance(present, Twin) and present.stock is not stock):  # new, or reloaded
-                setattr(module, name, Twin(name, row, stock))  # a module of that name in a fork is left alone
+                setattr(
+                    module, name, Twin(name, row, stock, vars(module))
+                )  # a module of that name in a fork is left alone
         bundled.attach(module, "check_yaml", rows=tuple(MODULES))
         folding.attach(module)
         lambdas.attach()
@@ -105,11 +109,12 @@ class Twin(type):
 
     row: Row
     stock: type | None
+    names: dict[str, Any]  # of the module where the twin stands
 
-    def __new__(mcs, name: str, row: Row, stock: type | None):
+    def __new__(mcs, name: str, row: Row, stock: type | None, names: dict[str, Any]):
         """Create the twin of `stock`; of nothing, where this ultralytics has no such module any more."""
-        twin = super().__new__(mcs, name, (nn.Module,), {"__module__": "ultralytics_diffattn"})
-        twin.row, twin.stock = row, stock
+        twin = super().__new__(mcs, name, (stock or nn.Module,), {"__module__": "ultralytics_diffattn"})
+        twin.row, twin.stock, twin.names = row, stock, names
         return twin
 
     def __init__(cls, *_):
@@ -123,7 +128,7 @@ class Twin(type):
         """Hash as the stock module does."""
         return hash(cls.stock)
 
-    def __call__(cls, *args: object) -> nn.Module:
+    def __call__(cls, *args: object, **named: object) -> nn.Module:
         """Build our module from the arguments that `parse_model` gives, or say which row is wrong and why."""
         place = _Place.of_caller()
         require_ultralytics(cls.__name__)
@@ -132,13 +137,18 @@ class Twin(type):
                 f"ultralytics {ultralytics_version()} has no module {cls.row.like} any more, which {cls.__name__} "
                 f"builds on. {ADVICE}"
             )
-        given = args
+        given = (*args, named) if named else args
         if cls.row.missed is not None and place.c1 is not None:
             args = tuple(cls.row.missed(list(args), place))
         integers = [p for p in inspect.signature(cls.stock).parameters if p in {"c1", "c2", "n"}]
-        fits = len(args) >= len(integers) and all(isinstance(a, int) for a in args[: len(integers)])
+        first = args[: len(integers)]
+        fits = len(args) >= len(integers) and all(isinstance(a, int) and not isinstance(a, bool) for a in first)
         unknown = cls.row.missed is not None and place.c1 is None
-        if unknown or not fits or place.c1 not in {None, args[0]}:
+        times = {"": 0}  # by the function's name: of one that a plugin has replaced, both may be there
+        for f in {f.__code__ for f in cls.names.values() if isinstance(f, FunctionType)} | place.code:
+            times[f.co_name] = max(times.get(f.co_name, 0), _singled_out(f, cls.row.like))
+        unknown |= sum(times.values()) > (cls.row.missed is not None)
+        if named or unknown or not fits or place.c1 not in {None, args[0]}:
             raise RuntimeError(
                 f"ultralytics {ultralytics_version()} does not read rows of {cls.__name__} as it reads those of "
                 f"{cls.row.like}: it gave the arguments {given}{place}. {ADVICE}"
@@ -149,12 +159,23 @@ class Twin(type):
             raise type(error)(f"{error}{place}") from error
 
 
+@functools.cache
+def _singled_out(code: CodeType, name: str) -> int:
+    """Return how often a function compares with a class by `is` or by its name, which a twin does not live up to."""
+    steps = list(dis.get_instructions(code)) if name in (*code.co_names, *code.co_varnames) else []
+    by_is = sum(s.opname == "IS_OP" and name in [x.argval for x in steps[i - 2 : i]] for i, s in enumerate(steps))
+    inner = sum(_singled_out(c, name) for c in code.co_consts if isinstance(c, CodeType))
+    return by_is + inner + sum(c == name or (isinstance(c, (frozenset, tuple)) and name in c) for c in code.co_consts)
+
+
 class _Place(NamedTuple):
     """The row of a model YAML that is being built, as far as it can be told."""
 
     text: str = ""
     c1: int | None = None
     scale: str | None = None
+    written: list[Any] | None = None
+    code: frozenset[CodeType] = frozenset()  # of the parser
 
     @classmethod
     def of_caller(cls) -> _Place:
@@ -165,7 +186,9 @@ class _Place(NamedTuple):
         try:
             i, d, ch, f = (frame.f_locals[x] for x in ("i", "d", "ch", "f"))
             scale = d.get("scale") or next(iter(d.get("scales") or ()), None)  # as parse_model takes it
-            return cls(f" (row {i} of the model YAML: {(d['backbone'] + d['head'])[i]})", ch[f], scale)
+            scale = frame.f_locals.get("scale") or scale
+            row = (d["backbone"] + d["head"])[i]
+            return cls(f" (row {i} of the model YAML: {row})", ch[f], scale, row[3], frozenset({frame.f_code}))
         except (AttributeError, IndexError, KeyError, TypeError):  # AttributeError: no such frame
             return cls()
 
