@@ -8,12 +8,11 @@ section 3 and its reference file `diff_attention.py`.
 from __future__ import annotations
 
 import math
-from numbers import Real
 
 import torch
 from torch import Tensor, nn
 
-from ultralytics_diffattn.arguments import check_divides
+from ultralytics_diffattn.arguments import check_divides, check_dropout, check_inputs, is_finite
 from ultralytics_diffattn.backends import choose, flash, formula, widen
 from ultralytics_diffattn.tiled import tiled
 
@@ -43,7 +42,7 @@ def lambda_init_schedule(depth: int) -> float:
     """
     if not isinstance(depth, int) or isinstance(depth, bool) or depth < 1:
         raise ValueError(f"depth={depth!r} must be an integer >= 1: attention blocks are counted from 1.")
-    return 0.8 - 0.6 * math.exp(-0.3 * (depth - 1))
+    return 0.8 - 0.6 * math.exp(-0.3 * (min(depth, 1000) - 1))
 
 
 def diff_attention(
@@ -78,8 +77,9 @@ def diff_attention(
         (Tensor): (..., heads, N, dv) in the dtype of `v` (under autocast, in autocast's).
 
     Raises:
-        ValueError: If the shapes do not fit each other, `dropout_p` is outside [0, 1), or `backend` cannot be used.
-        TypeError: If one of the tensors is not floating.
+        ValueError: If the shapes do not fit each other, `lam` or `scale` is not finite, `dropout_p` not in [0, 1), or
+            `backend` cannot be used.
+        TypeError: If one of the tensors is none, or not floating.
 
     Examples:
         >>> q1, k1, q2, k2 = torch.randn(4, 1, 2, 9, 16)
@@ -90,14 +90,14 @@ def diff_attention(
         Differential Transformer, equation 1.
     """
     if not torch.jit.is_tracing():  # a trace would turn every shape below into a node and a warning
-        _check_inputs(q1, k1, q2, k2, v, lam, attn_mask)
-        _check_dropout("dropout_p", dropout_p)
+        check_inputs(q1, k1, q2, k2, v, lam, attn_mask, scale)
+        dropout_p = check_dropout("dropout_p", dropout_p)
     if scale is None:
         scale = q1.shape[-1] ** -0.5
     if isinstance(lam, Tensor) and lam.ndim == 1:
         lam = lam[:, None, None]  # (heads, 1, 1)
     run = {"formula": formula, "flash": flash, "tiled": tiled}
-    if backend not in {"auto", *run}:
+    if not isinstance(backend, str) or backend not in {"auto", *run}:
         raise ValueError(f"backend={backend!r} must be 'auto' or one of {', '.join(map(repr, run))}.")
     if backend == "auto" or 0 in (*q1.shape, *v.shape):  # of nothing, the formula makes nothing
         backend = choose(q1, k1, v, attn_mask, dropout_p)
@@ -161,7 +161,7 @@ class LambdaMixin:
         """
         if lambda_init == "schedule":
             lambda_init = lambda_init_schedule(depth)
-        elif isinstance(lambda_init, (bool, str)) or not _is_finite(lambda_init):
+        elif isinstance(lambda_init, (bool, str)) or not is_finite(lambda_init):
             raise ValueError(f"lambda_init={lambda_init!r} must be a finite number, for example 0.8, or 'schedule'.")
         self.lambda_init = float(lambda_init)
         shape = (width,) if heads is None else (heads, width)
@@ -289,12 +289,12 @@ class DiffAttention(LambdaMixin, nn.Module):
                 raise TypeError(f"{name}={value!r} must be True or False, not {type(value).__name__}.")
         self.num_heads = num_heads // 2
         self.head_dim = dim // num_heads
-        self.attn_drop = _check_dropout("attn_drop", attn_drop)
+        self.attn_drop = check_dropout("attn_drop", attn_drop)
         self.q_proj = nn.Linear(dim, dim, bias=qkv_bias)
         self.k_proj = nn.Linear(dim, dim, bias=qkv_bias)
         self.v_proj = nn.Linear(dim, dim, bias=qkv_bias)
         self.out_proj = nn.Linear(dim, dim)
-        self.proj_drop = nn.Dropout(_check_dropout("proj_drop", proj_drop))
+        self.proj_drop = nn.Dropout(check_dropout("proj_drop", proj_drop))
         self.diff_norm = DiffRMSNorm(2 * self.head_dim)
         self.add_lambda(self.head_dim, self.num_heads if lambda_per_head else None, lambda_init, depth)
         self.reset_parameters()
@@ -359,44 +359,3 @@ class DiffAttention(LambdaMixin, nn.Module):
     def extra_repr(self) -> str:
         """Return what `print(model)` shows beside the submodules."""
         return f"differential_heads={self.num_heads}, head_dim={self.head_dim}, lambda_init={self.lambda_init}"
-
-
-def _is_finite(value: object) -> bool:
-    """Return whether `value` is a finite real number."""
-    return isinstance(value, Real) and math.isfinite(value)
-
-
-def _check_dropout(name: str, p: float) -> float:
-    """Return `p`, or raise unless it is a number in [0, 1)."""
-    if not isinstance(p, Real) or not 0 <= p < 1:  # which nan is not
-        raise ValueError(f"{name}={p!r} must be a number in [0, 1).")
-    return p
-
-
-def _check_inputs(q1: Tensor, k1: Tensor, q2: Tensor, k2: Tensor, v: Tensor, lam: object, mask: Tensor | None) -> None:
-    """Raise unless the arguments of `diff_attention` fit each other."""
-    if not all(x.is_floating_point() for x in (q1, k1, q2, k2, v)):
-        given = ", ".join(str(x.dtype) for x in (q1, k1, q2, k2, v))
-        raise TypeError(f"q1, k1, q2, k2 and v of {given} must be floating tensors.")
-    if q1.ndim < 2 or q1.shape != q2.shape or k1.shape != k2.shape:
-        raise ValueError(
-            f"q1 {tuple(q1.shape)} and q2 {tuple(q2.shape)}, k1 {tuple(k1.shape)} and k2 {tuple(k2.shape)} must agree "
-            "in pairs and have at least two dimensions, (..., tokens, width)."
-        )
-    if q1.shape[-1] != k1.shape[-1] or k1.shape[-2] != v.shape[-2]:
-        raise ValueError(
-            f"q {tuple(q1.shape)}, k {tuple(k1.shape)} and v {tuple(v.shape)} do not fit: q and k share their last "
-            "dimension (width), k and v their last but one (tokens)."
-        )
-    if isinstance(lam, Tensor) and (lam.ndim > 1 or (lam.ndim == 1 and (q1.ndim < 3 or len(lam) != q1.shape[-3]))):
-        raise ValueError(f"lam {tuple(lam.shape)} must be one number, or (heads,) beside q {tuple(q1.shape)}.")
-    if mask is not None:
-        if not isinstance(mask, Tensor) or not mask.is_floating_point():
-            given = mask.dtype if isinstance(mask, Tensor) else f"type {type(mask).__name__}"
-            raise TypeError(
-                f"attn_mask of {given} must be a floating tensor: it is added to the logits, and -inf hides a key."
-            )
-        if mask.shape != (q1.shape[-2], k1.shape[-2]):
-            raise ValueError(
-                f"attn_mask {tuple(mask.shape)} must have shape (queries, keys) = {(q1.shape[-2], k1.shape[-2])}."
-            )

@@ -48,7 +48,7 @@ def _a2c2f(args: list[Any], place: _Place) -> list[Any]:
 
 def _aifi(args: list[Any], place: _Place) -> list[Any]:
     """Return `[cm, num_heads, ...]` with c1 before them."""
-    return [place.c1, *args] if args == place.written else args
+    return [place.c1, *args] if args == list(place.written or ()) else args
 
 
 # parse_model also notes at some of these classes that the heads of the model are not of the old design. A twin misses
