@@ -174,6 +174,7 @@ def test_stock_model_is_bit_identical_with_and_without_the_plugin():
 
 BAD_ROWS = [  # the row, the exception, what its message names beside the row
     ([-1, 1, "C2PSA_Diff", [64]], ValueError, "c1=128 must equal c2=64"),
+    ([-1, 0.5, "C2PSA_Diff", [128]], TypeError, r"repeats=0\.5 must be an integer >= 1"),
     ([-1, 1, "C2PSA_Diff", [128, 0.5, "flash"]], ValueError, "kind='flash'"),
     ([-1, 1, "C2PSA_Diff", [128, 0.5, "token"]], ValueError, "64 channels give num_heads=1"),
     ([-1, 1, "C2PSA_Diff", [128, "token"]], ValueError, "e='token'"),

@@ -94,9 +94,8 @@ def attach(module: ModuleType) -> None:
         for name, row in MODULES.items():
             present, stock = (module.__dict__.get(x) for x in (name, row.like))
             if present is None or (isinstance(present, Twin) and present.stock is not stock):  # new, or reloaded
-                setattr(
-                    module, name, Twin(name, row, stock, vars(module))
-                )  # a module of that name in a fork is left alone
+                twin = Twin(name, row, stock, vars(module))
+                setattr(module, name, twin)  # a module of that name in a fork is left alone
         bundled.attach(module, "check_yaml", rows=tuple(MODULES))
         folding.attach(module)
         lambdas.attach()
@@ -137,18 +136,16 @@ class Twin(type):
                 f"ultralytics {ultralytics_version()} has no module {cls.row.like} any more, which {cls.__name__} "
                 f"builds on. {ADVICE}"
             )
+        if not isinstance(place.repeats, int) or isinstance(place.repeats, bool):
+            raise TypeError(f"repeats={place.repeats!r} must be an integer >= 1{place}.")
         given = (*args, named) if named else args
         if cls.row.missed is not None and place.c1 is not None:
             args = tuple(cls.row.missed(list(args), place))
         integers = [p for p in inspect.signature(cls.stock).parameters if p in {"c1", "c2", "n"}]
         first = args[: len(integers)]
         fits = len(args) >= len(integers) and all(isinstance(a, int) and not isinstance(a, bool) for a in first)
-        unknown = cls.row.missed is not None and place.c1 is None
-        times = {"": 0}  # by the function's name: of one that a plugin has replaced, both may be there
-        for f in {f.__code__ for f in cls.names.values() if isinstance(f, FunctionType)} | place.code:
-            times[f.co_name] = max(times.get(f.co_name, 0), _singled_out(f, cls.row.like))
-        unknown |= sum(times.values()) > (cls.row.missed is not None)
-        if named or unknown or not fits or place.c1 not in {None, args[0]}:
+        unplaced = cls.row.missed is not None and place.c1 is None
+        if named or unplaced or not fits or place.c1 not in {None, args[0]} or cls._has_branches_unknown(place):
             raise RuntimeError(
                 f"ultralytics {ultralytics_version()} does not read rows of {cls.__name__} as it reads those of "
                 f"{cls.row.like}: it gave the arguments {given}{place}. {ADVICE}"
@@ -157,6 +154,13 @@ class Twin(type):
             return resolve_name(cls.row.build)(*args)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{error}{place}") from error
+
+    def _has_branches_unknown(cls, place: _Place) -> bool:
+        """Return whether the parser singles the stock module out more often than the row of the table makes up for."""
+        times: dict[str, int] = {}  # by the function's name: of one that a plugin has replaced, both may be there
+        for f in {f.__code__ for f in cls.names.values() if isinstance(f, FunctionType)} | place.code:
+            times[f.co_name] = max(times.get(f.co_name, 0), _singled_out(f, cls.row.like))
+        return sum(times.values()) > (cls.row.missed is not None)
 
 
 @functools.cache
@@ -175,6 +179,7 @@ class _Place(NamedTuple):
     c1: int | None = None
     scale: str | None = None
     written: list[Any] | None = None
+    repeats: Any = 1
     code: frozenset[CodeType] = frozenset()  # of the parser
 
     @classmethod
@@ -188,7 +193,7 @@ class _Place(NamedTuple):
             scale = d.get("scale") or next(iter(d.get("scales") or ()), None)  # as parse_model takes it
             scale = frame.f_locals.get("scale") or scale
             row = (d["backbone"] + d["head"])[i]
-            return cls(f" (row {i} of the model YAML: {row})", ch[f], scale, row[3], frozenset({frame.f_code}))
+            return cls(f" (row {i} of the model YAML: {row})", ch[f], scale, row[3], row[1], frozenset({frame.f_code}))
         except (AttributeError, IndexError, KeyError, TypeError):  # AttributeError: no such frame
             return cls()
 
