@@ -80,6 +80,11 @@ def test_own_catalogue(here):
         ("mine: mine.yaml", "'mine' needs `data:`"),
         ("mine: {data: x.yaml, budgte: {}}", "unknown key 'budgte'. Did you mean budget"),
         ("mine: {data: x.yaml, budget: 3}", "`budget` of 'mine' is 3"),
+        (
+            "mine: {data: x.yaml, budget: {pretrained: x.pt}}",
+            "`pretrained` in `budget` of 'mine' is 'x.pt': only numbers",
+        ),
+        ("mine: {data: x.yaml, budget: {model: x.pt}}", "`model` in `budget` of 'mine' is 'x.pt': only numbers"),
         ("mine: {data: x.yaml, budget: {epoch: 3}}", "unknown training argument 'epoch'. Did you mean epochs"),
     ],
 )

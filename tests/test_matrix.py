@@ -55,7 +55,8 @@ def test_cells_are_listed_for_the_workflow(arguments, count):
 @pytest.mark.parametrize(
     ("argument", "said"),
     [
-        ("ultralitics=8.4.0", "ultralitics: known are cells, ultralytics=, torch=, python="),
+        ("ultralitics=8.4.0", "ultralitics=8.4.0: known are cells, ultralytics=, torch=, python="),
+        ("torch", "torch: known are cells, ultralytics=, torch=, python="),
         ("ultralytics=1.0", "ultralytics=1.0: no such cell; `cells` lists them."),
     ],
 )
@@ -63,6 +64,25 @@ def test_bad_arguments(argument, said):
     process = matrix(argument)
     assert process.returncode == 1
     assert process.stderr.strip() == said
+
+
+def test_a_key_twice_and_help():
+    assert "each key once" in matrix("torch=2.4.0", "torch=newest").stderr
+    assert matrix("--help").stdout.strip() == MATRIX["__doc__"].strip()
+
+
+def test_onnx_step_sees_what_the_attention_does(tmp_path):
+    """The step itself, here; and it fails where the exported graph lacks the attention."""
+    run(sys.executable, "-c", MATRIX["ONNX"], cwd=tmp_path)
+    broken = """
+def broken(yolo):
+    for p in yolo.model.model[10].m[0].attn.proj.parameters():
+        p.data.zero_()
+    return yolo
+"""
+    step = broken + MATRIX["ONNX"].replace('YOLO("awake.pt").export', 'broken(YOLO("awake.pt")).export')
+    process = run(sys.executable, "-c", step, cwd=tmp_path, check=False)
+    assert "px off, where leaving out the attention makes" in process.stderr
 
 
 def test_without_uv(tmp_path):

@@ -262,6 +262,16 @@ def test_the_activation_of_a_model_yaml_is_ultralytics_own_business(tmp_path, mo
     assert (tmp_path / "canary").exists()
 
 
+def test_the_module_of_a_row_is_ultralytics_own_business(monkeypatch):
+    """The other control: any function of ultralytics.nn.tasks is called for a row, one that loads a pickle, too."""
+    called = []
+    monkeypatch.setattr(tasks, "torch_safe_load", called.append)
+    with contextlib.suppress(Exception):  # what it returns is no layer
+        rows = {"nc": 1, "backbone": [[-1, 1, "torch_safe_load", ["x.pt"]]], "head": []}
+        tasks.parse_model(rows, ch=3, verbose=False)
+    assert called == ["x.pt"]
+
+
 @pytest.fixture
 def zipped(tmp_path):
     """Return an archive with a data set, and with members that want to get out."""
@@ -334,7 +344,7 @@ def test_what_a_colleague_without_the_plugin_sees_is_what_the_docs_quote(flag, t
     done = python(MISSING, "-S", cwd=tmp_path, check=False, PYTHONPATH=paths, ULTRALYTICS_SAFE_LOAD=flag)
     assert done.returncode == 1
     page = (ROOT / "docs" / "safety.md").read_text(encoding="utf-8")
-    quoted = re.findall(r"(?ms)^```text\n(.*?)^```", page)[int(flag)]
+    quoted = re.findall(r"(?ms)^```\n(.*?)^```", page)[int(flag)]
     seen = re.sub(r"\s+", " ", re.sub(r"\x1b\[\d*m", "", done.stdout + done.stderr))
     for sentence in quoted.split("\n..."):
         assert re.sub(r"\s+", " ", sentence).strip() in seen

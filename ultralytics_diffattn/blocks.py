@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from numbers import Real
 from typing import Any
 
@@ -245,7 +246,8 @@ class C3k2_Diff(C3k2):
         """Create stock's two convolutions and `n` pairs of stock's bottleneck and a differential PSA block."""
         check_switch("c3k", c3k)
         if attn is not True:
-            raise ValueError(f"attn={attn!r} leaves this row without attention: write C3k2 there.")
+            hint = "write C3k2 there" if attn is False else "it must be True; the kind comes behind it"
+            raise ValueError(f"attn={attn!r} leaves this row without attention: {hint}.")
         check_count("c1", c1)
         check_count("c2", c2)
         _hidden("c2", c2, n, e)
@@ -264,7 +266,7 @@ def _hidden(name: str, c: int, n: int, e: float) -> int:
     """Return the number of hidden channels, or raise unless there are some, and blocks."""
     check_count("n", n)
     if isinstance(e, bool) or not isinstance(e, Real) or not 0 < e <= 1:
-        raise ValueError(f"e={e!r} must be a number in (0, 1].")
+        raise ValueError(f"e={reprlib.repr(e)} must be a number in (0, 1].")
     if int(c * e) < 1:
         raise ValueError(f"{name}={c}, e={e} give no hidden channels: choose values that make int({name} * e) >= 1.")
     return int(c * e)

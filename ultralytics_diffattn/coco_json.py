@@ -101,9 +101,7 @@ def read(jsons: list[Path], task: str = "detect") -> Source:
         names = _categories(file, data["categories"], classes, broken)
         pictures += _pictures(file, data, names, split, broken)
     both = Counter(p.path for p in pictures if p.path)
-    broken += (
-        Broken(p.file, p.name, "in several of the JSON files", "kept") for p in pictures if both.get(p.path, 0) > 1
-    )
+    broken += (Broken(p.file, p.name, "listed more than once", "kept") for p in pictures if both.get(p.path, 0) > 1)
     return Source(list(classes), pictures, broken, _keypoints(classes, pictures, broken) if task == "pose" else {})
 
 
@@ -121,7 +119,8 @@ def _folders(file: Path) -> list[Path]:
     match = _SPLIT.search(file.stem) or _SPLIT.fullmatch(file.parent.name)
     names = [match[0], match[1]] if match else []
     names += ["val", "valid"] if _split(file) == "val" else []
-    roots = file.parent, file.parent.parent
+    beside = file.parent.name.lower() in {"annotations", "labels"} or _SPLIT.fullmatch(file.parent.name)
+    roots = (file.parent, file.parent.parent) if beside else (file.parent,)  # else the folder above may be a home
     places = [f for r in roots for f in (r / "images", *(r / i / n for n in names for i in ("images", "")))]
     return [f for f in dict.fromkeys((*roots, *places)) if f.is_dir()]
 
@@ -198,7 +197,10 @@ def _pictures(file: Path, data: dict, names: dict, split: str | None, broken: li
             continue
         size = numbers((row.get("width"), row.get("height")), 2)
         size = size if size and min(size) > 0 else None
-        by_id[key], by_name[name] = Picture(file.name, name, _find(name, folders), size, split, []), key
+        path = _find(name, folders)
+        if path and not _leads_to(name, path, folders):
+            broken.append(Broken(file.name, name, f"leads elsewhere; {path.name} in the data set is taken", "kept"))
+        by_id[key], by_name[name] = Picture(file.name, name, path, size, split, []), key
     for i, row in enumerate(data["annotations"]):
         row = row if isinstance(row, dict) else {}
         key, category, crowd = _key(row.get("image_id")), _key(row.get("category_id")), row.get("iscrowd")
@@ -237,6 +239,13 @@ def _find(name: str, folders: list[Path]) -> Path | None:
         return next((f for f in found if any(map(f.is_relative_to, homes)) and f.is_file()), None)
     except (OSError, ValueError):  # a name that is too long, or holds a zero byte
         return None
+
+
+def _leads_to(name: str, path: Path, folders: list[Path]) -> bool:
+    """Return whether a file_name is the image that was found, if need be without folders in front of it."""
+    written = PurePosixPath(name.replace("\\", "/"))
+    inside = ".." not in written.parts and not re.match(r"/|[A-Za-z]:", str(written))
+    return inside or any(Path(os.path.abspath(d / written)) == path for d in folders)
 
 
 def _keypoints(classes: dict[str, dict], pictures: list[Picture], broken: list[Broken]) -> dict:

@@ -18,6 +18,7 @@ from ultralytics_diffattn.soundness import check, fingerprint
 
 __all__ = "Dataset", "catalogue", "check", "fingerprint", "resolve"
 
+WORDS = "optimizer", "auto_augment", "copy_paste_mode", "amp"  # arguments of a training that are words and no files
 KEYS = "data", "task", "classes", "budget", "download", "licence"
 KINDS = (
     "a name of the catalogue ({names}), a data YAML, a folder in PASCAL VOC layout (Annotations/*.xml, JPEGImages/), a "
@@ -106,6 +107,12 @@ def _entries(file: Path) -> dict[str, dict[str, Any]]:
             for key in given:
                 if key not in allowed:
                     raise ValueError(f"{file}: {name!r} has the unknown {what} {key!r}.{_nearest(key, allowed)}")
+        for key, value in entry["budget"].items():  # a catalogue may be a stranger's, and a checkpoint can execute code
+            if not isinstance(value, (int, float, list)) and key not in WORDS:
+                raise ValueError(
+                    f"{file}: `{key}` in `budget` of {name!r} is {reprlib.repr(value)}: only numbers, True and False "
+                    f"stand there, and words for {', '.join(WORDS)}; give others in the command."
+                )
         if (file.parent / entry["data"]).exists():
             entry["data"] = str(file.parent / entry["data"])
         entries[str(name)] = entry
