@@ -44,8 +44,8 @@ PACKAGES = (
     "pytest", "hypothesis", "timm>=1.0.20", "cloudpickle>=3.1.1",
 )  # fmt: skip
 FAST = (
-    "attention", "area", "aifi", "blocks", "folding", "registry", "parsers", "bundled", "autoload", "transfer",
-    "checkpoints", "fixtures",
+    "attention", "area", "aifi", "blocks", "folding", "registry", "parsers", "bundled", "transfer", "checkpoints",
+    "fixtures",
 )  # fmt: skip
 OLD_TORCH = (*FAST, "backends")  # which depends on torch alone; with the newest the whole test set runs
 HEADER = """| ultralytics | torch | Python | fast tests | YAMLs | one epoch | in a fresh process | ONNX |
