@@ -477,7 +477,7 @@ def jsons(draw):
             field = draw(st.sampled_from([*row, "iscrowd", "name", "coco_url"]))
             old = row.get(field)
             if isinstance(old, list) and draw(st.booleans()):  # numbers in place of numbers
-                row[field] = draw(st.lists(NUMBERS, min_size=len(old) - 1, max_size=len(old)).map(list))
+                row[field] = draw(st.lists(NUMBERS, min_size=max(len(old) - 1, 0), max_size=len(old)).map(list))
             else:
                 row[field] = draw(st.one_of(JSON, NUMBERS))
         elif rows and draw(st.booleans()):
