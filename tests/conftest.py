@@ -14,7 +14,6 @@ os.environ["YOLO_OFFLINE"] = "true"  # ultralytics then skips its look-ups in th
 
 import pytest
 from ultralytics import __version__, settings
-from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import check_version
 
 # Else beside the checkout, where ultralytics puts data and runs if its environment lies in a git repository.
@@ -41,13 +40,6 @@ def model_yamls(pattern="*.yaml"):
 def pytest_unconfigure():
     """Remove the private configuration, and the data sets and runs below it."""
     shutil.rmtree(os.environ["YOLO_CONFIG_DIR"], ignore_errors=True)
-
-
-@pytest.fixture
-def caplog(caplog, monkeypatch):
-    """Let the log's fixture see what ultralytics logs, which keeps it from the root logger."""
-    monkeypatch.setattr(LOGGER, "propagate", True)
-    return caplog
 
 
 def run(*command, cwd=None, check=True, **env):

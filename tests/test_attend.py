@@ -161,7 +161,7 @@ def test_refused(words, said, weights, images, tmp_path, capsys):
 
 def test_nothing_found_is_said(weights, images, tmp_path, caplog):
     done = verb.attend(
-        str(weights / "yolo11n-diffattn.pt"), str(images / "small.png"), conf=0.99, imgsz=64, project=str(tmp_path)
+        str(weights / "yolo11n-diffattn.pt"), str(images / "small.png"), conf=1.0, imgsz=64, project=str(tmp_path)
     )
     assert len(done["images"]) == 1
     assert "nothing was found; lower conf=" in caplog.text
