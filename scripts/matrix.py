@@ -109,7 +109,10 @@ def steps(cell: Cell, python: Path, folder: Path) -> dict[str, tuple]:
     best = run / "weights" / "best.pt"
     train = "model=yolo11n-diffattn.yaml", data, "epochs=1", *budget, f"project={run.parent}", "name=matrix"
     return {
-        "tests": ((python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests), r"(\d+ passed(?:, \d+ skipped)?).* in "),
+        "tests": (
+            (python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests),
+            r"(\d+ passed(?:, \d+ skipped)?).* in ",
+        ),
         "yamls": ((python, "-c", YAMLS), r"(\d+ of \d+)"),
         "train": ((yolo, "train", *train), ""),
         "reload": ((python, "-c", RELOAD, best), ""),
