@@ -13,6 +13,8 @@ _HOMES = {
     "DiffAttention": "attention",
     "diff_attention": "attention",
     "lambda_init_schedule": "attention",
+    "CLIP": "clip.model",
+    "DiffCLIP": "clip.model",
     "AIFI_Diff": "aifi",
     "A2C2f_Diff": "area",
     "AAttn_Diff": "area",
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from ultralytics_diffattn.area import A2C2f_Diff, AAttn_Diff  # noqa: F401
     from ultralytics_diffattn.attention import DiffAttention, diff_attention, lambda_init_schedule  # noqa: F401
     from ultralytics_diffattn.blocks import Attention_Diff, C2PSA_Diff, C3k2_Diff, PSABlock_Diff  # noqa: F401
+    from ultralytics_diffattn.clip.model import CLIP, DiffCLIP  # noqa: F401
     from ultralytics_diffattn.maps import attention_maps  # noqa: F401
     from ultralytics_diffattn.paired import PairedAttention_Diff  # noqa: F401
     from ultralytics_diffattn.registry import register  # noqa: F401

@@ -1,0 +1,177 @@
+"""clip/model.py: parity with the reference, with formulas of this file and with plain attention; sizes; bad input."""
+
+import json
+
+import pytest
+import torch
+from conftest import SHARED
+from torch import nn
+
+from ultralytics_diffattn.attention import DiffAttention
+from ultralytics_diffattn.clip.model import CLIP, DiffCLIP
+
+pytest.importorskip("timm")
+VECTORS = SHARED / "vectors" / "diffclip"
+shared = pytest.mark.skipif(not VECTORS.is_dir(), reason=f"the reference vectors are not at {VECTORS}")
+TINY = dict(
+    embed_dim=32, image_size=32, patch_size=8, vision_width=64, vision_layers=2, vision_heads=4, context_length=16,
+    vocab_size=128, transformer_width=48, transformer_layers=2, transformer_heads=4,
+)  # fmt: skip
+
+
+def tiny(kind=DiffCLIP, **changes):
+    torch.manual_seed(0)
+    return kind(**{**TINY, **changes}).eval()
+
+
+def tokens(*rows):
+    return torch.tensor(rows)
+
+
+@pytest.fixture(scope="module")
+def stored():
+    from safetensors import safe_open
+
+    with safe_open(VECTORS / "diffclip_tiny.safetensors", "pt") as f:
+        return {k: f.get_tensor(k) for k in f.keys()}, {k: int(v) for k, v in f.metadata().items()}  # noqa: SIM118
+
+
+@shared
+@torch.no_grad()
+def test_reference(stored):
+    tensors, sizes = stored
+    model = DiffCLIP(**sizes).eval()
+    model.load_state_dict({k.removeprefix("param."): v for k, v in tensors.items() if k.startswith("param.")})
+    found = model(tensors["image"], tensors["tokens"])
+    for name in ("image_embed", "text_embed", "logit_scale"):
+        assert tensors[name].abs().max() > 0.1
+        torch.testing.assert_close(found[name], tensors[name], rtol=0, atol=1e-6)
+
+
+@shared
+def test_schema_of_the_published_weights():
+    with torch.device("meta"):
+        model = DiffCLIP()
+    schema = json.loads((VECTORS / "diffclip_vitb16_schema.json").read_text())
+    assert {k: list(v.shape) for k, v in model.state_dict().items()} == schema
+
+
+def test_size_of_the_published_model():
+    """0.006 % more than plain CLIP of the same size, counted by hand: lambda and the gain of 12 blocks in each tower."""
+    with torch.device("meta"):
+        ours, plain = (sum(p.numel() for p in kind().parameters()) for kind in (DiffCLIP, CLIP))
+    assert ours == 149_629_185
+    assert ours - plain == 2 * 12 * (4 * 64 + 128)
+
+
+@torch.no_grad()
+def test_text_tower_by_its_formula():
+    """In float64, token after token: the formulas of the paper, with nothing of ours but the weights."""
+    model = tiny().double()
+    text = tokens([126, 5, 9, 127], [126, 3, 127, 0])
+    p = dict(model.named_parameters())
+    for row, found in zip(text, model.encode_text(text), strict=True):
+        x = torch.stack([p["token_embedding.weight"][t] for t in row]) + p["positional_embedding"][: len(row)]
+        for i in range(2):
+            w = {n.split(f"resblocks.{i}.")[1]: v for n, v in p.items() if f"resblocks.{i}." in n}
+            y = nn.functional.layer_norm(x, x.shape[-1:], w["ln_1.weight"], w["ln_1.bias"])
+            q, k, v = (y @ w[f"attn.{n}_proj.weight"].T + w[f"attn.{n}_proj.bias"] for n in "qkv")
+            lam = (w["attn.lambda_q1"] @ w["attn.lambda_k1"]).exp() - (w["attn.lambda_q2"] @ w["attn.lambda_k2"]).exp()
+            heads = []
+            for h in range(2):  # of value width 24, from two maps of query width 12
+                maps = []
+                for j in (2 * h, 2 * h + 1):
+                    logits = q[:, 12 * j : 12 * j + 12] @ k[:, 12 * j : 12 * j + 12].T / 12**0.5
+                    maps.append(logits.masked_fill(torch.ones_like(logits).triu(1).bool(), -torch.inf).softmax(-1))
+                z = (maps[0] - (lam + 0.8) * maps[1]) @ v[:, 24 * h : 24 * h + 24]
+                z = z / (z.square().mean(-1, keepdim=True) + 1e-5).sqrt() * w["attn.diff_norm.weight"]
+                heads.append(z * (1 - 0.8))
+            x = x + torch.cat(heads, -1) @ w["attn.out_proj.weight"].T + w["attn.out_proj.bias"]
+            y = nn.functional.layer_norm(x, x.shape[-1:], w["ln_2.weight"], w["ln_2.bias"])
+            y = y @ w["mlp.c_fc.weight"].T + w["mlp.c_fc.bias"]
+            y = y / (1 + (-1.702 * y).exp())
+            x = x + y @ w["mlp.c_proj.weight"].T + w["mlp.c_proj.bias"]
+        x = nn.functional.layer_norm(x, x.shape[-1:], p["ln_final.weight"], p["ln_final.bias"])
+        torch.testing.assert_close(found, x[row.argmax()] @ p["text_projection"], rtol=1e-9, atol=1e-12)
+
+
+@torch.no_grad()
+def test_image_tower_is_timms_with_plain_attention():
+    """timm's own ViT with the same tensors; with lambda and the norm taken out, ours is plain attention, too."""
+    timm = pytest.importorskip("timm")
+    plain = tiny(CLIP)
+    vit = timm.create_model(
+        "vit_tiny_patch16_224", img_size=32, patch_size=8, embed_dim=64, depth=2, num_heads=4, num_classes=0,
+        norm_layer=nn.LayerNorm,
+    )  # fmt: skip
+    vit.load_state_dict(plain.visual.state_dict())
+    image = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(plain.encode_image(image), vit.eval()(image) @ plain.image_projection)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", [CLIP, DiffCLIP])
+def test_a_token_sees_none_behind_it(kind):
+    model = tiny(kind)
+    short, long = tokens([126, 5, 127]), tokens([126, 5, 127, 9, 11])
+    torch.testing.assert_close(model.encode_text(short), model.encode_text(long))
+    assert not torch.allclose(model.encode_text(short), model.encode_text(tokens([126, 9, 127])), atol=1e-3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", [CLIP, DiffCLIP])
+def test_length_one_on_demand(kind):
+    model, image, text = tiny(kind), torch.rand(2, 3, 32, 32), tokens([126, 5, 127])
+    for encode, x in ((model.encode_image, image), (model.encode_text, text)):
+        torch.testing.assert_close(encode(x, normalize=True), nn.functional.normalize(encode(x)))
+        assert not torch.allclose(encode(x).norm(dim=-1), torch.ones(len(x)), atol=0.05)
+
+
+@pytest.mark.parametrize("kind", [CLIP, DiffCLIP])
+def test_every_parameter_learns(kind):
+    model = tiny(kind).train()
+    found = model(torch.rand(2, 3, 32, 32), tokens([126, 5, 127], [126, 9, 127]))
+    (found["image_embed"] @ found["text_embed"].T * found["logit_scale"]).square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    still = {n for n, p in model.named_parameters() if p.grad.abs().max() == 0}
+    assert still == set()
+
+
+def test_both_towers_are_differential():
+    kinds = [type(m).__mro__ for m in tiny().modules()]
+    assert sum(DiffAttention in kind for kind in kinds) == 4
+    assert not any(DiffAttention in type(m).__mro__ for m in tiny(CLIP).modules())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"vision_heads": 5}, "vision_width=64 must be a multiple of vision_heads=5"),
+        ({"patch_size": 7}, "image_size=32 must be a multiple of patch_size=7"),
+        ({"transformer_heads": 5}, "transformer_width=48 must be a multiple of transformer_heads=5"),
+        ({"transformer_heads": 3}, "num_heads=3 must be even"),
+        ({"vision_layers": 0}, "vision_layers=0 must be an integer >= 1"),
+        ({"embed_dim": 1.5}, "embed_dim=1.5 must be an integer >= 1"),
+    ],
+    ids=str,
+)
+def test_bad_sizes(changes, message):
+    with pytest.raises(ValueError, match=message):
+        tiny(**changes)
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "error", "message"),
+    [
+        ("encode_image", torch.rand(2, 3, 64, 64), ValueError, r"\(2, 3, 64, 64\), but must be \(B, 3, 32, 32\)"),
+        ("encode_image", torch.rand(3, 32, 32), ValueError, r"must be \(B, 3, 32, 32\)"),
+        ("encode_text", torch.rand(2, 16), TypeError, "must be tokens"),
+        ("encode_text", torch.zeros(2, 17, dtype=torch.long), ValueError, "with N from 1 to 16"),
+        ("encode_text", torch.zeros(16, dtype=torch.long), ValueError, "with N from 1 to 16"),
+        ("encode_text", torch.full((2, 4), 128), ValueError, "128 is no token of a vocabulary of 128"),
+    ],
+    ids=str,
+)
+def test_bad_input(method, given, error, message):
+    with pytest.raises(error, match=message):
+        getattr(tiny(), method)(given)

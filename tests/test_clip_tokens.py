@@ -1,0 +1,60 @@
+"""clip/tokens.py: the reference's tokens, and texts that do not fit."""
+
+import json
+
+import pytest
+from conftest import SHARED
+
+pytest.importorskip("open_clip")
+from ultralytics_diffattn.clip.tokens import tokenize
+
+FILE = SHARED / "vectors" / "diffclip" / "tokenizer.json"
+
+
+@pytest.mark.skipif(not FILE.is_file(), reason=f"the reference's tokens are not at {FILE}")
+def test_reference():
+    rows = json.loads(FILE.read_text())
+    assert len(rows) > 5
+    assert tokenize([row["text"] for row in rows]).tolist() == [row["tokens"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a cat", [49406, 320, 2368, 49407]),
+        ("A  CAT\n", [49406, 320, 2368, 49407]),  # case and spaces do not matter
+        ("", [49406, 49407]),
+    ],
+)
+def test_padding(text, expected):
+    for length in (8, 77):
+        assert tokenize(text, length).tolist() == [expected + [0] * (length - len(expected))]
+
+
+def test_what_is_too_long_is_cut_and_said(monkeypatch):
+    from ultralytics_diffattn.clip import tokens
+
+    said = []
+    monkeypatch.setattr(tokens.LOGGER, "warning", said.append)
+    found = tokenize(["a cat", "cat " * 20, "dog " * 6], 8)
+    assert found[1].tolist() == [49406] + [2368] * 7
+    assert found[2].tolist()[-1] == 49407  # just fits
+    (message,) = said
+    assert "1 of 3 texts are longer than 8 tokens" in message
+    assert "'cat cat" in message
+
+
+def test_open_clip_agrees_where_nothing_is_cut():
+    import open_clip
+
+    texts = ["a photo of a traffic light", "naïve — café", "it's 3 o'clock 🙂", "x" * 30]
+    assert tokenize(texts).equal(open_clip.SimpleTokenizer()(texts))
+
+
+@pytest.mark.parametrize(
+    ("texts", "error", "message"),
+    [([], ValueError, "there are no texts"), (["cat", 3], TypeError, "3 is int"), ([None], TypeError, "None is NoneType")],
+)
+def test_bad_input(texts, error, message):
+    with pytest.raises(error, match=message):
+        tokenize(texts)

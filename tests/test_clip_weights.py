@@ -1,0 +1,185 @@
+"""clip/weights.py: every way in which weights come, a stand-in for the hub, and files that hold something else."""
+
+import argparse
+import hashlib
+import os
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import torch
+from conftest import python
+from test_clip_model import TINY, tiny
+from torch import nn
+
+from ultralytics_diffattn.clip import weights
+from ultralytics_diffattn.clip.model import CLIP, DiffCLIP
+
+HEADS_64 = dict(vision_width=128, vision_heads=2, transformer_width=128, transformer_heads=2)
+
+
+def prefixed(state):
+    return {f"module.{name}": tensor for name, tensor in state.items()}
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: state,
+        lambda state: {"state_dict": state},
+        lambda state: {"state_dict": prefixed(state)},
+        lambda state: {"state_dict": prefixed(state), "epoch": 34, "args": argparse.Namespace(lr=1e-3), "scaler": {}},
+    ],
+    ids=["bare", "state_dict", "module.", "as published"],
+)
+@torch.no_grad()
+def test_loads(wrap, tmp_path):
+    model = tiny()
+    torch.save(wrap(model.state_dict()), tmp_path / "w.pt")
+    found = DiffCLIP.from_pretrained(tmp_path / "w.pt")
+    assert type(found) is DiffCLIP
+    assert found.sizes == model.sizes == TINY
+    assert not found.training
+    image, text = torch.rand(2, 3, 32, 32), torch.tensor([[126, 5, 127]])
+    for a, b in zip(found(image, text).values(), model(image, text).values(), strict=True):
+        assert a.equal(b)
+
+
+@pytest.mark.parametrize("with_sizes", [False, True])
+def test_plain_weights(with_sizes, tmp_path):
+    """Nothing tells the heads of plain attention but what a training of ours writes beside: else they are 64 wide."""
+    model = tiny(CLIP, **({} if with_sizes else HEADS_64))
+    torch.save(
+        {"state_dict": model.state_dict()} | ({"sizes": model.sizes} if with_sizes else {}), tmp_path / "plain.pt"
+    )
+    found = CLIP.from_pretrained(str(tmp_path / "plain.pt"))
+    assert type(found) is CLIP
+    assert found.sizes == model.sizes
+    with pytest.raises(ValueError, match="holds CLIP with plain attention; CLIP.from_pretrained"):
+        DiffCLIP.from_pretrained(tmp_path / "plain.pt")
+
+
+class Bomb:
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.target),)
+
+
+def without(name):
+    return lambda tmp: {"state_dict": {k: v for k, v in tiny().state_dict().items() if k != name}}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lambda tmp: {"state_dict": {}}, "no tensors under 'state_dict'"),
+        (lambda tmp: {"epoch": 3}, "no tensors under 'state_dict'"),
+        (lambda tmp: [torch.zeros(3)], "no tensors under 'state_dict'"),
+        (lambda tmp: nn.Linear(2, 2).state_dict(), "holds no weights of CLIP: 'visual.patch_embed.proj.weight'"),
+        (without("visual.patch_embed.proj.weight"), "holds no weights of DiffCLIP: 'visual.patch_embed.proj.weight'"),
+        (without("ln_final.bias"), r"1 are missing \(ln_final.bias\), and 0 are unknown"),
+        (lambda tmp: {**tiny().state_dict(), "extra": torch.zeros(1)}, r"0 are missing, and 1 are unknown \(extra\)"),
+        (lambda tmp: {**tiny().state_dict(), "ln_final.bias": torch.zeros(3)}, "size mismatch for ln_final.bias"),
+        (lambda tmp: {"model": nn.Linear(2, 2)}, "it could run code"),  # as ultralytics writes them
+        (lambda tmp: {"state_dict": tiny().state_dict(), "args": Bomb(tmp / "ran")}, "it could run code"),
+    ],
+    ids=[
+        "empty", "no tensors", "list", "other model", "no patches", "missing", "extra", "shape", "ultralytics", "bomb"
+    ],
+)  # fmt: skip
+def test_other_files(content, message, tmp_path):
+    torch.save(content(tmp_path), tmp_path / "w.pt")
+    with pytest.raises(ValueError, match=message):
+        weights.load(tmp_path / "w.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", None], ids=["empty", "text", "cut off"])
+def test_broken_files(content, tmp_path):
+    torch.save({"state_dict": tiny().state_dict()}, tmp_path / "whole.pt")
+    whole = (tmp_path / "whole.pt").read_bytes()
+    (tmp_path / "w.pt").write_bytes(whole[: len(whole) // 2] if content is None else content)
+    with pytest.raises(ValueError, match="cannot be read as weights"):
+        weights.load(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("source", ["no/such/file.pt", "nothing.pt", "owner/weights.pt", ".", "resnet50", "a/b/c"])
+def test_no_such_file(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="there is no checkpoint .*DiffCLIP_ViTB16_CC12M"):
+        weights.locate(source)
+
+
+# --- the hub -------------------------------------------------------------------------------------------------------
+
+LOAD = """
+from ultralytics_diffattn import DiffCLIP
+try:
+    print(DiffCLIP.from_pretrained({name!r}).sizes["embed_dim"])
+except Exception as e:
+    print(type(e).__name__, e)
+"""
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    """Return the address of a stand-in for the hub with one repository, and the requests that it was sent."""
+    file = tmp_path_factory.mktemp("hub") / "w.pt"
+    torch.save({"state_dict": prefixed(tiny().state_dict())}, file)
+    content, seen = file.read_bytes(), []
+
+    class Hub(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):  # noqa: N802
+            seen.append(f"{self.command} {self.path}")
+            if not self.path.startswith("/hammh0a/DiffCLIP_ViTB16_CC12M/resolve/main/checkpoint_best.pt"):
+                self.send_response(404)
+                self.send_header("X-Error-Code", "RepoNotFound")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+            self.send_header("X-Repo-Commit", "0" * 40)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(content)
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", seen
+    server.shutdown()
+
+
+def from_hub(name, endpoint, home):
+    return python(
+        LOAD.format(name=name), cwd=home, HF_ENDPOINT=endpoint, HF_HOME=str(home), HF_HUB_DISABLE_XET="1", no_proxy="*"
+    ).stdout.splitlines()[-1]
+
+
+def test_hub(hub, tmp_path):
+    endpoint, seen = hub
+    for name in ("DiffCLIP_ViTB16_CC12M", "hammh0a/DiffCLIP_ViTB16_CC12M"):
+        assert from_hub(name, endpoint, tmp_path) == str(TINY["embed_dim"])
+    assert sum(line.startswith("GET") and "checkpoint_best.pt" in line for line in seen) == 1  # once
+    assert from_hub("DiffCLIP_ViTB16_CC12M", "http://127.0.0.1:9", tmp_path) == str(TINY["embed_dim"])  # offline
+
+
+def test_hub_has_no_such_repository(hub, tmp_path):
+    found = from_hub("DiffCLIP_ViTB16_CC99M", hub[0], tmp_path)
+    assert found.startswith("FileNotFoundError the Hugging Face hub has no checkpoint_best.pt in a public repository")
+
+
+def test_offline(tmp_path):
+    found = from_hub("DiffCLIP_ViTB16_CC12M", "http://127.0.0.1:9", tmp_path)
+    assert found.startswith("ConnectionError hammh0a/DiffCLIP_ViTB16_CC12M is not here yet, and the Hugging Face hub")
+    assert "https://huggingface.co/hammh0a/DiffCLIP_ViTB16_CC12M, and give the file here" in found

@@ -1,0 +1,64 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""Texts as the tokens that CLIP reads: open_clip's byte-pair vocabulary, cut as DiffCLIP's own tokenizer cuts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import torch
+from torch import Tensor
+from ultralytics.utils import LOGGER
+
+
+@cache
+def _vocabulary() -> object:
+    """Return open_clip's tokenizer; its file of merges comes with the package."""
+    try:
+        from open_clip.tokenizer import SimpleTokenizer
+    except ImportError as e:
+        raise ImportError(f"tokens need open_clip ({e}): pip install 'ultralytics-diffattn[clip]'") from e
+    return SimpleTokenizer()
+
+
+def tokenize(texts: str | Sequence[str], context_length: int = 77) -> Tensor:
+    """Return the tokens of texts, with a start, an end and zeros behind it.
+
+    A text that is too long is cut where the context ends, without an end, as the published model was trained; a
+    warning says how many were.
+
+    Args:
+        texts (str | Sequence[str]): One or more; an empty one is a start and an end.
+        context_length (int): Tokens of each in the result.
+
+    Returns:
+        (Tensor): (B, context_length), int64.
+
+    Raises:
+        TypeError: If something among the texts is none.
+        ValueError: If there are none.
+
+    Examples:
+        >>> tokenize("a photo of a cat")[0, :8].tolist()
+        [49406, 320, 1125, 539, 320, 2368, 49407, 0]
+
+    References:
+        CLIP's `simple_tokenizer.py`.
+    """
+    texts = [texts] if isinstance(texts, str) else list(texts)
+    if not texts:
+        raise ValueError("there are no texts; give one or more, such as 'a photo of a cat'.")
+    for text in texts:
+        if not isinstance(text, str):
+            raise TypeError(f"{text!r} is {type(text).__name__}, but a text must be a str.")
+    vocabulary = _vocabulary()
+    rows = [[vocabulary.sot_token_id, *vocabulary.encode(text), vocabulary.eot_token_id] for text in texts]
+    if cut := [text for text, row in zip(texts, rows, strict=True) if len(row) > context_length]:
+        LOGGER.warning(
+            f"{len(cut)} of {len(texts)} texts are longer than {context_length} tokens and were cut; "
+            f"the first begins {cut[0][:40]!r}."
+        )
+    tokens = torch.zeros(len(rows), context_length, dtype=torch.long)
+    for place, row in zip(tokens, rows, strict=True):
+        place[: len(row)] = torch.tensor(row[:context_length])
+    return tokens
