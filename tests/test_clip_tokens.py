@@ -53,7 +53,11 @@ def test_open_clip_agrees_where_nothing_is_cut():
 
 @pytest.mark.parametrize(
     ("texts", "error", "message"),
-    [([], ValueError, "there are no texts"), (["cat", 3], TypeError, "3 is int"), ([None], TypeError, "None is NoneType")],
+    [
+        ([], ValueError, "there are no texts"),
+        (["cat", 3], TypeError, "3 is int"),
+        ([None], TypeError, "None is NoneType"),
+    ],
 )
 def test_bad_input(texts, error, message):
     with pytest.raises(error, match=message):

@@ -1,0 +1,99 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""`diffattn retrieve`: how often a caption finds its image among all, and an image one of its captions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ultralytics_diffattn.clip import classes, images, pairs, weights
+from ultralytics_diffattn.clip.model import CLIP
+from ultralytics_diffattn.files import write_json
+
+OWN = {"weights": "DiffCLIP_ViTB16_CC12M"}
+
+
+def retrieve(**given: Any) -> dict[str, Any]:
+    """Measure image-text retrieval: R@1, R@5 and R@10, both ways.
+
+    Args:
+        **given (Any): `weights` (a checkpoint or a name on the hub), `data` (as for `pairs.read`), `batch`, `workers`,
+            `device`, `project` and `name`.
+
+    Returns:
+        (dict): What `retrieve.json` holds.
+
+    Raises:
+        ValueError: If an argument is missing, or nothing can be read.
+        FileNotFoundError: If there are no data or weights.
+
+    Examples:
+        >>> retrieve(weights="checkpoint_best.pt", data="captions.csv")  # doctest: +SKIP
+
+    References:
+        CLIP, section 3.1; Karpathy and Fei-Fei 2015, https://arxiv.org/abs/1412.2306.
+    """
+    from ultralytics.cfg import get_save_dir
+    from ultralytics.utils import LOGGER, IterableSimpleNamespace
+    from ultralytics.utils.torch_utils import select_device
+
+    if not given.get("data"):
+        raise ValueError("data= is missing; give a CSV with the columns image and caption.")
+    files, captions = pairs.read(given["data"])
+    where = {"project": given.get("project"), "name": given.get("name") or "retrieve"}
+    folder = get_save_dir(IterableSimpleNamespace(task="classify", mode="val", exist_ok=False, save_dir=None, **where))
+    model = weights.load(given.get("weights") or OWN["weights"]).to(select_device(given.get("device"), verbose=False))
+    found = measure(model, files, captions, given.get("batch") or 64, given.get("workers") or 0)
+    found = {"weights": str(given.get("weights") or OWN["weights"]), **found}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "retrieve.json", found)
+    for way in ("text_to_image", "image_to_text"):
+        scores = ", ".join(f"{name} {value:.4f}" for name, value in found[way].items())
+        LOGGER.info(f"{way.replace('_', ' ')}: {scores}")
+    LOGGER.info(f"retrieve: {found['images']} images, {found['captions']} captions, {folder}")
+    return found
+
+
+def measure(model: CLIP, files: list, captions: list[str], batch: int = 64, workers: int = 0) -> dict[str, Any]:
+    """Return the recalls of a model on images and captions, those of unreadable images left out.
+
+    Args:
+        model (CLIP): On the device on which it is to run.
+        files (list[Path]): The image of each caption.
+        captions (list[str]): As many.
+        batch (int): Images, and captions, at a time.
+        workers (int): Processes that read images.
+
+    Returns:
+        (dict): `images`, `captions`, `text_to_image` and `image_to_text`.
+    """
+    once = list(dict.fromkeys(files))
+    places, kept = images.embed(model, once, batch, workers)
+    number = {once[i]: n for n, i in enumerate(kept)}
+    rows = [(number[file], text) for file, text in zip(files, captions, strict=True) if file in number]
+    owner, texts = torch.tensor([n for n, _ in rows]), [text for _, text in rows]
+    words = classes.embed(model, texts, ["{}"], batch)
+    return {"images": len(kept), "captions": len(texts), **recalls(places, words, owner)}
+
+
+def recalls(places: Tensor, words: Tensor, owner: Tensor, at: tuple[int, ...] = (1, 5, 10)) -> dict[str, Any]:
+    """Return the share of captions whose image, and of images of which a caption, is among the nearest k.
+
+    Args:
+        places (Tensor): Of images, (n, d).
+        words (Tensor): Of captions, (m, d).
+        owner (Tensor): The number of each caption's image, (m,).
+        at (tuple[int, ...]): The k.
+
+    Returns:
+        (dict): `text_to_image` and `image_to_text`, each with `R@k`.
+    """
+    own = (words * places[owner]).sum(-1)  # (m,), of a caption and its image
+    best = torch.full((len(places),), -torch.inf).scatter_reduce(0, owner, own, "amax")  # (n,), of the best caption
+    # In blocks, since all of them at once are too many. Whoever is as near as the right one counts before it.
+    before_image = torch.cat([(w @ places.T >= o[:, None]).sum(1) for w, o in zip(words.split(1024), own.split(1024))])
+    before_text = torch.cat([(p @ words.T >= b[:, None]).sum(1) for p, b in zip(places.split(1024), best.split(1024))])
+    ways = {"text_to_image": before_image, "image_to_text": before_text[torch.isfinite(best)]}
+    return {way: {f"R@{k}": (rank <= k).float().mean().item() for k in at} for way, rank in ways.items()}
