@@ -133,7 +133,7 @@ def hub(tmp_path_factory):
     class Hub(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self):  # noqa: N802
+        def do_GET(self):
             seen.append(f"{self.command} {self.path}")
             if not self.path.startswith("/hammh0a/DiffCLIP_ViTB16_CC12M/resolve/main/checkpoint_best.pt"):
                 self.send_response(404)

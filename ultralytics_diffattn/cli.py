@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 VERBS = {
     "train": "train with the catalogue's budget: diffattn train model=yolo11n-diffattn.yaml data=voc",
@@ -19,8 +20,12 @@ VERBS = {
     "convert": "give a stock checkpoint our attention: diffattn convert in.pt model=yolo11-diffattn-paired.yaml",
     "attend": "show what each object attends to: diffattn attend model=best.pt source=image.jpg baseline=yolo11n.pt",
     "strip": "make a checkpoint to hand on: diffattn strip best.pt format=onnx",
+    "zeroshot": "name images by words: diffattn zeroshot weights=clip.pt source=photos names=cat,dog",
+    "retrieve": "find images by captions: diffattn retrieve weights=clip.pt data=captions.csv",
+    "clip-train": "train CLIP or DiffCLIP: diffattn clip-train model=diffclip-tiny.yaml data=captions.csv",
     "bench": "measure speed and memory on this machine, beside plain attention: diffattn bench only=core,block",
 }
+HOMES = {"zeroshot": "clip.zeroshot", "retrieve": "clip.retrieve", "clip-train": "clip.train"}  # else as the verb
 HELP = """diffattn VERB key=value ..., in the grammar of the yolo command
 
 {verbs}
@@ -51,16 +56,16 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     try:
         if verb in VERBS and {"help", "-h", "--help"} & set(argv[1:]):
-            own = import_module(f"ultralytics_diffattn.{verb}").OWN
+            own = _home(verb).OWN
             keys = "".join(f"\n  {_pair(key, value)}" for key, value in own.items())
             print(f"{VERBS[verb]}\n{keys}\n\nand any argument of yolo that makes sense: yolo cfg lists them")
             return 0
         if verb not in VERBS:
             near = "".join(f"Did you mean {name}? " for name in get_close_matches(verb, VERBS, 1))
             raise ValueError(f"there is no such verb. {near}It is one of {', '.join(VERBS)}.")
-        module = import_module(f"ultralytics_diffattn.{verb}")
+        module = _home(verb)
         words = placed(argv[1:], getattr(module, "PLACES", ()))
-        return int(getattr(module, verb)(**parse(words, module.OWN)) is False)
+        return int(getattr(module, module.__name__.rpartition(".")[2])(**parse(words, module.OWN)) is False)
     except KeyboardInterrupt:
         print("\ndiffattn: interrupted", file=sys.stderr)
         return 130
@@ -69,6 +74,11 @@ def main(argv: list[str] | None = None) -> int:
             traceback.print_exc()
         print(f"diffattn {verb}: {str(e).strip()}", file=sys.stderr)
         return 1
+
+
+def _home(verb: str) -> ModuleType:
+    """Return the module of a verb, in which a function is named as the module is."""
+    return import_module(f"ultralytics_diffattn.{HOMES.get(verb, verb)}")
 
 
 def parse(words: list[str], own: dict) -> dict:
@@ -200,7 +210,7 @@ def _ours(error: BaseException) -> bool:
     nowhere = FileNotFoundError, NotADirectoryError, PermissionError
     if isinstance(error, (*nowhere, ConnectionError)):  # a name that does not exist or may not be written, no network
         return True
-    return file.parent.name == "ultralytics_diffattn" or file.parts[-3:] == ("ultralytics", "cfg", "__init__.py")
+    return file.is_relative_to(Path(__file__).parent) or file.parts[-3:] == ("ultralytics", "cfg", "__init__.py")
 
 
 if __name__ == "__main__":

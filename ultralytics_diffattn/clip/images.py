@@ -79,14 +79,14 @@ class Images(Dataset):
 
     def __getitem__(self, i: int) -> Tensor | str:
         """Return an image, (3, size, size), or why there is none."""
-        try:
-            with Image.open(self.files[i]) as image:
-                image = image.convert("RGB")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+        try:  # not by Pillow: ultralytics has it install a package when it meets what is no image
+            pixels = cv2.imdecode(np.fromfile(self.files[i], np.uint8), cv2.IMREAD_COLOR)  # (H, W, 3), BGR
+        except (OSError, cv2.error) as e:
             return str(e)
-        if self.change:
-            pixels = cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR)
-            image = Image.fromarray(cv2.cvtColor(self.change(pixels), cv2.COLOR_BGR2RGB))
+        if pixels is None:
+            return "it is cut off, or in no format that OpenCV knows"
+        pixels = self.change(pixels) if self.change else pixels
+        image = Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
         return self.prepare(image)
 
 

@@ -90,10 +90,14 @@ def recalls(places: Tensor, words: Tensor, owner: Tensor, at: tuple[int, ...] = 
     Returns:
         (dict): `text_to_image` and `image_to_text`, each with `R@k`.
     """
-    own = (words * places[owner]).sum(-1)  # (m,), of a caption and its image
-    best = torch.full((len(places),), -torch.inf).scatter_reduce(0, owner, own, "amax")  # (n,), of the best caption
-    # In blocks, since all of them at once are too many. Whoever is as near as the right one counts before it.
-    before_image = torch.cat([(w @ places.T >= o[:, None]).sum(1) for w, o in zip(words.split(1024), own.split(1024))])
-    before_text = torch.cat([(p @ words.T >= b[:, None]).sum(1) for p, b in zip(places.split(1024), best.split(1024))])
-    ways = {"text_to_image": before_image, "image_to_text": before_text[torch.isfinite(best)]}
+    ranks: dict[str, list[Tensor]] = {"text_to_image": [], "image_to_text": []}
+    for block, own in zip(words.split(1024), owner.split(1024), strict=True):  # since all at once are too many
+        near = block @ places.T  # (1024, n)
+        # Whoever is as near as the right one counts before it.
+        ranks["text_to_image"].append((near >= near.gather(1, own[:, None])).sum(1))
+    for block, numbers in zip(places.split(1024), torch.arange(len(places)).split(1024), strict=True):
+        near = block @ words.T  # (1024, m)
+        best = near.masked_fill(owner != numbers[:, None], -torch.inf).amax(1, keepdim=True)  # of its own captions
+        ranks["image_to_text"].append((near >= best).sum(1)[best[:, 0].isfinite()])
+    ways = {way: torch.cat(rank) for way, rank in ranks.items()}
     return {way: {f"R@{k}": (rank <= k).float().mean().item() for k in at} for way, rank in ways.items()}
