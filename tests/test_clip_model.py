@@ -57,7 +57,7 @@ def test_schema_of_the_published_weights():
 
 
 def test_size_of_the_published_model():
-    """0.006 % more than plain CLIP of the same size, counted by hand: lambda and the gain of 12 blocks in each tower."""
+    """0.006 % more than plain CLIP, counted by hand: lambda and the gain of 12 blocks in each tower."""
     with torch.device("meta"):
         ours, plain = (sum(p.numel() for p in kind().parameters()) for kind in (DiffCLIP, CLIP))
     assert ours == 149_629_185

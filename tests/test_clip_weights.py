@@ -55,7 +55,7 @@ def test_plain_weights(with_sizes, tmp_path):
     found = CLIP.from_pretrained(str(tmp_path / "plain.pt"))
     assert type(found) is CLIP
     assert found.sizes == model.sizes
-    with pytest.raises(ValueError, match="holds CLIP with plain attention; CLIP.from_pretrained"):
+    with pytest.raises(ValueError, match=r"holds CLIP with plain attention; CLIP\.from_pretrained"):
         DiffCLIP.from_pretrained(tmp_path / "plain.pt")
 
 
@@ -108,7 +108,7 @@ def test_broken_files(content, tmp_path):
 @pytest.mark.parametrize("source", ["no/such/file.pt", "nothing.pt", "owner/weights.pt", ".", "resnet50", "a/b/c"])
 def test_no_such_file(source, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match="there is no checkpoint .*DiffCLIP_ViTB16_CC12M"):
+    with pytest.raises(FileNotFoundError, match=r"there is no checkpoint .*DiffCLIP_ViTB16_CC12M"):
         weights.locate(source)
 
 

@@ -146,7 +146,7 @@ def test_names_images(file, model, photos, tmp_path, said):
         shares = dict(zip(["cat", "dog", "bus"], (place @ words.T / 0.07).softmax(-1)[0].tolist(), strict=True))
         assert dict(map(tuple, row["classes"])) == pytest.approx(shares, rel=1e-3)
         assert [s for _, s in row["classes"]] == sorted((s for _, s in row["classes"]), reverse=True)
-    rows = list(csv.DictReader(open(tmp_path / "runs" / "zeroshot" / "zeroshot.csv")))
+    rows = list(csv.DictReader((tmp_path / "runs" / "zeroshot" / "zeroshot.csv").read_text().splitlines()))
     assert len(rows) == 27
     assert [r["rank"] for r in rows[:3]] == ["1", "2", "3"]
 

@@ -112,7 +112,7 @@ class Contrast(lightning.LightningModule):
         """Return AdamW, without decay of what is no matrix, and a cosine behind a warm-up."""
         groups = [[p for p in self.parameters() if (p.ndim > 1) == matrix] for matrix in (True, False)]
         optimizer = torch.optim.AdamW(
-            [{"params": groups[0], "weight_decay": self.args["weight_decay"]}, {"params": groups[1], "weight_decay": 0}],
+            [{"params": p, "weight_decay": d} for p, d in zip(groups, (self.args["weight_decay"], 0), strict=True)],
             lr=self.args["lr0"], betas=(0.9, 0.98), eps=1e-6,
         )  # fmt: skip
         steps = self.trainer.estimated_stepping_batches
