@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from ultralytics.nn.text_model import TextModel
 
 from ultralytics_diffattn.clip import classes, weights
 from ultralytics_diffattn.clip.model import CLIP
@@ -16,11 +15,12 @@ from ultralytics_diffattn.clip.tokens import tokenize
 WIDTH = 512  # of the words in YOLO-World and YOLOE
 
 
-class Words(TextModel):
+class Words(nn.Module):
     """A text tower with the methods by which ultralytics asks for embeddings.
 
     If the tower's space is not as wide as the detector's, a fixed projection with orthonormal rows or columns lies
     between them, the same for the same widths: into a wider space it keeps all angles, into a narrower one nearly.
+    No `ultralytics.nn.text_model.TextModel`, since importing that installs OpenAI's package from GitHub.
 
     Args:
         clip (CLIP): The model; its image tower is not used.
