@@ -58,6 +58,7 @@ class Words(nn.Module):
         return nn.functional.normalize(places, dim=-1)
 
 
+@torch.no_grad()
 def set_words(detector: object, names: Sequence[str], clip: str | CLIP, templates: Sequence[str] = ("{}",)) -> None:
     """Let a detector look for things by their names.
 
