@@ -14,6 +14,7 @@ from pages import PAGES
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 from ultralytics.nn.modules.block import AAttn, Attention
+from ultralytics.utils import LOGGER
 
 from ultralytics_diffattn import DiffAttention, attention
 from ultralytics_diffattn.aifi import MultiheadAttention_Diff
@@ -245,7 +246,8 @@ def test_commands_of_the_page():
         assert parse(words.split(), own).keys() >= needed, words
 
 
-def test_script_refuses_what_it_does_not_know(monkeypatch):
+def test_script_refuses_what_it_does_not_know(monkeypatch, caplog):
+    caplog.set_level(LOGGER.level, LOGGER.name)  # puts back in the end what the script changes
     for words in ([], ["drift"], ["norm", "models=a"], ["norms", "models=a.yaml"]):
         monkeypatch.setattr(sys, "argv", ["numerics.py", *words])
         with pytest.raises(SystemExit, match="narrow types"):
