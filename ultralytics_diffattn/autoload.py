@@ -9,7 +9,8 @@ for ultralytics to import the modules below, and then lets `registry.attach` add
 import os
 import sys
 
-WATCHED = "ultralytics.nn.tasks", "ultralytics.data.utils"
+TRAINERS = "ultralytics.models.yolo.world.train", "ultralytics.models.yolo.yoloe.train"
+WATCHED = "ultralytics.nn.tasks", "ultralytics.data.utils", *TRAINERS
 
 
 def install() -> None:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from ultralytics_diffattn import autoload, bundled, folding, lambdas
+from ultralytics_diffattn import autoload, bundled, folding, lambdas, text_encoder
 from ultralytics_diffattn.compat import ADVICE, require_ultralytics, ultralytics_version
 
 
@@ -80,16 +80,19 @@ def register() -> None:
 
 
 def attach(module: ModuleType) -> None:
-    """Add the twins, the look-up of bundled files and the folding to one of the modules of `autoload.WATCHED`.
+    """Add the twins, the look-up of bundled files, the folding and the text encoder to one of `autoload.WATCHED`.
 
     With the first comes the logging of lambda, which is among the default callbacks of ultralytics.
 
     Args:
-        module (ModuleType): `ultralytics.nn.tasks` or `ultralytics.data.utils`, loaded.
+        module (ModuleType): `ultralytics.nn.tasks`, `ultralytics.data.utils` or a trainer's, loaded.
     """
     with _lock:
         if module.__name__ == "ultralytics.data.utils":
             bundled.attach(module, "check_file")
+            return
+        if module.__name__ in autoload.TRAINERS:
+            text_encoder.attach_trainer(module)
             return
         for name, row in MODULES.items():
             present, stock = (module.__dict__.get(x) for x in (name, row.like))
@@ -98,6 +101,7 @@ def attach(module: ModuleType) -> None:
                 setattr(module, name, twin)  # a module of that name in a fork is left alone
         bundled.attach(module, "check_yaml", rows=tuple(MODULES))
         folding.attach(module)
+        text_encoder.attach(module)
         lambdas.attach()
     for home in {row.build.partition(":")[0] for row in MODULES.values()}:
         import_module(home)  # puts its classes on torch's list for ULTRALYTICS_SAFE_LOAD

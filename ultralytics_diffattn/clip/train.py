@@ -4,21 +4,27 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.distributed import DistributedSampler
+from ultralytics.utils import LOGGER
 
+from ultralytics_diffattn.arguments import check_count
+from ultralytics_diffattn.cli import listed
 from ultralytics_diffattn.clip import images, model, pairs, retrieve, weights
 from ultralytics_diffattn.clip.tokens import tokenize
 from ultralytics_diffattn.files import whole, write_json
 
 try:
     import lightning
-    from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+    from lightning.pytorch.callbacks import ModelCheckpoint
     from lightning.pytorch.loggers import CSVLogger
+    from lightning.pytorch.utilities import rank_zero_only
     from open_clip import ClipLoss
 except ImportError as e:
     raise ImportError(
@@ -39,7 +45,7 @@ OWN = {
 
 
 class Pairs(Dataset):
-    """Images and the tokens of their captions.
+    """Images and the tokens of their captions; the next pair stands in for one whose image cannot be read.
 
     Args:
         files (list[Path]): The images.
@@ -49,15 +55,23 @@ class Pairs(Dataset):
 
     def __init__(self, files: list[Path], tokens: Tensor, size: int):
         """Keep the arguments."""
-        self.images, self.tokens = images.Images(files, images.transform(size)), tokens
+        self.images, self.tokens, self.told = images.Images(files, images.transform(size)), tokens, set()
 
     def __len__(self) -> int:
         """Return the number of pairs."""
         return len(self.tokens)
 
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
-        """Return an image, (3, size, size), and tokens, (context,)."""
-        return self.images[i], self.tokens[i]
+        """Return an image, (3, size, size), and tokens, (context,); batches keep their size, on each GPU the same."""
+        for k in range(len(self)):
+            j = (i + k) % len(self)
+            item = self.images[j]
+            if isinstance(item, Tensor):
+                return item, self.tokens[j]
+            if j not in self.told:
+                LOGGER.warning(f"{self.images.files[j]} cannot be read as an image and is left out: {item}")
+                self.told.add(j)
+        raise ValueError(f"none of the {len(self)} images can be read; the first is {self.images.files[0]}.")
 
 
 class Contrast(lightning.LightningModule):
@@ -65,7 +79,8 @@ class Contrast(lightning.LightningModule):
 
     Args:
         clip (CLIP): The model.
-        args (dict): `lr0`, `weight_decay` and `warmup`.
+        data (Pairs): What it is trained on.
+        args (dict): `batch`, `workers`, `seed`, `lr0`, `weight_decay` and `warmup`.
         held_out (tuple, optional): Images and captions on which retrieval is measured after each epoch.
         folder (Path): Where weights go.
 
@@ -73,10 +88,19 @@ class Contrast(lightning.LightningModule):
         CLIP, figure 3; its optimizer is section 2.5's.
     """
 
-    def __init__(self, clip: model.CLIP, args: dict[str, Any], held_out: tuple | None, folder: Path):
+    def __init__(self, clip: model.CLIP, data: Pairs, args: dict[str, Any], held_out: tuple | None, folder: Path):
         """Keep the arguments."""
         super().__init__()
-        self.clip, self.args, self.held_out, self.folder = clip, args, held_out, folder
+        self.clip, self.data, self.args, self.held_out, self.folder = clip, data, args, held_out, folder
+
+    def train_dataloader(self) -> DataLoader:
+        """Return batches whose order follows from seed and epoch, so that a resumed training has the same."""
+        sampler = DistributedSampler(
+            self.data, self.trainer.world_size, self.global_rank, seed=self.args["seed"], drop_last=True
+        )
+        return DataLoader(
+            self.data, self.args["batch"], sampler=sampler, drop_last=True, num_workers=self.args["workers"]
+        )
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         """Return the loss of a batch; captions of other images of it, on all GPUs, are the wrong ones."""
@@ -97,6 +121,7 @@ class Contrast(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Measure retrieval, and write the weights."""
+        self.log("lr", self.optimizers().param_groups[0]["lr"], rank_zero_only=True)
         if self.trainer.is_global_zero:
             if self.held_out:
                 self.clip.eval()
@@ -178,13 +203,15 @@ def train(**given: Any) -> dict[str, Any]:
         CLIP, section 2; https://lightning.ai.
     """
     from ultralytics.cfg import get_save_dir
-    from ultralytics.utils import LOGGER, IterableSimpleNamespace
+    from ultralytics.utils import IterableSimpleNamespace
 
     args = {**OWN, "workers": 0, "amp": True, "device": None, **given}
     if not args["data"]:
         raise ValueError("data= is missing; give a CSV with the columns image and caption.")
     files, captions = pairs.read(args["data"])
     held_out = pairs.read(args["val_data"]) if args["val_data"] else None
+    for name in ("epochs", "batch"):
+        check_count(name, args[name])
     if args["batch"] < 2 or len(files) < args["batch"]:
         raise ValueError(f"batch={args['batch']} must be from 2 to the number of pairs, {len(files)}.")
     resume = bool(args.get("resume"))
@@ -198,26 +225,43 @@ def train(**given: Any) -> dict[str, Any]:
         raise FileNotFoundError(f"there is no {last} to go on from; leave resume out to begin.")
     lightning.seed_everything(args["seed"], verbose=False)
     clip = build(args["model"])
-    tokens = tokenize(captions, clip.sizes["context_length"])
-    loader = DataLoader(
-        Pairs(files, tokens, clip.sizes["image_size"]), args["batch"], shuffle=True, drop_last=True,
-        num_workers=args["workers"], generator=torch.Generator().manual_seed(args["seed"]),
-    )  # fmt: skip
-    cuda = torch.cuda.is_available() and args["device"] != "cpu"
-    folder.mkdir(parents=True, exist_ok=True)
+    data = Pairs(files, tokenize(captions, clip.sizes["context_length"]), clip.sizes["image_size"])
+    if rank_zero_only.rank == 0:
+        folder.mkdir(parents=True, exist_ok=True)
     trainer = lightning.Trainer(
+        **hardware(args["device"], args["amp"]),
         max_epochs=args["epochs"],
-        accelerator="gpu" if cuda else "cpu",
-        devices="auto" if cuda else 1,
-        precision="16-mixed" if cuda and args["amp"] else "32-true",
         logger=CSVLogger(folder.parent, folder.name, version=""),
-        callbacks=[ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False), LearningRateMonitor()],
+        callbacks=[ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False)],
         gradient_clip_val=1.0,
         enable_model_summary=False,
-        log_every_n_steps=1,
+        log_every_n_steps=10**9,  # metrics.csv has a row for each epoch
+        use_distributed_sampler=False,
     )
-    trainer.fit(Contrast(clip, args, held_out, folder), loader, ckpt_path=str(last) if resume else None)
+    trainer.fit(Contrast(clip, data, args, held_out, folder), ckpt_path=str(last) if resume else None)
     found = {name: value.item() for name, value in trainer.callback_metrics.items()}
-    write_json(folder / "clip-train.json", {"arguments": args, "metrics": found})
-    LOGGER.info(f"clip-train: {folder}")
+    if trainer.is_global_zero:
+        write_json(folder / "clip-train.json", {"arguments": args, "metrics": found})
+        LOGGER.info(f"clip-train: {folder}")
     return found
+
+
+def hardware(device: Any, amp: bool) -> dict[str, Any]:
+    """Return what Lightning's trainer is to run on.
+
+    Args:
+        device (Any): As ultralytics has it: `cpu`, 0, `0,1`, or None for all GPUs. Under torchrun, which starts the
+            processes, only `cpu` counts.
+        amp (bool): Whether GPUs may compute in float16.
+
+    Returns:
+        (dict): Arguments of `lightning.Trainer`.
+    """
+    cuda = torch.cuda.is_available() and device != "cpu"
+    found = {"accelerator": "gpu" if cuda else "cpu", "precision": "16-mixed" if cuda and amp else "32-true"}
+    if "LOCAL_WORLD_SIZE" in os.environ:  # torchrun's
+        here, all_ = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+        return {**found, "devices": here, "num_nodes": all_ // here, "strategy": "ddp"}
+    if not cuda:
+        return {**found, "devices": 1}
+    return {**found, "devices": "auto" if device in (None, "") else [int(i) for i in listed(device)]}

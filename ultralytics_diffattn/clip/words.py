@@ -1,72 +1,82 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""DiffCLIP's text tower as the one that gives YOLO-World and YOLOE their classes."""
+"""Classes of YOLO-World and YOLOE by words, embedded by the text tower of CLIP or DiffCLIP."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ultralytics_diffattn.clip import classes, weights
 from ultralytics_diffattn.clip.model import CLIP
-from ultralytics_diffattn.clip.tokens import tokenize
+from ultralytics_diffattn.text_encoder import width_of
 
-WIDTH = 512  # of the words in YOLO-World and YOLOE
+BARE = ("{}",)  # as ultralytics has the names of classes embedded
 
 
-class Words(nn.Module):
-    """A text tower with the methods by which ultralytics asks for embeddings.
+def project(places: Tensor, width: int) -> Tensor:
+    """Return places in a space of another width.
 
-    If the tower's space is not as wide as the detector's, a fixed projection with orthonormal rows or columns lies
-    between them, the same for the same widths: into a wider space it keeps all angles, into a narrower one nearly.
-    No `ultralytics.nn.text_model.TextModel`, since importing that installs OpenAI's package from GitHub.
+    The matrix has orthonormal rows or columns and is the same for the same widths: into a wider space it keeps all
+    angles, into a narrower one nearly.
 
     Args:
-        clip (CLIP): The model; its image tower is not used.
-        width (int): Width of the detector's words.
+        places (Tensor): (n, embed_dim), floating.
+        width (int): Of the detector's embeddings.
+
+    Returns:
+        (Tensor): (n, width), of length 1.
 
     Examples:
-        >>> from ultralytics_diffattn import DiffCLIP
-        >>> words = Words(DiffCLIP(transformer_layers=1, vision_layers=1))
-        >>> words.encode_text(words.tokenize(["cat", "traffic light"])).shape
-        torch.Size([2, 512])
+        >>> project(torch.rand(3, 128), 512).shape
+        torch.Size([3, 512])
     """
+    given = places.shape[-1]
+    if given != width:
+        generator = torch.Generator().manual_seed(0)
+        places = places @ nn.init.orthogonal_(torch.empty(given, width), generator=generator).to(places)  # (n, width)
+    return nn.functional.normalize(places, dim=-1)
 
-    def __init__(self, clip: CLIP, width: int = WIDTH):
-        """Keep the tower, and make the projection."""
-        super().__init__()
-        self.clip, given = clip.eval(), clip.sizes["embed_dim"]
-        matrix = None
-        if given != width:
-            generator = torch.Generator().manual_seed(0)
-            matrix = nn.init.orthogonal_(torch.empty(given, width), generator=generator)  # (given, width)
-        self.register_buffer("projection", matrix)
 
-    def tokenize(self, texts: str | Sequence[str]) -> Tensor:
-        """Return the tokens of texts, (B, context_length), on the tower's device."""
-        return tokenize(texts, self.clip.sizes["context_length"]).to(self.clip.logit_scale.device)
+def encode(clip: str | Path, names: Sequence[str], width: int) -> Tensor:
+    """Return the embeddings of names; asked for again, as each validation of a training does, they are remembered.
 
-    @torch.no_grad()
-    def encode_text(self, texts: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Return the places of tokens, (B, context_length), in the detector's space, (B, width), of length 1."""
-        return self.project(self.clip.encode_text(texts)).to(dtype)
+    Args:
+        clip (str | Path): What `CLIP.from_pretrained` takes.
+        names (Sequence[str]): Of the classes.
+        width (int): Of the detector's embeddings.
 
-    def project(self, places: Tensor) -> Tensor:
-        """Return places, (..., embed_dim), in the detector's space, (..., width), of length 1."""
-        places = places if self.projection is None else places @ self.projection
-        return nn.functional.normalize(places, dim=-1)
+    Returns:
+        (Tensor): (classes, width), of length 1, float32, on the CPU.
+
+    Raises:
+        FileNotFoundError: If there are no such weights.
+        ConnectionError: If they cannot be downloaded.
+        ValueError: If there are no names, or the weights hold something else.
+    """
+    if not len(names):
+        raise ValueError("there are no names of classes; give one or more.")
+    changed = Path(clip).stat().st_mtime_ns if Path(clip).is_file() else 0
+    return _encode(str(clip), changed, tuple(names), width)
+
+
+@lru_cache(maxsize=8)
+def _encode(clip: str, changed: int, names: tuple[str, ...], width: int) -> Tensor:
+    return project(classes.embed(weights.load(clip), names, BARE), width)
 
 
 @torch.no_grad()
-def set_words(detector: object, names: Sequence[str], clip: str | CLIP, templates: Sequence[str] = ("{}",)) -> None:
+def set_words(detector: object, names: Sequence[str], clip: str | Path | CLIP, templates: Sequence[str] = BARE) -> None:
     """Let a detector look for things by their names.
 
     Args:
         detector (ultralytics.YOLOE | ultralytics.YOLOWorld): Its classes become the names.
         names (Sequence[str]): Words, in any number.
-        clip (str | CLIP): A model, or what `CLIP.from_pretrained` takes.
-        templates (Sequence[str]): Sentences with {} in them; ultralytics takes the bare name.
+        clip (str | Path | CLIP): A model, or what `CLIP.from_pretrained` takes.
+        templates (Sequence[str]): Sentences with {} in them.
 
     Raises:
         TypeError: If the detector is of another kind.
@@ -75,9 +85,9 @@ def set_words(detector: object, names: Sequence[str], clip: str | CLIP, template
     Examples:
         >>> from ultralytics import YOLOE
         >>> from ultralytics_diffattn import DiffCLIP
-        >>> model = YOLOE("yoloe-11n-diffattn-paired.yaml")
+        >>> model = YOLOE("yoloe-11n-diffattn.yaml")
         >>> set_words(model, ["cat", "traffic light"], DiffCLIP(transformer_layers=1, vision_layers=1))
-        >>> model.names
+        >>> model.model.names
         {0: 'cat', 1: 'traffic light'}
     """
     from ultralytics.nn.tasks import WorldModel, YOLOEModel
@@ -87,9 +97,8 @@ def set_words(detector: object, names: Sequence[str], clip: str | CLIP, template
         raise TypeError(f"{type(detector).__name__} has no classes by words; give a YOLOE or a YOLOWorld.")
     names = classes.parse_names(list(names))
     clip = clip if isinstance(clip, CLIP) else weights.load(clip)
-    words = Words(clip)
-    places = words.project(classes.embed(clip, names, templates))  # (classes, width)
     first = next(network.parameters())
+    places = project(classes.embed(clip, names, templates), width_of(network))  # (classes, width)
     places = places.to(first.device, first.dtype)[None]  # (1, classes, width)
     if isinstance(network, YOLOEModel):
         detector.set_classes(names, network.model[-1].get_tpe(places))
