@@ -45,7 +45,7 @@ def main(folder, seed=0):
     things = list(itertools.product(COLOURS, SHAPES))
     every = [(a, b, place) for a, b in itertools.permutations(things, 2) for place in PLACES]
     rng.shuffle(every := np.array(every, dtype=object))
-    for split, chosen, views in (("val", every[:200], 1), ("train", every[200:], 4)):
+    for split, chosen, views in (("val", every[:200], 1), ("train", every[200:], 16)):
         (Path(folder) / split).mkdir(parents=True, exist_ok=True)
         with open(Path(folder) / f"{split}.csv", "w", newline="", encoding="utf-8") as f:
             writer = csv.writer(f)

@@ -1,0 +1,197 @@
+"""clip/train.py: a training learns, resumes bit-identically, runs on two ranks, and refuses what it cannot use."""
+
+import csv
+import json
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, run
+from test_clip_model import TINY
+
+pytest.importorskip("lightning")
+from ultralytics.utils import YAML
+
+from ultralytics_diffattn.clip import weights
+from ultralytics_diffattn.clip.model import CLIP, DiffCLIP
+from ultralytics_diffattn.clip.train import Contrast, Pairs, build, hardware, train
+
+SIZES = {**TINY, "vocab_size": 49408, "transformer_width": 16, "transformer_heads": 2, "context_length": 8}
+COLOURS = {"red": (0, 0, 255), "green": (0, 255, 0), "blue": (255, 0, 0), "white": (255, 255, 255)}
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Return a table of 16 images in four colours, and a YAML of a tiny model."""
+    rng = np.random.default_rng(0)
+    with open(tmp_path / "pairs.csv", "w", newline="") as f:
+        writer = csv.writer(f)
+        writer.writerow(("image", "caption"))
+        for i in range(16):
+            name, colour = list(COLOURS.items())[i % 4]
+            image = np.clip(np.full((40, 50, 3), colour) + rng.normal(0, 20, (40, 50, 3)), 0, 255)
+            cv2.imwrite(str(tmp_path / f"{i}.png"), image)
+            writer.writerow((f"{i}.png", f"something {name}"))
+    YAML.save(tmp_path / "tiny.yaml", {"kind": "DiffCLIP", **SIZES})
+    return {"data": str(tmp_path / "pairs.csv"), "model": str(tmp_path / "tiny.yaml"), "batch": 4, "device": "cpu"}
+
+
+def state(folder):
+    return torch.load(folder / "last.pt", weights_only=True)["state_dict"]
+
+
+def test_training_learns_and_writes(data, tmp_path):
+    found = train(**data, val_data=data["data"], epochs=4, lr0=0.01, project=str(tmp_path), name="a")
+    folder = tmp_path / "a"
+    rows = list(csv.DictReader(open(folder / "metrics.csv")))
+    assert [row["epoch"] for row in rows] == ["0", "1", "2", "3"]
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+    assert found["text_to_image/R@5"] == pytest.approx(float(rows[-1]["text_to_image/R@5"]))
+    assert json.loads((folder / "clip-train.json").read_text())["metrics"] == found
+    model = weights.load(folder / "last.pt")
+    assert type(model) is DiffCLIP
+    assert model.sizes == DiffCLIP(**SIZES).sizes
+
+
+def test_lambda_learns(data, tmp_path):
+    train(**data, epochs=1, lr0=0.01, project=str(tmp_path), name="a")
+    torch.manual_seed(0)
+    trained = {name: tensor for name, tensor in state(tmp_path / "a").items() if "lambda_q1" in name}
+    torch.manual_seed(0)
+    fresh = build(data["model"]).state_dict()
+    assert trained
+    assert all(not torch.equal(tensor, fresh[name]) for name, tensor in trained.items())
+
+
+def test_a_resumed_training_ends_as_an_uninterrupted_one(data, tmp_path, monkeypatch):
+    where = {"project": str(tmp_path), "epochs": 3, "seed": 1}
+    train(**data, **where, name="whole")
+
+    def stop(self):
+        if self.current_epoch == 2:
+            raise OSError("the power went")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Contrast, "on_train_epoch_start", stop)
+        with pytest.raises(OSError, match="the power went"):
+            train(**data, **where, name="broken")
+    train(**data, **where, name="broken", resume=True)
+    whole, resumed = state(tmp_path / "whole"), state(tmp_path / "broken")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    train(**data, **{**where, "seed": 2}, name="other")
+    assert not torch.equal(whole["text_projection"], state(tmp_path / "other")["text_projection"])
+
+
+def test_two_ranks_train_one_model(data, tmp_path):
+    code = (
+        "import os, sys, torch; from ultralytics_diffattn.clip import train as t\n"
+        "class Kept(t.Contrast):\n"
+        "    def on_fit_end(self): torch.save(self.clip.state_dict(), f'rank{self.global_rank}.pt')\n"
+        "t.Contrast = Kept\n"
+        f"t.train(**{data!r}, epochs=2, project={str(tmp_path)!r}, name='two')\n"
+    )
+    (tmp_path / "two.py").write_text(code)
+    run(
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29617", "two.py",
+        cwd=tmp_path, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1",
+    )  # fmt: skip
+    first, second = (torch.load(tmp_path / f"rank{i}.pt", weights_only=True) for i in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert all(torch.equal(first[name], tensor) for name, tensor in state(tmp_path / "two").items())
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith("two") and p.is_dir()] == ["two"]
+
+
+def test_an_image_that_cannot_be_read_is_replaced_by_the_next(data, tmp_path, caplog):
+    (tmp_path / "3.png").write_bytes(b"no image")
+    (tmp_path / "15.png").unlink()
+    files = [tmp_path / f"{i}.png" for i in range(16)]
+    pairs = Pairs(files, torch.arange(16)[:, None], 32)
+    assert [pairs[i][1].item() for i in (2, 3, 15)] == [2, 4, 0]
+    assert pairs[3][0].shape == (3, 32, 32)
+    train(**data, epochs=1, project=str(tmp_path), name="a")
+    assert (tmp_path / "a" / "last.pt").is_file()
+
+
+def test_no_image_that_can_be_read(data, tmp_path):
+    for i in range(16):
+        (tmp_path / f"{i}.png").write_bytes(b"")
+    with pytest.raises(ValueError, match="none of the 16 images"):
+        train(**data, epochs=1, project=str(tmp_path))
+
+
+def test_plain_clip_and_weights_go_on(data, tmp_path):
+    YAML.save(tmp_path / "plain.yaml", {"kind": "CLIP", **SIZES})
+    train(**{**data, "model": str(tmp_path / "plain.yaml")}, epochs=1, project=str(tmp_path), name="a")
+    model = weights.load(tmp_path / "a" / "last.pt")
+    assert type(model) is CLIP
+    train(**{**data, "model": str(tmp_path / "a" / "last.pt")}, epochs=1, project=str(tmp_path), name="b")
+    assert not torch.equal(state(tmp_path / "a")["text_projection"], state(tmp_path / "b")["text_projection"])
+
+
+@pytest.mark.parametrize("name", ["clip-tiny.yaml", "diffclip-tiny.yaml"])
+def test_bundled_models_differ_in_attention_only(name):
+    model = build(name)
+    assert type(model) is {"clip-tiny.yaml": CLIP, "diffclip-tiny.yaml": DiffCLIP}[name]
+    assert model.sizes == build("clip-tiny.yaml").sizes
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "match"),
+    [
+        ({"data": ""}, ValueError, "data= is missing"),
+        ({"data": "none.csv"}, FileNotFoundError, "no none.csv"),
+        ({"val_data": "none.csv"}, FileNotFoundError, "no none.csv"),
+        ({"model": "none.yaml"}, FileNotFoundError, "clip-tiny.yaml, diffclip-tiny.yaml"),
+        ({"model": "none.pt"}, FileNotFoundError, "no checkpoint none.pt"),
+        ({"batch": 17}, ValueError, "from 2 to the number of pairs, 16"),
+        ({"batch": 1}, ValueError, "from 2"),
+        ({"batch": 0.5}, ValueError, "batch=0.5 must be an integer"),
+        ({"epochs": 0}, ValueError, "epochs=0 must be an integer"),
+        ({"resume": True}, FileNotFoundError, "last.ckpt to go on from"),
+    ],
+)
+def test_bad_input_writes_nothing(data, given, error, match, tmp_path):
+    with pytest.raises(error, match=match):
+        train(**{**data, **given}, project=str(tmp_path / "runs"))
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("yaml", "match"),
+    [
+        ({**SIZES}, "must be CLIP or DiffCLIP"),
+        ({"kind": "BLIP"}, "must be CLIP or DiffCLIP"),
+        ({"kind": "CLIP", "depth": 3}, "depth"),
+        ({"kind": "CLIP", **SIZES, "embed_dim": 0}, "embed_dim=0"),
+        ({"kind": "DiffCLIP", **SIZES, "transformer_heads": 1}, "heads"),
+    ],
+)
+def test_bad_yaml(yaml, match, tmp_path):
+    YAML.save(tmp_path / "a.yaml", yaml)
+    with pytest.raises(ValueError, match=match):
+        build(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize(
+    ("device", "environment", "devices", "nodes"),
+    [
+        ("cpu", {}, 1, None),
+        (None, {"LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "2"}, 2, 1),
+        ("cpu", {"LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "4"}, 2, 2),
+    ],
+)
+def test_hardware(device, environment, devices, nodes, monkeypatch):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    found = hardware(device, amp=True)
+    assert found["devices"] == devices
+    assert found.get("num_nodes") == nodes
+
+
+@pytest.mark.parametrize(("device", "devices"), [(None, "auto"), (0, [0]), ("0,1", [0, 1]), ((1, 2), [1, 2])])
+def test_hardware_with_gpus(device, devices, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert hardware(device, amp=True) == {"accelerator": "gpu", "precision": "16-mixed", "devices": devices}
+    assert hardware(device, amp=False)["precision"] == "32-true"
