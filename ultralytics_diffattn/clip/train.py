@@ -111,7 +111,8 @@ class Contrast(lightning.LightningModule):
         loss = ClipLoss(
             local_loss=True, gather_with_grad=True, rank=self.global_rank, world_size=self.trainer.world_size
         )(image.float(), text.float(), self.clip.logit_scale.exp())
-        self.log("loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(image), sync_dist=True)
+        # That of the first GPU: a mean over all is computed when the progress bar asks, which only the first has.
+        self.log("loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(image))
         return loss
 
     def on_train_batch_end(self, *_: Any) -> None:
@@ -121,17 +122,18 @@ class Contrast(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Measure retrieval, and write the weights."""
-        self.log("lr", self.optimizers().param_groups[0]["lr"], rank_zero_only=True)
+        self.log("lr", self.optimizers().param_groups[0]["lr"])
+        found = None
         if self.trainer.is_global_zero:
             if self.held_out:
                 self.clip.eval()
                 found = retrieve.measure(self.clip, *self.held_out)
                 self.clip.train()
-                for way in ("text_to_image", "image_to_text"):
-                    self.log_dict({f"{way}/{k}": v for k, v in found[way].items()}, rank_zero_only=True)
             with whole(self.folder / "last.pt") as beside:
                 torch.save({"state_dict": self.clip.state_dict(), "sizes": self.clip.sizes}, beside)
-        self.trainer.strategy.barrier()
+        found = self.trainer.strategy.broadcast(found)  # a value that one rank alone logs makes Lightning wait for ever
+        for way in ("text_to_image", "image_to_text") if found else ():
+            self.log_dict({f"{way}/{k}": v for k, v in found[way].items()})
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Return AdamW, without decay of what is no matrix, and a cosine behind a warm-up."""
