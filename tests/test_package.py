@@ -40,7 +40,7 @@ def contents(site):
 
 def test_wheel_holds_what_a_checkout_has(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    package = {f"ultralytics_diffattn/{f.name}" for f in (ROOT / "ultralytics_diffattn").glob("*.py")}
+    package = {str(f.relative_to(ROOT)) for f in (ROOT / "ultralytics_diffattn").rglob("*.py")}
     cfg = {f"ultralytics_diffattn/{f.relative_to(ROOT)}" for f in (ROOT / "cfg").rglob("*.yaml")}
     extra = {"ultralytics_diffattn.pth", "ultralytics_diffattn.start"}
     extra |= {

@@ -16,7 +16,14 @@ from ultralytics import YOLO
 
 from ultralytics_diffattn import cli, compare, datasets, performance, shapes
 
+CLIP_VERBS = r"diffattn (zeroshot|retrieve|clip-train) "  # 600 MB of weights, or minutes; test_clip_*.py run them small
 NOT_RUN = {  # command: why
+    'pip install ".[clip]"': "network",
+    "python scripts/captions.py captions": "test_captions.py",
+    "torchrun --nproc-per-node=2 -m ultralytics_diffattn.cli clip-train data=captions/train.csv device=cpu": (
+        "minutes; test_clip_train.py runs two ranks"
+    ),
+    **{c: "published weights, or minutes of training" for c in COMMANDS if re.match(CLIP_VERBS, c)},
     'pip install ".[ray]"': "network",
     "python scripts/matrix.py": "an hour of installing; test_matrix.py",
     "ray start --head": "starts servers; test_pool.py spreads runs over Ray",
@@ -44,6 +51,16 @@ def test_arguments_of_commands_that_are_not_run(command):
     assert len(compare.parse_models(given.get("models", compare.OWN["models"]))) == 2
     assert compare.parse_seeds(given.get("seeds", compare.OWN["seeds"])) == [0, 1, 2]
     assert given["data"] in datasets.catalogue() or given["data"].endswith("data.yaml")
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if re.match(CLIP_VERBS, c)])
+def test_arguments_of_clip_commands_that_are_not_run(command):
+    _, verb, *words = shlex.split(command)
+    given = cli.parse(words, cli._home(verb).OWN)
+    assert len(given) == len(words)
+    for name in ("weights", "model"):
+        if name in given:
+            assert given[name] in ("DiffCLIP_ViTB16_CC12M", "diffclip-tiny.yaml", "clip-tiny.yaml")
 
 
 def test_ci_runs_the_test_command():

@@ -19,6 +19,7 @@ HEADINGS = {
     "## Keep what COCO taught": "## 保留 COCO 预训练学到的东西",
     "## The `diffattn` command": "## `diffattn` 命令",
     "## In Python": "## 在 Python 中使用",
+    "## DiffCLIP and words": "## DiffCLIP 与文字",
     "## Model YAMLs": "## 模型 YAML",
     "## How it gets into ultralytics": "## 它如何接入 ultralytics",
     "## Troubleshooting": "## 故障排查",

@@ -219,7 +219,15 @@ def test_yoloe_trains_exports_and_takes_new_words(detector, tiny, tmp_path):
 @pytest.mark.parametrize("detector", ["world"], indirect=True)
 def test_world_trains(detector, tiny, tmp_path):
     detector.train(
-        data=str(tiny), imgsz=64, epochs=1, batch=4, workers=0, device="cpu", plots=False, project=str(tmp_path), name="a"
+        data=str(tiny),
+        imgsz=64,
+        epochs=1,
+        batch=4,
+        workers=0,
+        device="cpu",
+        plots=False,
+        project=str(tmp_path),
+        name="a",
     )
     assert not list(Path(tiny).parent.rglob("text_embeddings*"))
     trained = YOLOWorld(tmp_path / "a" / "weights" / "last.pt")
