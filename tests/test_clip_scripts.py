@@ -23,7 +23,9 @@ def drawn(tmp_path_factory):
 
 
 def test_no_caption_is_in_both_splits(drawn):
-    rows = {split: list(csv.DictReader(open(drawn / f"{split}.csv"))) for split in ("train", "val")}
+    rows = {
+        split: list(csv.DictReader((drawn / f"{split}.csv").read_text().splitlines())) for split in ("train", "val")
+    }
     captions = {split: [row["caption"] for row in of_split] for split, of_split in rows.items()}
     assert len(captions["val"]) == len(set(captions["val"])) == 200
     assert len(captions["train"]) == 16 * len(set(captions["train"])) == 16 * 904
@@ -37,7 +39,7 @@ def test_no_caption_is_in_both_splits(drawn):
 def test_images_show_what_captions_say(drawn, colour, bgr):
     """The first thing lies in the upper or the left half, the second one opposite."""
     seen = 0
-    for row in csv.DictReader(open(drawn / "val.csv")):
+    for row in csv.DictReader((drawn / "val.csv").read_text().splitlines()):
         first, place, second = re.fullmatch(r"a (\w+) \w+ (above|left of) a (\w+) \w+", row["caption"]).groups()
         if (first == colour) == (second == colour):
             continue

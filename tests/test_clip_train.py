@@ -45,7 +45,7 @@ def state(folder):
 def test_training_learns_and_writes(data, tmp_path):
     found = train(**data, val_data=data["data"], epochs=4, lr0=0.01, project=str(tmp_path), name="a")
     folder = tmp_path / "a"
-    rows = list(csv.DictReader(open(folder / "metrics.csv")))
+    rows = list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["0", "1", "2", "3"]
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
     assert found["text_to_image/R@5"] == pytest.approx(float(rows[-1]["text_to_image/R@5"]))
