@@ -95,7 +95,8 @@ def test_type_checkers_see_the_lazy_names():
 
     tree = ast.parse((ROOT / "ultralytics_diffattn" / "__init__.py").read_text())
     (block,) = (node for node in tree.body if isinstance(node, ast.If))
-    seen = {alias.name: node.module.removeprefix("ultralytics_diffattn.") for node in block.body for alias in node.names}
+    package = "ultralytics_diffattn."
+    seen = {alias.name: node.module.removeprefix(package) for node in block.body for alias in node.names}
     assert seen == ultralytics_diffattn._HOMES
 
 
