@@ -44,11 +44,15 @@ def test_what_is_too_long_is_cut_and_said(monkeypatch):
     assert "'cat cat" in message
 
 
-def test_open_clip_agrees_where_nothing_is_cut():
+def test_open_clip_agrees():
+    """Where nothing is cut, and where the end is kept."""
     import open_clip
 
     texts = ["a photo of a traffic light", "naïve — café", "it's 3 o'clock 🙂", "x" * 30]
     assert tokenize(texts).equal(open_clip.SimpleTokenizer()(texts))
+    long = [*texts, "cat " * 100]
+    assert tokenize(long, keep_end=True).equal(open_clip.SimpleTokenizer()(long))
+    assert not tokenize(long).equal(open_clip.SimpleTokenizer()(long))
 
 
 @pytest.mark.parametrize(

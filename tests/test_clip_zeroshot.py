@@ -93,6 +93,26 @@ def test_a_class_is_the_mean_of_its_sentences(model):
         torch.testing.assert_close(place, mean / mean.norm())
 
 
+@torch.no_grad()
+def test_texts_that_are_too_long_are_told_apart(model, said):
+    """The model reads a text at its end, so one that is cut needs one."""
+    found = classes.embed(model, ["cat " * 30, "dog " * 30, "cat " * 40], ["{}"])
+    assert not torch.allclose(found[0], found[1], atol=1e-3)
+    torch.testing.assert_close(found[0], found[2])  # cut to the same
+    assert any("3 of 3 texts are longer than 12 tokens" in str(line) for line in said)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("batch", [1, 2, 256])
+def test_texts_of_all_lengths_at_once(model, batch):
+    """Batches are as long as their longest text; whatever stands beside a text, its place is the same."""
+    from ultralytics_diffattn.clip.tokens import tokenize
+
+    texts = ["cat", "a very long traffic light in the rain", "", "dog dog"]
+    alone = torch.cat([model.encode_text(tokenize(text, 12), normalize=True) for text in texts])
+    torch.testing.assert_close(classes.embed(model, texts, ["{}"], batch), alone)
+
+
 def test_open_clips_classifier_is_the_same(model):
     import open_clip
 

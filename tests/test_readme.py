@@ -320,8 +320,8 @@ def test_docstring_examples(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # what an example leaves goes with the test
     monkeypatch.setitem(settings, "datasets_dir", str(tmp_path))
     tried = 0
-    for file in (ROOT / "ultralytics_diffattn").glob("[a-z]*.py"):
-        module = importlib.import_module(f"ultralytics_diffattn.{file.stem}")
+    for file in (ROOT / "ultralytics_diffattn").rglob("[a-z]*.py"):
+        module = importlib.import_module(".".join(file.relative_to(ROOT).with_suffix("").parts))
         result = doctest.testmod(module, extraglobs={"torch": torch}, optionflags=doctest.ELLIPSIS)
         assert result.failed == 0, file
         tried += result.attempted

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from ultralytics.utils import LOGGER, YAML
+from ultralytics.utils import LOGGER, TQDM, YAML
 
 from ultralytics_diffattn.clip.model import CLIP
 from ultralytics_diffattn.clip.tokens import tokenize
@@ -113,10 +113,12 @@ def embed(model: CLIP, names: Sequence[str], templates: Sequence[str] = SIMPLE, 
     """
     vocabulary = model.sizes["vocab_size"]
     texts = [text.replace("{}", name) for name in names for text in templates]
-    tokens = tokenize(texts, model.sizes["context_length"])
+    tokens = tokenize(texts, model.sizes["context_length"], keep_end=True)
     if int(tokens.max()) >= vocabulary:
         raise ValueError(f"the model was built with vocab_size={vocabulary}, but the tokenizer has 49408 tokens.")
-    device = model.logit_scale.device
-    places = torch.cat([model.encode_text(t.to(device), normalize=True).float().cpu() for t in tokens.split(batch)])
-    places = places.reshape(len(names), len(templates), -1).mean(1)  # (classes, embed_dim)
+    device, places = model.logit_scale.device, []
+    for part in TQDM(tokens.split(batch), desc="texts"):
+        part = part[:, : part.argmax(1).max() + 1]  # to the last text's end; causal attention looks at nothing behind
+        places.append(model.encode_text(part.to(device), normalize=True).float().cpu())
+    places = torch.cat(places).reshape(len(names), len(templates), -1).mean(1)  # (classes, embed_dim)
     return torch.nn.functional.normalize(places, dim=-1)

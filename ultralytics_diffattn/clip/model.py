@@ -288,8 +288,8 @@ class DiffCLIP(CLIP):
         >>> sizes = dict(image_size=32, patch_size=8, vision_width=64, vision_layers=2, vision_heads=4)
         >>> model = DiffCLIP(**sizes, transformer_width=64, transformer_layers=2, transformer_heads=4)
         >>> tokens = torch.tensor([[49406, 320, 2368, 49407]])
-        >>> model.encode_text(tokens, normalize=True).norm().item()
-        1.0
+        >>> model.encode_text(tokens, normalize=True).shape
+        torch.Size([1, 512])
 
     References:
         DiffCLIP, section 3, and its reference file `diff_clip.py`.

@@ -21,15 +21,16 @@ def _vocabulary() -> object:
     return SimpleTokenizer()
 
 
-def tokenize(texts: str | Sequence[str], context_length: int = 77) -> Tensor:
+def tokenize(texts: str | Sequence[str], context_length: int = 77, keep_end: bool = False) -> Tensor:
     """Return the tokens of texts, with a start, an end and zeros behind it.
 
-    A text that is too long is cut where the context ends, without an end, as the published model was trained; a
-    warning says how many were.
+    A text that is too long is cut where the context ends, and a warning says how many were.
 
     Args:
         texts (str | Sequence[str]): One or more; an empty one is a start and an end.
         context_length (int): Tokens of each in the result.
+        keep_end (bool): Whether the last token of a text that was cut is its end, as in open_clip. The reference cuts
+            the end, too; a model, which reads a text at its end, then places all such texts alike.
 
     Returns:
         (Tensor): (B, context_length), int64.
@@ -61,4 +62,6 @@ def tokenize(texts: str | Sequence[str], context_length: int = 77) -> Tensor:
     tokens = torch.zeros(len(rows), context_length, dtype=torch.long)
     for place, row in zip(tokens, rows, strict=True):
         place[: len(row)] = torch.tensor(row[:context_length])
+        if keep_end and len(row) > context_length:
+            place[-1] = vocabulary.eot_token_id
     return tokens

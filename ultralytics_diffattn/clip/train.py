@@ -227,7 +227,7 @@ def train(**given: Any) -> dict[str, Any]:
         raise FileNotFoundError(f"there is no {last} to go on from; leave resume out to begin.")
     lightning.seed_everything(args["seed"], verbose=False)
     clip = build(args["model"])
-    data = Pairs(files, tokenize(captions, clip.sizes["context_length"]), clip.sizes["image_size"])
+    data = Pairs(files, tokenize(captions, clip.sizes["context_length"], keep_end=True), clip.sizes["image_size"])
     if rank_zero_only.rank == 0:
         folder.mkdir(parents=True, exist_ok=True)
     trainer = lightning.Trainer(
