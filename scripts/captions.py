@@ -47,14 +47,14 @@ def main(folder, seed=0):
     rng.shuffle(every := np.array(every, dtype=object))
     for split, chosen, views in (("val", every[:200], 1), ("train", every[200:], 16)):
         (Path(folder) / split).mkdir(parents=True, exist_ok=True)
+        rows = [("image", "caption")]
+        for i, (a, b, place) in enumerate(chosen):
+            for view in range(views):
+                name = f"{split}/{i:04}-{view}.png"
+                cv2.imwrite(str(Path(folder) / name), draw(rng, (a, b), place))
+                rows.append((name, f"a {' '.join(a)} {place} a {' '.join(b)}"))
         with open(Path(folder) / f"{split}.csv", "w", newline="", encoding="utf-8") as f:
-            writer = csv.writer(f)
-            writer.writerow(("image", "caption"))
-            for i, (a, b, place) in enumerate(chosen):
-                for view in range(views):
-                    name = f"{split}/{i:04}-{view}.png"
-                    cv2.imwrite(str(Path(folder) / name), draw(rng, (a, b), place))
-                    writer.writerow((name, f"a {' '.join(a)} {place} a {' '.join(b)}"))
+            csv.writer(f).writerows(rows)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""Draw the retrieval of CLIP and DiffCLIP: `python scripts/clip_curves.py folder out.png` with runs of `clip-train`.
+"""CLIP beside DiffCLIP on drawings: `python scripts/clip_curves.py folder out.png [epochs] [seeds]`.
 
-The folder holds runs called as `clip-0` and `diffclip-0`, kind and seed. Prints the last epoch of each as a table.
+Draws the data into the folder, trains both small models with each seed there, draws retrieval over the epochs, and
+prints the last epoch of each as a table. What is there already is not made again; a run that was cut off goes on.
 """
 
 import csv
+import runpy
 import sys
 from pathlib import Path
 
@@ -11,6 +13,8 @@ import matplotlib
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
+
+from ultralytics_diffattn.clip.train import train
 
 KINDS = {"clip": ("CLIP", "#52606d"), "diffclip": ("DiffCLIP", "#d9480f")}
 WAYS = {"text_to_image/R@1": "text to image, R@1", "image_to_text/R@1": "image to text, R@1"}
@@ -22,23 +26,39 @@ def read(file):
         return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(f)]
 
 
-def main(folder, out):
-    """Write the picture, print the table."""
+def trained(folder, kind, seed, epochs):
+    """Train a model, go on with it, or do nothing if it is there; return the folder of the run."""
+    data, run = folder / "captions", folder / f"{kind}-{seed}"
+    if (run / "clip-train.json").is_file():  # a run's last file
+        return run
+    if not (data / "train.csv").is_file():  # the last file of these
+        runpy.run_path(str(Path(__file__).with_name("captions.py")))["main"](data)
+    train(
+        model=f"{kind}-tiny.yaml", data=str(data / "train.csv"), val_data=str(data / "val.csv"), epochs=epochs,
+        seed=seed, project=str(folder.resolve()), name=run.name, exist_ok=True, resume=(run / "last.ckpt").is_file(),
+    )  # fmt: skip
+    return run
+
+
+def main(folder, out, epochs=12, seeds=3):
+    """Train, write the picture, print the table."""
+    seeds = range(int(seeds))
+    runs = {(kind, seed): trained(Path(folder), kind, seed, int(epochs)) for seed in seeds for kind in KINDS}
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), sharey=True, layout="constrained")
     print(
         "| model | seed | loss | text to image R@1, R@5, R@10 | image to text R@1, R@5, R@10 |\n|---|---|---|---|---|"
     )
     for kind, (label, colour) in KINDS.items():
-        for i, run in enumerate(sorted(Path(folder).glob(f"{kind}-*"))):
-            rows = read(run / "metrics.csv")
+        for seed in seeds:
+            rows = read(runs[kind, seed] / "metrics.csv")
             scores = (
                 ", ".join(f"{rows[-1][f'{way}/R@{k}']:.3f}" for k in (1, 5, 10))
                 for way in ("text_to_image", "image_to_text")
             )
-            print(f"| {label} | {run.name.rpartition('-')[2]} | {rows[-1]['loss']:.3f} | {' | '.join(scores)} |")
+            print(f"| {label} | {seed} | {rows[-1]['loss']:.3f} | {' | '.join(scores)} |")
             for axis, way in zip(axes, WAYS, strict=True):
-                epochs = [row["epoch"] + 1 for row in rows]
-                axis.plot(epochs, [row[way] for row in rows], color=colour, label=None if i else label, alpha=0.8)
+                x, y = [row["epoch"] + 1 for row in rows], [row[way] for row in rows]
+                axis.plot(x, y, color=colour, label=None if seed else label, alpha=0.8)
     for axis, title in zip(axes, WAYS.values(), strict=True):
         axis.set(title=title, xlabel="epoch", ylim=(0, 1))
         axis.axhline(0.9, color="#9aa5b1", linewidth=0.8, linestyle=":")

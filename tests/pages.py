@@ -19,6 +19,8 @@ def blocks(language):
 
 
 COMMANDS = list(dict.fromkeys(line for block in blocks("bash") for line in block.splitlines()))
+CLIP_COMMANDS = [c for c in COMMANDS if re.search(r" (zeroshot|retrieve|clip-train) ", c)]
+WORDS_BLOCKS = [block for block in blocks("python") if re.search(r"YOLO(E|World)\(", block)]
 
 
 def links(page):

@@ -6,9 +6,10 @@ import sys
 
 import cv2
 import pytest
-from conftest import ROOT, run
+from conftest import ROOT, SHARED, run
 
 SCRIPTS = ROOT / "scripts"
+WAYS = "text_to_image", "image_to_text"
 
 
 def script(name, *arguments, cwd):
@@ -51,22 +52,31 @@ def test_images_show_what_captions_say(drawn, colour, bgr):
     assert seen > 20
 
 
-def test_curves(tmp_path):
-    for kind in ("clip", "diffclip"):
-        for seed in range(2):
-            folder = tmp_path / f"{kind}-{seed}"
-            folder.mkdir()
-            names = [f"{way}/R@{k}" for way in ("text_to_image", "image_to_text") for k in (1, 5, 10)]
-            with open(folder / "metrics.csv", "w", newline="") as f:
-                writer = csv.writer(f)
-                writer.writerow(("epoch", "loss", *names))
-                writer.writerows((epoch, 1 / (epoch + 1), *[0.25 * (epoch + 1)] * 6) for epoch in range(3))
-    table = script("clip_curves.py", tmp_path, tmp_path / "out.png", cwd=tmp_path).strip().splitlines()
-    assert table[2:] == [
-        f"| {kind} | {seed} | 0.333 | 0.750, 0.750, 0.750 | 0.750, 0.750, 0.750 |"
-        for kind in ("CLIP", "DiffCLIP")
-        for seed in range(2)
-    ]
+def few(drawn, folder):
+    """Put the first drawings where the scripts look for them."""
+    (folder / "captions").mkdir(parents=True)
+    for split, rows in (("train", 129), ("val", 21)):
+        (folder / "captions" / split).symlink_to(drawn / split)
+        table = (drawn / f"{split}.csv").read_text().splitlines()[:rows]
+        (folder / "captions" / f"{split}.csv").write_text("\n".join(table) + "\n")
+
+
+def test_curves(drawn, tmp_path):
+    pytest.importorskip("lightning")
+    few(drawn, tmp_path)
+    before = {}
+    for seeds in (1, 2):  # the second goes on from the first
+        table = script("clip_curves.py", tmp_path, tmp_path / "out.png", 1, seeds, cwd=tmp_path).strip().splitlines()
+        rows = [row for row in table if re.fullmatch(r"\| (CLIP|DiffCLIP) \| .*", row)]
+        assert [row.split(" | ")[:2] for row in rows] == [
+            [f"| {kind}", str(seed)] for kind in ("CLIP", "DiffCLIP") for seed in range(seeds)
+        ]
+        for name, row in zip([f"{k}-{s}" for k in ("clip", "diffclip") for s in range(seeds)], rows, strict=True):
+            (last,) = csv.DictReader((tmp_path / name / "metrics.csv").read_text().splitlines())
+            both = (", ".join(f"{float(last[f'{way}/R@{k}']):.3f}" for k in (1, 5, 10)) for way in WAYS)
+            assert row.split(" | ", 2)[2] == f"{float(last['loss']):.3f} | {' | '.join(both)} |"
+            times = (tmp_path / name / "last.pt").stat().st_mtime_ns
+            assert before.setdefault(name, times) == times
     assert cv2.imread(str(tmp_path / "out.png")).std() > 10
 
 
@@ -78,3 +88,45 @@ def test_speed(tmp_path):
         (size, name) for size in ("ViT-B/16", "clip-tiny") for name in ("DiffCLIP", "CLIP", "timm's ViT again")
     ]
     assert all(float(row[2]) > 0 for row in rows)
+
+
+def test_parity():
+    vectors = SHARED / "vectors" / "diffclip"
+    if not vectors.is_dir():
+        pytest.skip(f"the reference vectors are not at {vectors}")
+    found = script("clip_parity.py", vectors, cwd=ROOT)
+    rows = dict(re.findall(r"^\| (\S+) \| (.+) \|$", found, re.M)[1:])
+    assert rows.keys() == {file.name for file in vectors.iterdir()}
+    for file, cell in rows.items():
+        for what, difference, largest in re.findall(r"(\w+): ([\d.e+-]+) of ([\d.]+)", cell):
+            assert float(difference) < 1e-6 * max(1, float(largest)), (file, what)
+    assert rows["diffclip_vitb16_schema.json"] == "517 tensors: 0 differ, parameters: 149,629,185"
+    assert rows["tokenizer.json"].endswith(": 0 differ")
+
+
+def test_words(drawn, tiny, tmp_path):
+    """On the drawings' words and a data set of 80 classes, as stock's trainer asks for."""
+    pytest.importorskip("lightning")
+    from ultralytics import YOLO
+    from ultralytics.utils import YAML
+
+    from ultralytics_diffattn.clip.train import train
+
+    few(drawn, tmp_path)
+    data = str(tmp_path / "captions" / "train.csv")
+    train(data=data, epochs=1, device="cpu", project=str(tmp_path), name="clip")
+    names = [*YAML.load(tiny)["names"].values(), *(f"thing {i}" for i in range(74))]
+    YAML.save(tmp_path / "wide.yaml", {**YAML.load(tiny), "path": str(tiny.parent), "names": dict(enumerate(names))})
+    YOLO("yolo11n.yaml").save(tmp_path / "yolo11n.pt")
+    found = script(
+        "words.py", tmp_path / "wide.yaml", tmp_path / "yolo11n.pt", tmp_path / "clip/last.pt", tmp_path / "out",
+        cwd=tmp_path,
+    )  # fmt: skip
+    rows = re.findall(r"^\| (from scratch|its classes alone) \| (\d) \| ([\d.]+) \| ([\d.e-]+) \|$", found, re.M)
+    assert [row[:2] for row in rows] == [
+        *(("from scratch", str(i)) for i in range(1, 6)), *(("its classes alone", str(i)) for i in range(1, 4))
+    ]  # fmt: skip
+    (shape, boxes, scores) = re.search(r"output \((.+)\): boxes differ by (\S+) px, scores by (\S+)", found).groups()
+    assert shape == "1, 6, 2100"
+    assert float(boxes) < 0.05
+    assert float(scores) < 1e-3

@@ -10,20 +10,19 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, run, train_and_kill, yolo
-from pages import COMMANDS, PAGES, README, anchors, blocks, links
+from pages import CLIP_COMMANDS, COMMANDS, PAGES, README, WORDS_BLOCKS, anchors, blocks, links
 from PIL import Image
 from ultralytics import YOLO
 
 from ultralytics_diffattn import cli, compare, datasets, performance, shapes
 
-CLIP_VERBS = r"diffattn (zeroshot|retrieve|clip-train) "  # 600 MB of weights, or minutes; test_clip_*.py run them small
 NOT_RUN = {  # command: why
     'pip install ".[clip]"': "network",
-    "python scripts/captions.py captions": "test_captions.py",
-    "torchrun --nproc-per-node=2 -m ultralytics_diffattn.cli clip-train data=captions/train.csv device=cpu": (
-        "minutes; test_clip_train.py runs two ranks"
-    ),
-    **{c: "published weights, or minutes of training" for c in COMMANDS if re.match(CLIP_VERBS, c)},
+    **{
+        c: "test_clip_scripts.py runs it small"
+        for c in COMMANDS
+        if re.match(r"python scripts/(captions|clip_|words)", c)
+    },
     'pip install ".[ray]"': "network",
     "python scripts/matrix.py": "an hour of installing; test_matrix.py",
     "ray start --head": "starts servers; test_pool.py spreads runs over Ray",
@@ -35,12 +34,12 @@ NOT_RUN = {  # command: why
 }
 FIRST, TESTS = (c for c in COMMANDS if c.startswith("python3 -m venv"))
 YOLO_COMMANDS = [c for c in COMMANDS if re.match(r"([A-Z_]+=\S+ )*yolo ", c)]
-OUR_COMMANDS = [c for c in COMMANDS if c.startswith("diffattn ") and c not in NOT_RUN]
+OUR_COMMANDS = [c for c in COMMANDS if c.startswith("diffattn ") and c not in (*NOT_RUN, *CLIP_COMMANDS)]
 
 
 def test_every_command_is_accounted_for():
-    """A new command has to be run by a test here, or, if it installs, by test_package.py or .ci/run."""
-    assert set(COMMANDS) == {FIRST, TESTS, "pip install .", *YOLO_COMMANDS, *OUR_COMMANDS, *NOT_RUN}
+    """A new one has to be run here or by test_clip_commands.py, or, if it installs, by test_package.py or .ci/run."""
+    assert set(COMMANDS) == {FIRST, TESTS, "pip install .", *YOLO_COMMANDS, *OUR_COMMANDS, *CLIP_COMMANDS, *NOT_RUN}
 
 
 @pytest.mark.parametrize("command", [c for c in NOT_RUN if "diffattn compare " in c])
@@ -51,16 +50,6 @@ def test_arguments_of_commands_that_are_not_run(command):
     assert len(compare.parse_models(given.get("models", compare.OWN["models"]))) == 2
     assert compare.parse_seeds(given.get("seeds", compare.OWN["seeds"])) == [0, 1, 2]
     assert given["data"] in datasets.catalogue() or given["data"].endswith("data.yaml")
-
-
-@pytest.mark.parametrize("command", [c for c in COMMANDS if re.match(CLIP_VERBS, c)])
-def test_arguments_of_clip_commands_that_are_not_run(command):
-    _, verb, *words = shlex.split(command)
-    given = cli.parse(words, cli._home(verb).OWN)
-    assert len(given) == len(words)
-    for name in ("weights", "model"):
-        if name in given:
-            assert given[name] in ("DiffCLIP_ViTB16_CC12M", "diffclip-tiny.yaml", "clip-tiny.yaml")
 
 
 def test_ci_runs_the_test_command():
@@ -189,7 +178,7 @@ def test_diffattn_commands(command, workplace):
     assert said in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("block", blocks("python"))
+@pytest.mark.parametrize("block", [block for block in blocks("python") if block not in WORDS_BLOCKS])
 def test_python_blocks(block, workplace):
     code = block.replace("epochs=100", "epochs=1, imgsz=64, batch=4, workers=0, plots=False, device='cpu'")
     run(sys.executable, "-W", "error::SyntaxWarning", "-c", code, cwd=workplace)
@@ -209,11 +198,24 @@ def test_yaml_rows_build():
     ]
 
 
+def test_yaml_names_the_text_encoder():
+    import yaml
+    from torch import nn
+
+    from ultralytics_diffattn import text_encoder
+
+    (content,) = (c for c in map(yaml.safe_load, blocks("yaml")) if isinstance(c, dict) and "names" not in c)
+    network = nn.Module()
+    network.yaml = content
+    assert content.keys() == {"text_model"}
+    assert text_encoder.weights_of(network) == "DiffCLIP_ViTB16_CC12M"
+
+
 def test_data_yamls_are_read(tiny, tmp_path):
     import yaml
     from ultralytics.data.utils import check_det_dataset
 
-    contents = [c for c in map(yaml.safe_load, blocks("yaml")) if isinstance(c, dict)]
+    contents = [c for c in map(yaml.safe_load, blocks("yaml")) if isinstance(c, dict) and "names" in c]
     assert contents
     for content in contents:
         (tmp_path / "data.yaml").write_text(yaml.safe_dump({**content, "path": str(tiny.parent)}))

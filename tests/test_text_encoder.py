@@ -233,6 +233,16 @@ def test_world_trains(detector, tiny, tmp_path):
     trained = YOLOWorld(tmp_path / "a" / "weights" / "last.pt")
     trained.set_classes(["zebra"])
     assert trained.model.txt_feats.shape == (1, 1, 512)
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = trained.model.eval()(image)[0]
+    graph = trained.export(format="onnx", imgsz=64, device="cpu")
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(graph)
+    found = session.run(None, {session.get_inputs()[0].name: image.numpy()})[0]
+    assert found.shape == expected.shape == (1, 5, 84)  # boxes, and the one class
+    torch.testing.assert_close(torch.from_numpy(found), expected, atol=1e-2, rtol=1e-3)
 
 
 def test_the_stock_command(file, tiny, tmp_path):

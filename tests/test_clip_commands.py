@@ -1,0 +1,81 @@
+"""The commands for DiffCLIP that README.md and docs/ show, run on a stand-in for the hub and on small data."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import ROOT, run
+from pages import CLIP_COMMANDS, WORDS_BLOCKS
+from test_clip_weights import hub  # noqa: F401 - a fixture
+
+pytest.importorskip("lightning")
+SAID = {
+    "zeroshot source": "zeroshot: ",
+    "zeroshot data": "top-1",
+    "retrieve": "image to text: R@1",
+    "clip-train": "clip-train: ",
+}
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """Return a folder with what the commands name: photographs, captions, classes, and the first of the drawings."""
+    cwd = tmp_path_factory.mktemp("clip")
+    rng = np.random.default_rng(0)
+    folders = [f"animals/{name}" for name in ("cat", "dog", "red_fox")] + ["photos"]
+    folders += [f"imagenet/val/n{i:08}" for i in range(1000)]
+    for folder in folders:
+        (cwd / folder).mkdir(parents=True)
+        cv2.imwrite(str(cwd / folder / "a.png"), rng.integers(0, 255, (32, 40, 3), np.uint8))
+    (cwd / "captions.csv").write_text("image,caption\nphotos/a.png,a cat\nanimals/dog/a.png,a dog\n")
+    run(sys.executable, ROOT / "scripts" / "captions.py", "captions", cwd=cwd)
+    for file, rows in (("train", 257), ("val", 21)):
+        table = cwd / "captions" / f"{file}.csv"
+        table.write_text("\n".join(table.read_text().splitlines()[:rows]) + "\n")
+    return cwd
+
+
+def hub_at(hub):  # noqa: F811
+    """Return the environment in which the hub is the stand-in, and two ranks meet where no other test's do."""
+    return {
+        "HF_ENDPOINT": hub[0], "HF_HOME": "hub", "HF_HUB_DISABLE_XET": "1", "no_proxy": "*", "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1", "PET_MASTER_PORT": "29631",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("command", CLIP_COMMANDS)
+def test_commands(command, workplace, hub, tmp_path):  # noqa: F811
+    program, *arguments = shlex.split(command)
+    verb = next(word for word in arguments if word in ("zeroshot", "retrieve", "clip-train"))
+    if verb == "zeroshot":
+        verb += " source" if any(word.startswith("source=") for word in arguments) else " data"
+    if verb == "clip-train":
+        arguments.append("epochs=1")  # overrules what stands before it
+    done = run(Path(sys.executable).with_name(program), *arguments, f"project={tmp_path}", cwd=workplace, **hub_at(hub))
+    assert SAID[verb] in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("block", WORDS_BLOCKS)
+def test_words_blocks(block, workplace, hub, tiny):  # noqa: F811
+    from ultralytics import YOLO
+    from ultralytics.utils import ROOT as STOCK
+    from ultralytics.utils import YAML
+
+    text_model = {"scale": "n", "text_model": "diffclip:DiffCLIP_ViTB16_CC12M"}
+    for name, source in (
+        ("yoloe-11n-words.yaml", ROOT / "cfg" / "yoloe-11-diffattn.yaml"),
+        ("yolov8n-worldv2-words.yaml", STOCK / "cfg" / "models" / "v8" / "yolov8-worldv2.yaml"),
+    ):
+        YAML.save(workplace / name, {**YAML.load(source), **text_model})
+    data = {**YAML.load(tiny), "path": str(tiny.parent)}
+    YAML.save(workplace / "data.yaml", data)
+    names = [*data["names"].values(), *(f"thing {i}" for i in range(74))]
+    YAML.save(workplace / "coco.yaml", {**data, "names": dict(enumerate(names))})
+    YOLO("yolo11n.yaml").save(workplace / "yolo11n.pt")
+    cv2.imwrite(str(workplace / "image.jpg"), np.zeros((64, 64, 3), np.uint8))
+    small = "epochs=1, imgsz=64, batch=4, workers=0, plots=False, device='cpu'"
+    run(sys.executable, "-c", re.sub(r"epochs=\d+", small, block), cwd=workplace, **hub_at(hub))
