@@ -97,7 +97,7 @@ def test_text_tower_by_its_formula():
 
 @torch.no_grad()
 def test_image_tower_is_timms_with_plain_attention():
-    """timm's own ViT with the same tensors; with lambda and the norm taken out, ours is plain attention, too."""
+    """The image tower of `CLIP`, which `DiffCLIP` is compared with: timm's own ViT with the same tensors."""
     timm = pytest.importorskip("timm")
     plain = tiny(CLIP)
     vit = timm.create_model(

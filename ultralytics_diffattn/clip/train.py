@@ -133,7 +133,8 @@ class Contrast(lightning.LightningModule):
                 torch.save({"state_dict": self.clip.state_dict(), "sizes": self.clip.sizes}, beside)
         found = self.trainer.strategy.broadcast(found)  # a value that one rank alone logs makes Lightning wait for ever
         for way in ("text_to_image", "image_to_text") if found else ():
-            self.log_dict({f"{way}/{k}": v for k, v in found[way].items()})
+            for k, v in found[way].items():
+                self.log(f"{way}/{k}", v, prog_bar=k == "R@1")
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Return AdamW, without decay of what is no matrix, and a cosine behind a warm-up."""
@@ -237,14 +238,15 @@ def train(**given: Any) -> dict[str, Any]:
         callbacks=[ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False)],
         gradient_clip_val=1.0,
         enable_model_summary=False,
-        log_every_n_steps=10**9,  # metrics.csv has a row for each epoch
+        log_every_n_steps=1,  # else Lightning warns of short epochs; metrics.csv has a row for each epoch all the same
         use_distributed_sampler=False,
     )
     trainer.fit(Contrast(clip, data, args, held_out, folder), ckpt_path=str(last) if resume else None)
     found = {name: value.item() for name, value in trainer.callback_metrics.items()}
     if trainer.is_global_zero:
         write_json(folder / "clip-train.json", {"arguments": args, "metrics": found})
-        LOGGER.info(f"clip-train: {folder}")
+        scores = ", ".join(f"{name} {value:.4f}" for name, value in found.items() if name != "lr")
+        LOGGER.info(f"clip-train: {scores}, {folder}")
     return found
 
 
