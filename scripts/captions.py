@@ -58,4 +58,6 @@ def main(folder, seed=0):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2 or "help" in sys.argv[1]:
+        sys.exit(__doc__)
     main(sys.argv[1], *map(int, sys.argv[2:]))

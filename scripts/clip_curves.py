@@ -69,4 +69,6 @@ def main(folder, out, epochs=12, seeds=3):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3 or "help" in sys.argv[1]:
+        sys.exit(__doc__)
     main(*sys.argv[1:])

@@ -87,4 +87,6 @@ def main(folder):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2 or "help" in sys.argv[1]:
+        sys.exit(__doc__)
     main(*sys.argv[1:])

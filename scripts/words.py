@@ -66,4 +66,6 @@ def main(data, weights, clip, folder):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 5 or "help" in sys.argv[1]:
+        sys.exit(__doc__)
     main(*sys.argv[1:])

@@ -45,10 +45,10 @@ def state(folder):
 def test_training_learns_and_writes(data, tmp_path):
     found = train(**data, val_data=data["data"], epochs=4, lr0=0.01, project=str(tmp_path), name="a")
     folder = tmp_path / "a"
-    rows = list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
-    assert [row["epoch"] for row in rows] == ["0", "1", "2", "3"]
-    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
-    assert found["text_to_image/R@5"] == pytest.approx(float(rows[-1]["text_to_image/R@5"]))
+    table = rows(folder)
+    assert [row["epoch"] for row in table] == ["0", "1", "2", "3"]
+    assert float(table[-1]["loss"]) < float(table[0]["loss"])
+    assert found["text_to_image/R@5"] == pytest.approx(float(table[-1]["text_to_image/R@5"]))
     assert json.loads((folder / "clip-train.json").read_text())["metrics"] == found
     model = weights.load(folder / "last.pt")
     assert type(model) is DiffCLIP
@@ -82,6 +82,63 @@ def test_a_resumed_training_ends_as_an_uninterrupted_one(data, tmp_path, monkeyp
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     train(**data, **{**where, "seed": 2}, name="other")
     assert not torch.equal(whole["text_projection"], state(tmp_path / "other")["text_projection"])
+
+
+def rows(folder):
+    return list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+
+
+def test_a_killed_training_goes_on_and_keeps_its_rows(data, tmp_path):
+    """No exception, no clean end: the process is gone within the third epoch."""
+    code = (
+        "import os\nfrom ultralytics_diffattn.clip import train as t\n"
+        "t.Contrast.on_train_epoch_start = lambda self: self.current_epoch == 2 and os._exit(9)\n"
+        f"t.train(**{data!r}, epochs=3, project={str(tmp_path)!r}, name='a')\n"
+    )
+    assert run(sys.executable, "-c", code, check=False, PYTHONPATH=str(ROOT)).returncode == 9
+    assert [row["epoch"] for row in rows(tmp_path / "a")] == ["0", "1"]
+    before = rows(tmp_path / "a")
+    where = {"project": str(tmp_path), "name": "a", "epochs": 3, "resume": True}
+    found = train(**data, **where)
+    assert [row["epoch"] for row in rows(tmp_path / "a")] == ["0", "1", "2"]
+    assert rows(tmp_path / "a")[:2] == before
+    files = {p.name: p.read_bytes() for p in (tmp_path / "a").iterdir()}
+    again = train(**data, **where)  # has nothing to do
+    assert again == pytest.approx(found)
+    assert {p.name for p in (tmp_path / "a").iterdir()} == set(files)
+    assert files["metrics.csv"] == (tmp_path / "a" / "metrics.csv").read_bytes()
+    train(
+        **data, project=str(tmp_path), name="a", epochs=1, exist_ok=True
+    )  # anew: the rows of before are no part of it
+    assert [row["epoch"] for row in rows(tmp_path / "a")] == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"epochs": 2}, "begun with epochs=1, not 2; .* model="),
+        ({"lr0": 0.1, "seed": 3}, "begun with lr0=0.001, not 0.1, seed=0, not 3"),
+        ({"model": "PLAIN"}, "begun with model=DiffCLIP, not CLIP"),
+    ],
+    ids=str,
+)
+def test_resume_with_other_arguments_is_refused(data, given, match, tmp_path):
+    where = {"project": str(tmp_path), "name": "a", "epochs": 1}
+    train(**data, **where)
+    files = {p.name: p.read_bytes() for p in (tmp_path / "a").iterdir()}
+    YAML.save(tmp_path / "plain.yaml", {"kind": "CLIP", **SIZES})
+    given = {k: str(tmp_path / "plain.yaml") if v == "PLAIN" else v for k, v in given.items()}
+    with pytest.raises(ValueError, match=match):
+        train(**{**data, **where, **given}, resume=True)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "a").iterdir()} == files
+
+
+def test_lightnings_checkpoint_holds_the_weights_too(data, tmp_path):
+    YAML.save(tmp_path / "plain.yaml", {"kind": "CLIP", **SIZES})
+    train(**{**data, "model": str(tmp_path / "plain.yaml")}, epochs=1, project=str(tmp_path), name="a")
+    ours, theirs = (weights.load(tmp_path / "a" / name) for name in ("last.pt", "last.ckpt"))
+    assert ours.sizes == theirs.sizes
+    assert all(torch.equal(t, theirs.state_dict()[name]) for name, t in ours.state_dict().items())
 
 
 def test_two_ranks_train_one_model(data, tmp_path):
@@ -141,14 +198,20 @@ def test_bundled_models_differ_in_attention_only(name):
     ("given", "error", "match"),
     [
         ({"data": ""}, ValueError, "data= is missing"),
-        ({"data": "none.csv"}, FileNotFoundError, "no none.csv"),
-        ({"val_data": "none.csv"}, FileNotFoundError, "no none.csv"),
+        ({"data": "none.csv"}, FileNotFoundError, "no file none.csv"),
+        ({"val_data": "none.csv"}, FileNotFoundError, "no file none.csv"),
         ({"model": "none.yaml"}, FileNotFoundError, "clip-tiny.yaml, diffclip-tiny.yaml"),
         ({"model": "none.pt"}, FileNotFoundError, "no checkpoint none.pt"),
         ({"batch": 17}, ValueError, "from 2 to the number of pairs, 16"),
         ({"batch": 1}, ValueError, "from 2"),
         ({"batch": 0.5}, ValueError, "batch=0.5 must be an integer"),
         ({"epochs": 0}, ValueError, "epochs=0 must be an integer"),
+        ({"lr0": "abc"}, ValueError, "lr0='abc' must be a number"),
+        ({"lr0": -1}, ValueError, "lr0=-1 must be a number"),
+        ({"warmup": 2}, ValueError, r"warmup=2 must be a number in \[0, 1\)"),
+        ({"seed": -5}, ValueError, "seed=-5 must be an integer >= 0"),
+        ({"optimizer": "SGD"}, ValueError, "optimizer= means nothing to clip-train"),
+        ({"epoch": 3}, ValueError, r"epoch= means nothing to clip-train. Did you mean epochs=\?"),
         ({"resume": True}, FileNotFoundError, "last.ckpt to go on from"),
     ],
 )
@@ -188,6 +251,13 @@ def test_hardware(device, environment, devices, nodes, monkeypatch):
     found = hardware(device, amp=True)
     assert found["devices"] == devices
     assert found.get("num_nodes") == nodes
+
+
+def test_no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(ValueError, match="Invalid CUDA"):
+        hardware(0, amp=True)
 
 
 @pytest.mark.parametrize(("device", "devices"), [(None, "auto"), (0, [0]), ("0,1", [0, 1]), ((1, 2), [1, 2])])

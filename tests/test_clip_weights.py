@@ -77,7 +77,7 @@ def without(name):
         (lambda tmp: {"state_dict": {}}, "no tensors under 'state_dict'"),
         (lambda tmp: {"epoch": 3}, "no tensors under 'state_dict'"),
         (lambda tmp: [torch.zeros(3)], "no tensors under 'state_dict'"),
-        (lambda tmp: nn.Linear(2, 2).state_dict(), "holds no weights of CLIP: 'visual.patch_embed.proj.weight'"),
+        (lambda tmp: nn.Linear(2, 2).state_dict(), r"of another model \(weight, bias\), not of CLIP or DiffCLIP"),
         (without("visual.patch_embed.proj.weight"), "holds no weights of DiffCLIP: 'visual.patch_embed.proj.weight'"),
         (without("ln_final.bias"), r"1 are missing \(ln_final.bias\), and 0 are unknown"),
         (lambda tmp: {**tiny().state_dict(), "extra": torch.zeros(1)}, r"0 are missing, and 1 are unknown \(extra\)"),

@@ -211,7 +211,11 @@ def test_accuracy():
         ({"source": "a"}, ValueError, "names= is missing"),
         ({"source": "a", "names": ","}, FileNotFoundError, "there are no images in a"),
         ({"source": "PHOTOS", "names": ","}, ValueError, "holds no names"),
-        ({"source": "PHOTOS", "names": "none.txt"}, FileNotFoundError, "none.txt"),
+        ({"source": "PHOTOS", "names": "none.txt"}, FileNotFoundError, "there is no file none.txt"),
+        ({"source": "PHOTOS", "names": "PHOTOS/latin.txt"}, ValueError, "latin.txt is no text in UTF-8"),
+        ({"source": "PHOTOS", "names": "a", "batch": 0}, ValueError, "batch=0 must be an integer >= 1"),
+        ({"source": "PHOTOS", "names": "a", "workers": -1}, ValueError, "workers=-1 must be an integer"),
+        ({"source": "PHOTOS", "names": "a", "conf": 0.5}, ValueError, "conf= means nothing to zeroshot"),
         ({"source": "PHOTOS", "names": "a", "templates": "a photo"}, ValueError, "has no place for a name"),
         ({"source": "PHOTOS", "names": "a", "corruptions": "fog"}, ValueError, "corruptions= measures accuracy"),
         ({"data": "PHOTOS", "corruptions": "fogg"}, ValueError, "fog"),
@@ -222,7 +226,8 @@ def test_accuracy():
     ids=str,
 )
 def test_bad_input(given, error, message, file, photos, tmp_path):
-    given = {k: v.replace("PHOTOS", str(photos)) for k, v in given.items()}
+    (photos / "latin.txt").write_bytes("café".encode("latin-1"))
+    given = {k: v.replace("PHOTOS", str(photos)) if isinstance(v, str) else v for k, v in given.items()}
     with pytest.raises(error, match=message):
         zeroshot(**{"weights": file, **given}, project=str(tmp_path / "runs"))
     assert not list((tmp_path / "runs").glob("*"))
@@ -279,6 +284,16 @@ def test_bad_tables(content, message, tmp_path):
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(ValueError, match=message):
         pairs.read(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [({"model": "a.pt"}, "model= means nothing to retrieve. It takes weights"), ({"batch": 0}, "batch=0 must be")],
+)
+def test_retrieve_refuses(given, message, file, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        retrieve(weights=file, data="none.csv", project=str(tmp_path / "runs"), **given)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_no_table(tmp_path):

@@ -90,6 +90,19 @@ def test_set_words_says_the_same(detector, file):
     torch.testing.assert_close(embeddings(detector.model), first)
 
 
+def test_set_words_reads_names_and_sentences_as_the_command_does(file):
+    model = YOLOE("yoloe-11n-diffattn.yaml")
+    words.set_words(model, "cat,dog", file, templates="a photo of a {}.")
+    one = embeddings(model.model)
+    assert model.model.names == {0: "cat", 1: "dog"}
+    assert not torch.allclose(one[:, 0], one[:, 1], atol=1e-3)
+    words.set_words(model, ["cat", "dog"], file, templates=["a photo of a {}."])
+    assert torch.equal(one, embeddings(model.model))
+    with pytest.raises(ValueError, match="has no place for a name"):
+        words.set_words(model, ["cat", "dog"], file, templates=["a photo"])
+    assert torch.equal(one, embeddings(model.model))
+
+
 def test_checkpoints_keep_their_encoder(file, tmp_path):
     YAML.save(
         tmp_path / "yoloe-11n-words.yaml", {**YAML.load(YOLOE_YAML), "scale": "n", "text_model": f"diffclip:{file}"}
@@ -166,6 +179,8 @@ def test_weights_of(text_model, expected):
         ("diffclip:none.pt", ["cat"], FileNotFoundError, "no checkpoint none.pt"),
         ("diffclip:", ["cat"], FileNotFoundError, "no checkpoint"),
         ("diffclip:{file}", [], ValueError, "no names"),
+        ("diffclip:{file}", "cat", TypeError, "'cat' must be a list of names"),
+        ("diffclip:{file}", [1, 2], TypeError, "must be a list of names"),
     ],
 )
 def test_bad_input(text_model, names, error, match, file):

@@ -30,7 +30,8 @@ HELP = """diffattn VERB key=value ..., in the grammar of the yolo command
 
 {verbs}
 
-data= takes a name from datasets.yaml, a data YAML, a folder in PASCAL VOC layout or a COCO JSON.
+data= takes a name from datasets.yaml, a data YAML, a folder in PASCAL VOC layout or a COCO JSON; for DiffCLIP
+(zeroshot, retrieve, clip-train) a folder of classes or a table of captions: diffattn VERB help.
 Every argument of yolo is accepted where it makes sense: https://docs.ultralytics.com/usage/cfg"""
 
 
@@ -58,7 +59,8 @@ def main(argv: list[str] | None = None) -> int:
         if verb in VERBS and {"help", "-h", "--help"} & set(argv[1:]):
             own = _home(verb).OWN
             keys = "".join(f"\n  {_pair(key, value)}" for key, value in own.items())
-            print(f"{VERBS[verb]}\n{keys}\n\nand any argument of yolo that makes sense: yolo cfg lists them")
+            more = "" if verb in HOMES else "\n\nand any argument of yolo that makes sense: yolo cfg lists them"
+            print(f"{VERBS[verb]}\n{keys}{more}")
             return 0
         if verb not in VERBS:
             near = "".join(f"Did you mean {name}? " for name in get_close_matches(verb, VERBS, 1))

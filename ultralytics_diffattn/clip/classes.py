@@ -46,7 +46,7 @@ def parse_names(names: str | Sequence[str]) -> list[str]:
         found = YAML.load(check_yaml(names)).get("names") or []
         found = [str(name) for name in (found.values() if isinstance(found, dict) else found)]
     elif str(names).endswith(".txt"):
-        found = Path(names).read_text(encoding="utf-8").splitlines()
+        found = _lines(names)
     else:
         found = str(names).split(",")
     once = list(dict.fromkeys(name.strip() for name in found if name.strip()))
@@ -81,8 +81,7 @@ def parse_templates(templates: str | Sequence[str]) -> list[str]:
     if templates == "simple":
         return list(SIMPLE)
     if isinstance(templates, str):
-        file = templates.endswith(".txt")
-        templates = Path(templates).read_text(encoding="utf-8").splitlines() if file else [templates]
+        templates = _lines(templates) if templates.endswith(".txt") else [templates]
     templates = [text for text in templates if text.strip()]
     for text in templates:
         if "{}" not in text:
@@ -90,6 +89,16 @@ def parse_templates(templates: str | Sequence[str]) -> list[str]:
     if not templates:
         raise ValueError("there are no templates; give a sentence, for example 'a photo of a {}.'")
     return templates
+
+
+def _lines(file: str) -> list[str]:
+    """Return the lines of a text file."""
+    if not Path(file).is_file():
+        raise FileNotFoundError(f"there is no file {file}.")
+    try:
+        return Path(file).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as e:
+        raise ValueError(f"{file} is no text in UTF-8: {e}") from e
 
 
 @torch.no_grad()

@@ -17,8 +17,10 @@ from torchvision import transforms
 from ultralytics.data.utils import IMG_FORMATS
 from ultralytics.utils import LOGGER, TQDM
 
+from ultralytics_diffattn.arguments import check_count
 from ultralytics_diffattn.clip.model import CLIP
 
+OWN = {"batch": 64, "workers": 0, "device": "", "project": "", "name": ""}  # arguments of what embeds images
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, in RGB, as DiffCLIP was trained
 
 
@@ -60,6 +62,15 @@ def transform(size: int) -> Callable[[Image.Image], Tensor]:
     return transforms.Compose(steps)
 
 
+def parse_load(given: dict) -> tuple[int, int]:
+    """Return `batch` and `workers` of the arguments of a verb, or raise where they are no such numbers."""
+    batch, workers = (OWN[name] if given.get(name) is None else given[name] for name in ("batch", "workers"))
+    check_count("batch", batch)
+    if workers != 0:
+        check_count("workers", workers)
+    return batch, workers
+
+
 class Images(Dataset):
     """Images of files, prepared; one that cannot be read is the reason why.
 
@@ -81,8 +92,10 @@ class Images(Dataset):
         """Return an image, (3, size, size), or why there is none."""
         try:  # not by Pillow: ultralytics has it install a package when it meets what is no image
             pixels = cv2.imdecode(np.fromfile(self.files[i], np.uint8), cv2.IMREAD_COLOR)  # (H, W, 3), BGR
-        except (OSError, cv2.error) as e:
+        except OSError as e:
             return str(e)
+        except cv2.error:
+            return "it is empty"
         if pixels is None:
             return "it is cut off, or in no format that OpenCV knows"
         pixels = self.change(pixels) if self.change else pixels

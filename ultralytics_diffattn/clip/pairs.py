@@ -25,7 +25,7 @@ def read(file: str | Path) -> tuple[list[Path], list[str]]:
     """
     file = Path(file)
     if not file.is_file():
-        raise FileNotFoundError(f"there is no {file}; data= takes a CSV with the columns image and caption.")
+        raise FileNotFoundError(f"there is no file {file}; data= takes a CSV with the columns image and caption.")
     images, captions, short = [], [], 0
     try:
         with open(file, newline="", encoding="utf-8-sig") as f:

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ultralytics_diffattn.arguments import check_known
 from ultralytics_diffattn.clip import classes, images, pairs, weights
 from ultralytics_diffattn.clip.model import CLIP
 from ultralytics_diffattn.files import write_json
 
-OWN = {"weights": "DiffCLIP_ViTB16_CC12M"}
+OWN = {"weights": "DiffCLIP_ViTB16_CC12M", "data": "", **images.OWN}
 
 
 def retrieve(**given: Any) -> dict[str, Any]:
@@ -39,13 +40,15 @@ def retrieve(**given: Any) -> dict[str, Any]:
     from ultralytics.utils import LOGGER, IterableSimpleNamespace
     from ultralytics.utils.torch_utils import select_device
 
+    check_known("retrieve", given, OWN)
+    batch, workers = images.parse_load(given)
     if not given.get("data"):
         raise ValueError("data= is missing; give a CSV with the columns image and caption.")
     files, captions = pairs.read(given["data"])
     where = {"project": given.get("project"), "name": given.get("name") or "retrieve"}
     folder = get_save_dir(IterableSimpleNamespace(task="classify", mode="val", exist_ok=False, save_dir=None, **where))
     model = weights.load(given.get("weights") or OWN["weights"]).to(select_device(given.get("device"), verbose=False))
-    found = measure(model, files, captions, given.get("batch") or 64, given.get("workers") or 0)
+    found = measure(model, files, captions, batch, workers)
     found = {"weights": str(given.get("weights") or OWN["weights"]), **found}
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "retrieve.json", found)

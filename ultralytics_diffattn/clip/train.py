@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 from ultralytics.utils import LOGGER
 
-from ultralytics_diffattn.arguments import check_count
+from ultralytics_diffattn.arguments import check_count, check_dropout, check_known, check_ratio
 from ultralytics_diffattn.cli import listed
 from ultralytics_diffattn.clip import images, model, pairs, retrieve, weights
 from ultralytics_diffattn.clip.tokens import tokenize
@@ -24,7 +26,6 @@ try:
     import lightning
     from lightning.pytorch.callbacks import ModelCheckpoint
     from lightning.pytorch.loggers import CSVLogger
-    from lightning.pytorch.utilities import rank_zero_only
     from open_clip import ClipLoss
 except ImportError as e:
     raise ImportError(
@@ -41,7 +42,16 @@ OWN = {
     "weight_decay": 0.1,
     "warmup": 0.1,
     "seed": 0,
+    "amp": True,
+    "workers": 0,
+    "device": "",
+    "project": "",
+    "name": "",
+    "exist_ok": False,
+    "resume": False,
 }
+CSV = "metrics.csv"
+KEPT = "epochs", "batch", "lr0", "weight_decay", "warmup", "seed"  # what a run that goes on may not change
 
 
 class Pairs(Dataset):
@@ -136,6 +146,15 @@ class Contrast(lightning.LightningModule):
             for k, v in found[way].items():
                 self.log(f"{way}/{k}", v, prog_bar=k == "R@1")
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note beside the weights what they are of, and what must be the same when the training goes on."""
+        checkpoint |= {"sizes": self.clip.sizes, "run": self.run()}
+
+    def run(self) -> dict[str, Any]:
+        """Return what must be the same when the training goes on."""
+        found = {"model": type(self.clip).__name__, **self.clip.sizes, "pairs": len(self.data)}
+        return {**found, "processes": self.trainer.world_size, **{name: self.args[name] for name in KEPT}}
+
     def configure_optimizers(self) -> dict[str, Any]:
         """Return AdamW, without decay of what is no matrix, and a cosine behind a warm-up."""
         groups = [[p for p in self.parameters() if (p.ndim > 1) == matrix] for matrix in (True, False)]
@@ -190,7 +209,7 @@ def train(**given: Any) -> dict[str, Any]:
     Args:
         **given (Any): `model` (as for `build`), `data` and `val_data` (as for `pairs.read`), `epochs`, `batch` (on each
             GPU), `lr0`, `weight_decay`, `warmup` (share of all steps), `seed`, `amp`, `device`, `workers`, `project`,
-            `name`, `exist_ok` and `resume` (goes on in the folder that the other arguments name).
+            `name`, `exist_ok` and `resume` (goes on in the folder that `project` and `name` say, with the same arguments).
 
     Returns:
         (dict): The last epoch's row of `metrics.csv`.
@@ -208,7 +227,8 @@ def train(**given: Any) -> dict[str, Any]:
     from ultralytics.cfg import get_save_dir
     from ultralytics.utils import IterableSimpleNamespace
 
-    args = {**OWN, "workers": 0, "amp": True, "device": None, **given}
+    check_known("clip-train", given, OWN)
+    args = {**OWN, **given}
     if not args["data"]:
         raise ValueError("data= is missing; give a CSV with the columns image and caption.")
     files, captions = pairs.read(args["data"])
@@ -217,9 +237,14 @@ def train(**given: Any) -> dict[str, Any]:
         check_count(name, args[name])
     if args["batch"] < 2 or len(files) < args["batch"]:
         raise ValueError(f"batch={args['batch']} must be from 2 to the number of pairs, {len(files)}.")
-    resume = bool(args.get("resume"))
-    where = {"project": args.get("project"), "name": args.get("name") or "clip-train"}
-    there = bool(args.get("exist_ok")) or resume
+    for name in ("lr0", "weight_decay"):
+        check_ratio(name, args[name])
+    check_dropout("warmup", args["warmup"])
+    if not isinstance(args["seed"], int) or args["seed"] < 0:
+        raise ValueError(f"seed={args['seed']!r} must be an integer >= 0.")
+    machine, resume = hardware(args["device"], args["amp"]), bool(args["resume"])
+    where = {"project": args["project"] or None, "name": args["name"] or "clip-train"}
+    there = bool(args["exist_ok"]) or resume
     folder = get_save_dir(
         IterableSimpleNamespace(task="classify", mode="train", exist_ok=there, save_dir=None, **where)
     )
@@ -229,25 +254,72 @@ def train(**given: Any) -> dict[str, Any]:
     lightning.seed_everything(args["seed"], verbose=False)
     clip = build(args["model"])
     data = Pairs(files, tokenize(captions, clip.sizes["context_length"], keep_end=True), clip.sizes["image_size"])
-    if rank_zero_only.rank == 0:
-        folder.mkdir(parents=True, exist_ok=True)
+    logger = CSVLogger(folder.parent, folder.name, version="", flush_logs_every_n_steps=1)  # at once, if it is killed
     trainer = lightning.Trainer(
-        **hardware(args["device"], args["amp"]),
+        **machine,
         max_epochs=args["epochs"],
-        logger=CSVLogger(folder.parent, folder.name, version=""),
+        logger=logger,
         callbacks=[ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False)],
         gradient_clip_val=1.0,
         enable_model_summary=False,
         log_every_n_steps=1,  # else Lightning warns of short epochs; metrics.csv has a row for each epoch all the same
         use_distributed_sampler=False,
     )
-    trainer.fit(Contrast(clip, data, args, held_out, folder), ckpt_path=str(last) if resume else None)
-    found = {name: value.item() for name, value in trainer.callback_metrics.items()}
+    module = Contrast(clip, data, args, held_out, folder)
+    module.trainer = trainer
+    if resume and epochs_done(last, module.run()) == args["epochs"]:
+        LOGGER.info(f"clip-train: {folder} has its {args['epochs']} epochs already.")
+        found = last_row(folder)
+    else:
+        if trainer.is_global_zero:
+            open_folder(logger, folder, resume)
+        trainer.fit(module, ckpt_path=str(last) if resume else None)
+        found = {name: value.item() for name, value in trainer.callback_metrics.items()}
     if trainer.is_global_zero:
         write_json(folder / "clip-train.json", {"arguments": args, "metrics": found})
         scores = ", ".join(f"{name} {value:.4f}" for name, value in found.items() if name != "lr")
         LOGGER.info(f"clip-train: {scores}, {folder}")
     return found
+
+
+def epochs_done(last: Path, run: dict[str, Any]) -> int:
+    """Return how many epochs a training that goes on has behind it.
+
+    Args:
+        last (Path): Its `last.ckpt`.
+        run (dict): What must be as it was.
+
+    Returns:
+        (int): From 1 on.
+
+    Raises:
+        ValueError: If something is another now.
+    """
+    checkpoint = torch.load(last, map_location="cpu", weights_only=True)
+    if other := [f"{name}={value}, not {run[name]}" for name, value in checkpoint["run"].items() if run[name] != value]:
+        raise ValueError(
+            f"{last.parent} was begun with {', '.join(other)}; resume= goes on with the same. With others, begin a new "
+            f"run with model={last.parent / 'last.pt'}."
+        )
+    return checkpoint["epoch"] + 1
+
+
+def open_folder(logger: CSVLogger, folder: Path, resume: bool) -> None:
+    """Make the folder of a run, and leave in it the `metrics.csv` of one that goes on, which Lightning would delete."""
+    file = folder / CSV
+    before = file.read_bytes() if resume and file.is_file() else None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*will be deleted")
+        logger.experiment  # noqa: B018 - makes the folder, and deletes
+    if before is not None:
+        file.write_bytes(before)
+
+
+def last_row(folder: Path) -> dict[str, float]:
+    """Return the metrics of the last epoch of a run."""
+    with open(folder / CSV, newline="", encoding="utf-8") as f:
+        *_, row = csv.DictReader(f)
+    return {name: float(value) for name, value in row.items() if value and name not in ("epoch", "step")}
 
 
 def hardware(device: Any, amp: bool) -> dict[str, Any]:
@@ -260,6 +332,9 @@ def hardware(device: Any, amp: bool) -> dict[str, Any]:
 
     Returns:
         (dict): Arguments of `lightning.Trainer`.
+
+    Raises:
+        ValueError: If a GPU is asked for and there is none.
     """
     cuda = torch.cuda.is_available() and device != "cpu"
     found = {"accelerator": "gpu" if cuda else "cpu", "precision": "16-mixed" if cuda and amp else "32-true"}
@@ -267,5 +342,9 @@ def hardware(device: Any, amp: bool) -> dict[str, Any]:
         here, all_ = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
         return {**found, "devices": here, "num_nodes": all_ // here, "strategy": "ddp"}
     if not cuda:
+        if device not in (None, "", "cpu"):
+            from ultralytics.utils.torch_utils import select_device
+
+            select_device(device)  # raises, and says what there is
         return {**found, "devices": 1}
     return {**found, "devices": "auto" if device in (None, "") else [int(i) for i in listed(device)]}

@@ -38,6 +38,8 @@ def load(source: str | Path, kind: type[CLIP] = CLIP) -> CLIP:
         512
     """
     state, sizes = read(locate(source))
+    if not {"visual.patch_embed.proj.weight", "text_projection"} & state.keys():
+        raise ValueError(f"{source} holds the weights of another model{_some(list(state))}, not of CLIP or DiffCLIP.")
     found = DiffCLIP if any("lambda_q1" in name for name in state) else CLIP
     if not issubclass(found, kind):
         raise ValueError(f"{source} holds CLIP with plain attention; CLIP.from_pretrained reads it.")
@@ -97,7 +99,7 @@ def read(file: Path) -> tuple[dict[str, Tensor], dict[str, int] | None]:
 
     Args:
         file (Path): With the tensors under `state_dict`, or with nothing else; `module.` before each name is of a
-            training on several GPUs.
+            training on several GPUs, `clip.` of `clip-train`'s own `last.ckpt`.
 
     Returns:
         (tuple[dict, dict | None]): Both.
@@ -109,15 +111,15 @@ def read(file: Path) -> tuple[dict[str, Tensor], dict[str, int] | None]:
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as e:
-        reason = str(e).strip().partition("\n")[0]
         raise ValueError(
-            f"{file} cannot be read as weights ({reason}): it is cut off, no checkpoint, or holds more than tensors "
-            "and plain values, which is not loaded, since it could run code."
+            f"{file} cannot be read as weights: it is cut off, no checkpoint, or holds more than tensors and plain "
+            "values, which is not loaded, since it could run code."
         ) from e
     state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else None
     if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"{file} holds no tensors under 'state_dict': it is no checkpoint of CLIP or DiffCLIP.")
-    return {name.removeprefix("module."): tensor for name, tensor in state.items()}, checkpoint.get("sizes")
+    bare = {name.removeprefix("module.").removeprefix("clip."): tensor for name, tensor in state.items()}
+    return bare, checkpoint.get("sizes")
 
 
 def measure(state: dict[str, Tensor]) -> dict[str, int]:

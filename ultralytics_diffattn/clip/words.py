@@ -55,8 +55,11 @@ def encode(clip: str | Path, names: Sequence[str], width: int) -> Tensor:
     Raises:
         FileNotFoundError: If there are no such weights.
         ConnectionError: If they cannot be downloaded.
+        TypeError: If the names are no list of str.
         ValueError: If there are no names, or the weights hold something else.
     """
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"{names!r} must be a list of names, such as ['cat', 'traffic light'].")
     if not len(names):
         raise ValueError("there are no names of classes; give one or more.")
     changed = Path(clip).stat().st_mtime_ns if Path(clip).is_file() else 0
@@ -69,18 +72,20 @@ def _encode(clip: str, changed: int, names: tuple[str, ...], width: int) -> Tens
 
 
 @torch.no_grad()
-def set_words(detector: object, names: Sequence[str], clip: str | Path | CLIP, templates: Sequence[str] = BARE) -> None:
+def set_words(
+    detector: object, names: str | Sequence[str], clip: str | Path | CLIP, templates: str | Sequence[str] = BARE
+) -> None:
     """Let a detector look for things by their names.
 
     Args:
         detector (ultralytics.YOLOE | ultralytics.YOLOWorld): Its classes become the names.
-        names (Sequence[str]): Words, in any number.
+        names (str | Sequence[str]): Words, in any number, as for `classes.parse_names`.
         clip (str | Path | CLIP): A model, or what `CLIP.from_pretrained` takes.
-        templates (Sequence[str]): Sentences with {} in them.
+        templates (str | Sequence[str]): Sentences with {} in them, as for `classes.parse_templates`.
 
     Raises:
         TypeError: If the detector is of another kind.
-        ValueError: If there are no names, or weights hold something else.
+        ValueError: If there are no names, a sentence has no {}, or weights hold something else.
 
     Examples:
         >>> from ultralytics import YOLOE
@@ -95,7 +100,8 @@ def set_words(detector: object, names: Sequence[str], clip: str | Path | CLIP, t
     network = getattr(detector, "model", None)
     if not isinstance(network, (WorldModel, YOLOEModel)):
         raise TypeError(f"{type(detector).__name__} has no classes by words; give a YOLOE or a YOLOWorld.")
-    names = classes.parse_names(list(names))
+    names = classes.parse_names(names if isinstance(names, str) else list(names))
+    templates = classes.parse_templates(templates)
     clip = clip if isinstance(clip, CLIP) else weights.load(clip)
     first = next(network.parameters())
     places = project(classes.embed(clip, names, templates), width_of(network))  # (classes, width)

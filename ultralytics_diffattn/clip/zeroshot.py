@@ -12,16 +12,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ultralytics_diffattn.arguments import check_known
 from ultralytics_diffattn.clip import classes, images, weights
 from ultralytics_diffattn.clip.model import CLIP
 from ultralytics_diffattn.files import write_json, write_text
 
 OWN = {
     "weights": "DiffCLIP_ViTB16_CC12M",
+    "source": "",
+    "data": "",
     "names": "",
     "templates": "simple",
     "corruptions": "",
     "severities": (1, 2, 3, 4, 5),
+    **images.OWN,
 }
 
 
@@ -52,6 +56,8 @@ def zeroshot(**given: Any) -> dict[str, Any]:
     from ultralytics.utils import LOGGER, IterableSimpleNamespace
     from ultralytics.utils.torch_utils import select_device
 
+    check_known("zeroshot", given, OWN)
+    batch, workers = images.parse_load(given)
     source, data = given.get("source"), given.get("data")
     if bool(source) == bool(data):
         raise ValueError("give either source= (images to name) or data= (a folder with a folder for each class).")
@@ -76,7 +82,7 @@ def zeroshot(**given: Any) -> dict[str, Any]:
     device = select_device(given.get("device"), verbose=False)
     model = weights.load(given.get("weights") or OWN["weights"]).to(device)
     words = classes.embed(model, names, templates)
-    load = {"batch": given.get("batch") or 64, "workers": given.get("workers") or 0}
+    load = {"batch": batch, "workers": workers}
     folder.mkdir(parents=True, exist_ok=True)
     if source:
         places, kept = images.embed(model, files, **load)
