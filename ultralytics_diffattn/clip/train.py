@@ -209,7 +209,7 @@ def train(**given: Any) -> dict[str, Any]:
     Args:
         **given (Any): `model` (as for `build`), `data` and `val_data` (as for `pairs.read`), `epochs`, `batch` (on each
             GPU), `lr0`, `weight_decay`, `warmup` (share of all steps), `seed`, `amp`, `device`, `workers`, `project`,
-            `name`, `exist_ok` and `resume` (goes on in the folder that `project` and `name` say, with the same arguments).
+            `name`, `exist_ok` and `resume` (goes on in the folder that `project` and `name` say; all else as before).
 
     Returns:
         (dict): The last epoch's row of `metrics.csv`.
