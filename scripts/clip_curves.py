@@ -5,10 +5,10 @@ prints the last epoch of each as a table. What is there already is not made agai
 """
 
 import csv
-import runpy
 import sys
 from pathlib import Path
 
+import captions  # beside this file
 import matplotlib
 
 matplotlib.use("agg")
@@ -32,7 +32,7 @@ def trained(folder, kind, seed, epochs):
     if (run / "clip-train.json").is_file():  # a run's last file
         return run
     if not (data / "train.csv").is_file():  # the last file of these
-        runpy.run_path(str(Path(__file__).with_name("captions.py")))["main"](data)
+        captions.main(data)
     train(
         model=f"{kind}-tiny.yaml", data=str(data / "train.csv"), val_data=str(data / "val.csv"), epochs=epochs,
         seed=seed, project=str(folder.resolve()), name=run.name, exist_ok=True, resume=(run / "last.ckpt").is_file(),

@@ -126,7 +126,7 @@ def embed(model: CLIP, names: Sequence[str], templates: Sequence[str] = SIMPLE, 
     if int(tokens.max()) >= vocabulary:
         raise ValueError(f"the model was built with vocab_size={vocabulary}, but the tokenizer has 49408 tokens.")
     device, places = model.logit_scale.device, []
-    for part in TQDM(tokens.split(batch), desc="texts"):
+    for part in TQDM(tokens.split(batch), desc="texts", disable=len(tokens) <= batch):
         part = part[:, : part.argmax(1).max() + 1]  # to the last text's end; causal attention looks at nothing behind
         places.append(model.encode_text(part.to(device), normalize=True).float().cpu())
     places = torch.cat(places).reshape(len(names), len(templates), -1).mean(1)  # (classes, embed_dim)
