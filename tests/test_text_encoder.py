@@ -204,6 +204,19 @@ def test_set_words_refuses(model, names, error, match, file):
         words.set_words(detector, names, file)
 
 
+def exported_as_set(trained, classes):
+    """Export a detector, and hold the graph against PyTorch."""
+    import onnxruntime
+
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = trained.model.eval()(image)[0]
+    session = onnxruntime.InferenceSession(trained.export(format="onnx", imgsz=64, device="cpu"))
+    found = session.run(None, {session.get_inputs()[0].name: image.numpy()})[0]
+    assert found.shape == expected.shape == (1, 4 + classes, 84)  # boxes, and the classes that were set
+    torch.testing.assert_close(torch.from_numpy(found), expected, atol=1e-2, rtol=1e-3)
+
+
 @pytest.mark.parametrize("detector", ["yoloe"], indirect=True)
 def test_yoloe_trains_exports_and_takes_new_words(detector, tiny, tmp_path):
     # Ultralytics 8.4.190's trainer from scratch needs 80 classes: a new head counts as many, whatever the data have.
@@ -216,16 +229,7 @@ def test_yoloe_trains_exports_and_takes_new_words(detector, tiny, tmp_path):
     assert not list(Path(tiny).parent.rglob("text_embeddings*"))
     trained = YOLOE(tmp_path / "a" / "weights" / "last.pt")
     trained.set_classes(["zebra", "cat"])  # neither was trained on
-    image = torch.rand(1, 3, 64, 64)
-    with torch.no_grad():
-        expected = trained.model.eval()(image)[0]
-    graph = trained.export(format="onnx", imgsz=64, device="cpu")
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(graph)
-    found = session.run(None, {session.get_inputs()[0].name: image.numpy()})[0]
-    assert found.shape == expected.shape == (1, 6, 84)  # boxes, and two classes
-    torch.testing.assert_close(torch.from_numpy(found), expected, atol=1e-2, rtol=1e-3)
+    exported_as_set(trained, classes=2)
     closed = YOLOE(tmp_path / "a" / "weights" / "last.pt")
     closed.train(data=str(tiny), trainer=YOLOEPETrainer, name="b", **kwargs)
     assert (tmp_path / "b" / "weights" / "last.pt").is_file()
@@ -248,16 +252,7 @@ def test_world_trains(detector, tiny, tmp_path):
     trained = YOLOWorld(tmp_path / "a" / "weights" / "last.pt")
     trained.set_classes(["zebra"])
     assert trained.model.txt_feats.shape == (1, 1, 512)
-    image = torch.rand(1, 3, 64, 64)
-    with torch.no_grad():
-        expected = trained.model.eval()(image)[0]
-    graph = trained.export(format="onnx", imgsz=64, device="cpu")
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(graph)
-    found = session.run(None, {session.get_inputs()[0].name: image.numpy()})[0]
-    assert found.shape == expected.shape == (1, 5, 84)  # boxes, and the one class
-    torch.testing.assert_close(torch.from_numpy(found), expected, atol=1e-2, rtol=1e-3)
+    exported_as_set(trained, classes=1)
 
 
 def test_the_stock_command(file, tiny, tmp_path):
