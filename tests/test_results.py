@@ -42,6 +42,18 @@ def test_a_model_that_predicts_nothing():
     assert found["per_class"] == dict.fromkeys(p.names, 0.0)
 
 
+@pytest.mark.parametrize("silent", ["stock", "ours"])
+def test_scores_are_of_the_same_classes_whatever_is_predicted(silent):
+    """A class without a box in val is in no model's, so a model that predicts nothing can be paired, as first or second."""
+    kept = {}
+    for label in ("stock", "ours"):
+        p = with_boxes(made_up(0, predicted=0 if label == silent else 5))
+        kept[label, 0] = p._replace(names=[*p.names, "in train only"])
+    found = {key: results.scores(p) for key, p in kept.items()}
+    assert list(found["stock", 0]["per_class"]) == list(found["ours", 0]["per_class"]) == p.names
+    assert list(results.pairs(dict.fromkeys(kept), found, kept)[0]["per_class"]) == p.names
+
+
 def better(p: Predictions) -> Predictions:
     """Return predictions in which what is right at IoU 0.5 is right at each."""
     return p._replace(tp=np.repeat(p.tp[:, :1], 10, 1))

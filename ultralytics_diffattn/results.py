@@ -129,13 +129,15 @@ def scores(kept: Predictions) -> dict[str, Any]:
         kept (Predictions): Of the final model on the validation images.
 
     Returns:
-        (dict): `metrics`, `per_class` (AP50-95 by class), `pr_curve` (mean precision at 101 recalls, IoU 0.5).
+        (dict): `metrics`, `per_class` (AP50-95 by class, of the classes that have a box, whatever was predicted),
+            `pr_curve` (mean precision at 101 recalls, IoU 0.5).
     """
     from ultralytics.utils.metrics import ap_per_class
 
     if not len(kept.conf):
         empty = dict.fromkeys(METRICS, 0.0) | ap_columns(kept)
-        return {"metrics": empty, "per_class": dict.fromkeys(kept.names, 0.0), "pr_curve": [0.0] * 101}
+        per_class = {kept.names[c]: 0.0 for c in np.unique(kept.target_cls)}
+        return {"metrics": empty, "per_class": per_class, "pr_curve": [0.0] * 101}
     _, _, p, r, _, ap, classes, *_, precision = ap_per_class(kept.tp, kept.conf, kept.cls, kept.target_cls)
     metrics = {"mAP50-95": ap.mean(), "mAP50": ap[:, 0].mean(), "precision": p.mean(), "recall": r.mean()}
     metrics |= ap_columns(kept)

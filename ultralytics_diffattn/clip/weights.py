@@ -7,6 +7,8 @@ import argparse
 import math
 import pickle
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -107,9 +109,9 @@ def read(file: Path) -> tuple[dict[str, Tensor], dict[str, int] | None]:
     Raises:
         ValueError: If it cannot be read, would run code, or holds no tensors.
     """
-    torch.serialization.add_safe_globals([argparse.Namespace])  # the arguments of the published trainings: inert
     try:
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+        with _allowing(argparse.Namespace):  # the published trainings' arguments: inert
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as e:
         raise ValueError(
             f"{file} cannot be read as weights: it is cut off, no checkpoint, or holds more than tensors and plain "
@@ -120,6 +122,18 @@ def read(file: Path) -> tuple[dict[str, Tensor], dict[str, int] | None]:
         raise ValueError(f"{file} holds no tensors under 'state_dict': it is no checkpoint of CLIP or DiffCLIP.")
     bare = {name.removeprefix("module.").removeprefix("clip."): tensor for name, tensor in state.items()}
     return bare, checkpoint.get("sizes")
+
+
+@contextmanager
+def _allowing(cls: type) -> Iterator[None]:
+    """Let torch load a class with weights_only, within this context; torch 2.4 has no `safe_globals` for that."""
+    before = torch.serialization.get_safe_globals()
+    torch.serialization.add_safe_globals([cls])
+    try:
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(before)
 
 
 def measure(state: dict[str, Tensor]) -> dict[str, int]:
