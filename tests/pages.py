@@ -1,9 +1,9 @@
 """The code blocks and links of README.md and of the pages in docs/, which test_readme.py and test_docs.py hold true."""
 
 import re
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.places import ROOT
+
 PAGES = {  # path from the root: text
     str(file.relative_to(ROOT)): file.read_text(encoding="utf-8")
     for file in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from test_attention import formula
-from test_blocks import randomize
 from ultralytics.nn.modules.transformer import AIFI
 
+from tests.oracles import equation_1
+from tests.samples import randomize
 from ultralytics_diffattn import AIFI_Diff
 from ultralytics_diffattn.aifi import MultiheadAttention_Diff
 
@@ -33,7 +33,7 @@ def test_is_the_formula():
         (wq, wk, wv), (bq, bk, bv) = module.in_proj_weight.split(12), module.in_proj_bias.split(12)
         made = (q @ wq.T + bq, k @ wk.T + bk, module.q2(q), k @ wk.T + bk, v @ wv.T + bv)
         assert module.lam.abs().min() > 1e-3
-        heads = [formula(*(t[:, 4 * h : 4 * (h + 1)] for t in made), float(module.lam[h])) for h in range(3)]
+        heads = [equation_1(*(t[:, 4 * h : 4 * (h + 1)] for t in made), float(module.lam[h])) for h in range(3)]
         expected = module.out_proj(torch.cat(heads, 1))
         torch.testing.assert_close(module(q[None], k[None], v[None])[0][0], expected, rtol=1e-10, atol=1e-10)
 

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from test_attention import formula
-from test_blocks import randomize
 from ultralytics.nn.modules.block import A2C2f, AAttn
 
+from tests.oracles import equation_1
+from tests.samples import randomize
 from ultralytics_diffattn import A2C2f_Diff, AAttn_Diff
 
 ADDED = {"lam", "q2.conv.weight", "q2.bn.weight", "q2.bn.bias", "q2.bn.running_mean", "q2.bn.running_var"}
@@ -57,7 +57,7 @@ def test_is_the_formula_within_each_area():
             q, k, v = (t.T for t in qkv[12 * h : 12 * (h + 1)].split(4))  # each (12 positions, 4)
             r = q2[4 * h : 4 * (h + 1)].T
             areas = (slice(0, 6), slice(6, 12))  # the first row and a half, and the rest
-            heads.append(torch.cat([formula(q[a], k[a], r[a], k[a], v[a], float(lam[h])) for a in areas]).T)
+            heads.append(torch.cat([equation_1(q[a], k[a], r[a], k[a], v[a], float(lam[h])) for a in areas]).T)
             values.append(v.T)
         y, v = (torch.cat(t).reshape(1, 12, 3, 4) for t in (heads, values))
         torch.testing.assert_close(module(x), module.proj(y + module.pe(v)), rtol=1e-10, atol=1e-10)

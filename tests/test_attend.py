@@ -12,13 +12,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
-from test_focus import ARGS, data  # noqa: F401 - a fixture
-from test_maps import awake
-from test_panels import made_up
 from ultralytics import YOLO
 from ultralytics.utils import LOGGER
 
+from tests.places import ROOT
+from tests.samples import VALIDATION, awake, random_maps
 from ultralytics_diffattn import attend as verb
 from ultralytics_diffattn import cli, focus, gallery, panels
 
@@ -97,15 +95,15 @@ def test_through_the_command(weights, images, tmp_path, capsys):
     assert "baseline=..." in capsys.readouterr().out
 
 
-def test_numbers(weights, data, tmp_path):  # noqa: F811
+def test_numbers(weights, eighty, tmp_path):
     """What is printed and written is what `focus.measure` returned."""
     done = verb.attend(
         model=str(weights / "yolo11n-diffattn.pt"),
         baseline=str(weights / "yolo11n.pt"),
-        data=str(data),
+        data=str(eighty),
         conf=0.9,  # of pictures: a validation has its own
         project=str(tmp_path),
-        **ARGS,
+        **VALIDATION,
     )
     folder = Path(done["folder"])
     found = json.loads((folder / "attention.json").read_text())
@@ -204,7 +202,7 @@ def test_images_in_memory(weights, tmp_path):
 
 def test_shares_inside_boxes():
     """Of a map that looks at one token, all mass is inside a box that covers it, and none inside one that does not."""
-    maps = made_up()
+    maps = random_maps()
     boxes = torch.tensor([[60.0, 40.0, 80.0, 60.0], [0.0, 0.0, 40.0, 60.0]])  # the last token; the left half
     entry = gallery.entry(maps._replace(boxes=boxes), "b.png", "b.jpg", (10, 10))
     assert entry["head"] == [
@@ -222,12 +220,12 @@ def test_shares_inside_boxes():
     assert entry["rows"][0][7] == "0.000"  # of the difference nothing is left there but negative weights
     a1 = maps.blocks["model.10.m.0.attn"].a1[1].mean(0)
     assert entry["rows"][1][4] == f"{float(a1[:, :2].sum()):.3f}"
-    assert gallery.entry(made_up(), "b.png", "b.jpg", (1, 1))["rows"][1:] == []  # its second object is a point
+    assert gallery.entry(random_maps(), "b.png", "b.jpg", (1, 1))["rows"][1:] == []  # its second object is a point
 
 
 def test_a_block_without_counterpart_leaves_its_column_empty():
     """As stride 16 of yolo11n-diffattn-p4 beside yolo11n, which has no attention there."""
-    maps = made_up(objects=1, blocks=("model.6.m.0.attn", "model.10.m.0.attn"))
+    maps = random_maps(objects=1, blocks=("model.6.m.0.attn", "model.10.m.0.attn"))
     coarse = maps.baseline["model.10.m.0.attn"]
     fine = maps.blocks["model.6.m.0.attn"]._replace(
         a1=torch.rand(1, 2, 6, 8).flatten(2).softmax(-1).unflatten(-1, (6, 8)),

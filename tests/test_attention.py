@@ -9,24 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.layers import DiffAttention as TimmDiffAttention
 
+from tests.oracles import equation_1
 from ultralytics_diffattn import DiffAttention, diff_attention, lambda_init_schedule
 from ultralytics_diffattn.backends import BACKENDS
-
-
-def formula(q1, k1, q2, k2, v, lam, mask=None):
-    """Write equation 1 out, query by query, for tensors (N, d) in float64."""
-
-    def weights(query, keys, row):
-        e = [math.exp(sum(a * b for a, b in zip(query, key, strict=True)) / math.sqrt(len(query)) + m)
-             for key, m in zip(keys, row, strict=True)]  # fmt: skip
-        return [x / sum(e) for x in e]
-
-    mask = [[0.0] * len(k1) for _ in q1] if mask is None else mask.tolist()
-    rows = []
-    for a, b, row in zip(q1.tolist(), q2.tolist(), mask, strict=True):
-        w = [x - lam * y for x, y in zip(weights(a, k1.tolist(), row), weights(b, k2.tolist(), row), strict=True)]
-        rows.append([sum(x * y for x, y in zip(w, column, strict=True)) for column in v.T.tolist()])
-    return torch.tensor(rows, dtype=torch.float64)
 
 
 def inputs(n=5, d=4, dv=6, heads=2, dtype=torch.float64, seed=0):
@@ -44,7 +29,7 @@ def test_function_is_the_formula(lam, mask):
     q1, k1, q2, k2, v = inputs()
     y = diff_attention(q1, k1, q2, k2, v, lam, mask)
     for h in range(2):
-        expected = formula(q1[0, h], k1[0, h], q2[0, h], k2[0, h], v[0, h], lam, mask)
+        expected = equation_1(q1[0, h], k1[0, h], q2[0, h], k2[0, h], v[0, h], lam, mask)
         torch.testing.assert_close(y[0, h], expected, rtol=0, atol=1e-12)
 
 
@@ -158,7 +143,7 @@ def module_formula(module, x):
     for i in range(h):
         a, b = (slice((2 * i + j) * d, (2 * i + j + 1) * d) for j in (0, 1))
         value = v[:, 2 * i * d : 2 * (i + 1) * d]
-        y = formula(q[:, a], k[:, a], q[:, b], k[:, b], value, lam[i])
+        y = equation_1(q[:, a], k[:, a], q[:, b], k[:, b], value, lam[i])
         rms = torch.stack([(row * row).mean().add(1e-5).sqrt() for row in y])
         heads.append(y / rms[:, None] * p["diff_norm.weight"] * (1 - module.lambda_init))
     return torch.cat(heads, 1) @ p["out_proj.weight"].T + p["out_proj.bias"]

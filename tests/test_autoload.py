@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, python, run
+
+from tests.interpreters import python, run
+from tests.places import ROOT
 
 BUILD = "from ultralytics import YOLO; print('built', type(YOLO('yolo11n-diffattn.yaml').model.model[10]).__name__)"
 

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 import torch
-from test_attention import formula as written_out
 
+from tests.oracles import equation_1
 from ultralytics_diffattn import attention, backends, diff_attention, tiled
 from ultralytics_diffattn.timing import peak_memory
 
@@ -93,7 +93,7 @@ def test_dtypes_against_float64(backend, mask, dtype):
 def test_backends_are_the_formula_written_out(backend):
     tensors = [x.detach() for x in make(lead=(1,))]
     y = diff_attention(*tensors, 0.8, CAUSAL.double(), backend=backend)
-    expected = written_out(*(x[0] for x in tensors), 0.8, CAUSAL.double())
+    expected = equation_1(*(x[0] for x in tensors), 0.8, CAUSAL.double())
     torch.testing.assert_close(y[0], expected, rtol=0, atol=1e-10)
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, run
-from test_groups import SMALL
 
+from tests.interpreters import run
+from tests.places import ROOT
+from tests.samples import SMALL_GROUPS
 from ultralytics_diffattn import bench as module
 from ultralytics_diffattn import cli, groups
 from ultralytics_diffattn.bench import bench
@@ -26,7 +27,7 @@ def here(monkeypatch):
 
 @pytest.fixture
 def small(monkeypatch, here):
-    for name, value in SMALL.items():
+    for name, value in SMALL_GROUPS.items():
         monkeypatch.setattr(groups, name, value)
 
 

@@ -6,9 +6,10 @@ import pickle
 
 import pytest
 import torch
-from test_attention import formula
 from ultralytics.nn.modules.block import C2PSA, Attention, Bottleneck, C3k2, PSABlock
 
+from tests.oracles import equation_1
+from tests.samples import randomize
 from ultralytics_diffattn import (
     Attention_Diff,
     C2PSA_Diff,
@@ -20,18 +21,6 @@ from ultralytics_diffattn import (
 )
 
 ADDED = {"lambda_q1", "lambda_k1", "lambda_q2", "lambda_k2", "diff_norm.weight"}  # to each attention of kind split
-
-
-def randomize(module):
-    """Give each parameter and BatchNorm statistic a random value, so that nothing hides behind a 0 or a 1."""
-    for p in module.parameters():
-        torch.nn.init.normal_(p, std=0.3)
-    for name, b in module.named_buffers():
-        if name.endswith("running_mean"):
-            b.normal_(std=0.3)
-        elif name.endswith("running_var"):
-            b.uniform_(0.5, 2)
-    return module.eval()
 
 
 @pytest.mark.parametrize(
@@ -66,7 +55,7 @@ def test_split_is_the_formula():
         heads, values = [], []
         for i in range(3):
             q, k, v = (t.T for t in qkv[16 * i : 16 * (i + 1)].split([4, 4, 8]))
-            y = formula(q[:, :2], k[:, :2], q[:, 2:], k[:, 2:], v, lam)
+            y = equation_1(q[:, :2], k[:, :2], q[:, 2:], k[:, 2:], v, lam)
             y = y / y.square().mean(1, keepdim=True).add(1e-5).sqrt() * module.diff_norm.weight.double() * (1 - 0.4)
             heads.append(y.T)
             values.append(v.T)
@@ -139,7 +128,7 @@ def test_paired_is_the_formula():
         heads, values = [], []
         for h in range(3):
             q, k, v = (t.T for t in qkv[16 * h : 16 * (h + 1)].split([4, 4, 8]))
-            heads.append(formula(q, k, q2[4 * h : 4 * (h + 1)].T, k, v, float(lam[h])).T)
+            heads.append(equation_1(q, k, q2[4 * h : 4 * (h + 1)].T, k, v, float(lam[h])).T)
             values.append(v.T)
         y, v = (torch.cat(t).reshape(1, 24, 3, 2) for t in (heads, values))
         torch.testing.assert_close(module(x), module.proj(y + module.pe(v)), rtol=1e-10, atol=1e-10)

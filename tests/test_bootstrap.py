@@ -6,37 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ultralytics.utils.metrics import ap_per_class
 
+from tests.samples import random_predictions
 from ultralytics_diffattn import bootstrap
-from ultralytics_diffattn.predictions import Predictions
-
-
-def made_up(seed, images=30, classes=5, predicted=15, true=5):
-    """Return predictions as a validator might match them: no more true positives than boxes in an image."""
-    rng = np.random.default_rng(seed)
-    image = np.repeat(np.arange(images), rng.poisson(predicted, images))
-    target_image = np.repeat(np.arange(images), rng.poisson(true, images))
-    cls, target_cls = rng.integers(0, classes, len(image)), rng.integers(0, classes, len(target_image))
-    conf = rng.random(len(image)).astype(np.float32)
-    level = rng.integers(0, 11, len(image))
-    free = np.zeros((images, classes), int)
-    np.add.at(free, (target_image, target_cls), 1)
-    for d in np.argsort(-conf):
-        level[d] *= free[image[d], cls[d]] > 0
-        free[image[d], cls[d]] -= level[d] > 0
-    tp = level[:, None] > np.arange(10)
-    return Predictions(
-        names=[str(c) for c in range(classes)],
-        files=[str(i) for i in range(images)],
-        shape=np.full((images, 2), 100),
-        tp=tp,
-        conf=conf,
-        cls=cls,
-        box=np.zeros((len(cls), 4)),
-        image=image,
-        target_cls=target_cls,
-        target_box=np.zeros((len(target_cls), 4)),
-        target_image=target_image,
-    )
 
 
 def by_ultralytics(p, weight):
@@ -54,7 +25,7 @@ def by_ultralytics(p, weight):
     true=st.integers(0, 8),
 )
 def test_any_resample_equals_ultralytics(seed, images, classes, predicted, true):
-    p = made_up(seed, images, classes, predicted, true)
+    p = random_predictions(seed, images, classes, predicted, true)
     prepared = bootstrap.prepare(p)
     for weight in (
         np.ones(images, int),
@@ -64,13 +35,13 @@ def test_any_resample_equals_ultralytics(seed, images, classes, predicted, true)
 
 
 def test_by_default_each_image_counts_once():
-    prepared = bootstrap.prepare(made_up(0))
+    prepared = bootstrap.prepare(random_predictions(0))
     assert bootstrap.mean_ap(prepared) == bootstrap.mean_ap(prepared, np.ones(30, int)) > (0.05, 0.05)
 
 
 def test_recalls_that_meet_the_grid():
     """A class of 100 boxes reaches the recalls 0.01, 0.02, ... exactly, where one rounding moves a step."""
-    p = made_up(1, images=25, classes=1, predicted=30, true=4)
+    p = random_predictions(1, images=25, classes=1, predicted=30, true=4)
     weight = np.ones(25, int)
     assert bootstrap.mean_ap(bootstrap.prepare(p), weight) == pytest.approx(by_ultralytics(p, weight), abs=1e-12)
 
@@ -83,7 +54,7 @@ def test_below_is_searchsorted():
 
 
 def test_resamples_are_paired_and_repeatable():
-    a, b = (bootstrap.prepare(made_up(seed)) for seed in (0, 1))
+    a, b = (bootstrap.prepare(random_predictions(seed)) for seed in (0, 1))
     found = bootstrap.resample([a, b, a], 50)
     assert found.shape == (50, 3, 2)
     assert (found[:, 0] == found[:, 2]).all()  # the same images for every run
@@ -93,11 +64,13 @@ def test_resamples_are_paired_and_repeatable():
 
 def test_spread_of_resamples_is_that_of_new_images():
     """The bootstrap's standard error, against what fresh samples of images scatter by."""
-    fresh = [bootstrap.mean_ap(bootstrap.prepare(made_up(seed, images=60)))[1] for seed in range(60)]
-    resampled = bootstrap.resample([bootstrap.prepare(made_up(100, images=60))], 300)[:, 0, 1]
+    fresh = [bootstrap.mean_ap(bootstrap.prepare(random_predictions(seed, images=60)))[1] for seed in range(60)]
+    resampled = bootstrap.resample([bootstrap.prepare(random_predictions(100, images=60))], 300)[:, 0, 1]
     assert 0.6 < resampled.std() / np.std(fresh) < 1.6
 
 
 def test_refuses_different_images():
     with pytest.raises(ValueError, match=r"\[20, 30\] images"):
-        bootstrap.resample([bootstrap.prepare(made_up(0)), bootstrap.prepare(made_up(0, images=20))])
+        bootstrap.resample(
+            [bootstrap.prepare(random_predictions(0)), bootstrap.prepare(random_predictions(0, images=20))]
+        )

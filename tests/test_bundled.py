@@ -2,9 +2,9 @@
 
 import pytest
 import ultralytics
-from conftest import model_yamls, scaled
 from ultralytics.nn.tasks import check_yaml, yaml_model_load
 
+from tests.places import model_yamls, scaled
 from ultralytics_diffattn import registry
 from ultralytics_diffattn.bundled import cfg_dir, find
 

@@ -3,8 +3,9 @@
 import re
 
 import pytest
-from conftest import ROOT, python, run
 
+from tests.interpreters import python, run
+from tests.places import ROOT
 from ultralytics_diffattn import cli
 
 

@@ -4,22 +4,9 @@ import copy
 
 import numpy as np
 import pytest
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
-from ultralytics_diffattn.coco_ap import STATS, ap_by_size
-
-
-def oracle(truth, predictions):
-    """What COCO's own program says of the same."""
-    objects = COCO()
-    objects.dataset = copy.deepcopy(truth)
-    objects.createIndex()
-    coco = COCOeval(objects, objects.loadRes(copy.deepcopy(predictions)), "bbox")
-    coco.evaluate()
-    coco.accumulate()
-    coco.summarize()
-    return {name: None if coco.stats[i] == -1 else coco.stats[i] for name, i in STATS.items()}
+from tests.oracles import pycocotools_ap
+from ultralytics_diffattn.coco_ap import ap_by_size
 
 
 def scene(seed, images=12, classes=3, sizes=(8, 300)):
@@ -59,7 +46,7 @@ def test_equals_pycocotools(seed, sizes):
     truth, predictions = scene(seed, sizes=sizes)
     before = copy.deepcopy((truth, predictions))
     found = ap_by_size(truth, predictions)
-    for name, expected in oracle(truth, predictions).items():
+    for name, expected in pycocotools_ap(truth, predictions).items():
         assert found[name] == (None if expected is None else pytest.approx(expected, abs=1e-9, rel=0)), name
     assert found["AP"] > 0.02
     assert [k for k in ("small", "medium", "large") if found[k] is None] == {

@@ -9,9 +9,9 @@ import time
 
 import pytest
 import torch
-from conftest import run
 from filelock import FileLock
 
+from tests.interpreters import run
 from ultralytics_diffattn import cli, compare
 
 SMALL = ("epochs=3", "imgsz=64", "batch=4", "workers=0", "plots=False", "seeds=0,1", "device=cpu")

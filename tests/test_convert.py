@@ -4,9 +4,9 @@ import csv
 
 import pytest
 import torch
-from conftest import ROOT
 from ultralytics import YOLO
 
+from tests.places import ROOT
 from ultralytics_diffattn import cli
 from ultralytics_diffattn.convert import convert
 

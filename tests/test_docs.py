@@ -7,8 +7,10 @@ from html.parser import HTMLParser
 
 import pytest
 import yaml
-from conftest import ROOT, run
-from pages import FENCE, PAGES
+
+from tests.interpreters import run
+from tests.pages import FENCE, PAGES
+from tests.places import ROOT
 
 LOADS = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
 

@@ -8,9 +8,10 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
-from pages import COMMANDS
 from PIL import Image
+
+from tests.pages import COMMANDS
+from tests.places import ROOT
 
 NOTEBOOK = ROOT / "examples" / "quickstart.ipynb"
 PATH = r"(?<![\w.)\]])/\w[\w.-]*/|\b[A-Za-z]:\\\w"  # how an absolute one begins

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TASKS
 from ultralytics import YOLO
 from ultralytics.engine.exporter import Exporter
 from ultralytics.engine.results import Results
 
+from tests.places import TASKS
 from ultralytics_diffattn import export as module
 from ultralytics_diffattn.agreement import TOLERANCES, difference
 from ultralytics_diffattn.export import export

@@ -7,7 +7,6 @@ from pkgutil import resolve_name
 
 import pytest
 import torch
-from conftest import ROOT
 from torch import nn
 from ultralytics import YOLO
 from ultralytics.cfg import get_cfg
@@ -15,6 +14,7 @@ from ultralytics.data.augment import classify_transforms
 from ultralytics.nn.modules.block import C2PSA, A2C2f, AAttn, Attention, C2f, PSABlock
 from ultralytics.nn.modules.transformer import AIFI
 
+from tests.places import ROOT
 from ultralytics_diffattn import attention
 from ultralytics_diffattn.aifi import AIFI_Diff, MultiheadAttention_Diff
 from ultralytics_diffattn.area import A2C2f_Diff, AAttn_Diff

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from test_maps import awake
 from ultralytics import YOLO
 
+from tests.samples import VALIDATION, awake
 from ultralytics_diffattn import focus, heads, maps
 
 BLOCK = "model.10.m.0.attn"
@@ -59,17 +59,6 @@ def model():
     return yolo
 
 
-@pytest.fixture(scope="module")
-def data(tiny):
-    """Return the bundled classes as the first six of the 80 that an untrained model has."""
-    yaml = tiny.with_name("eighty.yaml")
-    yaml.write_text("train: images/train\nval: images/val\nnames:\n" + "".join(f"  {i}: '{i}'\n" for i in range(80)))
-    return yaml
-
-
-ARGS = {"imgsz": 320, "batch": 2, "workers": 0, "rect": False, "device": "cpu"}
-
-
 def by_hand(network, data):
     """Return what is measured of each labelled object, one image and one object at a time."""
     out = []
@@ -98,10 +87,10 @@ def by_hand(network, data):
     return np.array(out)
 
 
-def test_over_a_data_set(model, data):
-    found = focus.measure(maps.own(model), str(data), **ARGS)
+def test_over_a_data_set(model, eighty):
+    found = focus.measure(maps.own(model), str(eighty), **VALIDATION)
     network = maps.own(model).model.eval()
-    expected = by_hand(network, data)
+    expected = by_hand(network, eighty)
     assert (found["images"], found["objects"]) == (4, len(expected))
     block = found["blocks"][BLOCK]
     assert block["lambda"] == pytest.approx(float(network.model[10].m[0].attn.compute_lambda()), abs=1e-5)
@@ -116,10 +105,10 @@ def test_over_a_data_set(model, data):
     assert gap["over_images"][0] <= gap["difference"] <= gap["over_images"][1]
 
 
-def test_beside_a_baseline(model, data):
+def test_beside_a_baseline(model, eighty):
     plain = awake(YOLO("yolo11n.yaml"))
-    found = focus.measure(maps.own(model), str(data), maps.own(plain), **ARGS)
-    (alone,) = focus.measure(maps.own(plain), str(data), **ARGS)["blocks"].values()
+    found = focus.measure(maps.own(model), str(eighty), maps.own(plain), **VALIDATION)
+    (alone,) = focus.measure(maps.own(plain), str(eighty), **VALIDATION)["blocks"].values()
     block = found["blocks"][BLOCK]
     assert block["maps"]["baseline"] == alone["maps"]["A1"]
     assert (alone["lambda"], alone["removed"], alone["versus"]) == (None, {}, {})
@@ -130,12 +119,12 @@ def test_beside_a_baseline(model, data):
         assert gaps[key]["difference"] == pytest.approx(both[0] - both[1], abs=1e-6)
 
 
-def test_the_model_stays_as_it_is(model, data):
+def test_the_model_stays_as_it_is(model, eighty):
     """Measuring adds a callback and fuses: to a copy."""
     before = {event: list(called) for event, called in model.callbacks.items()}
     state = {name: value.clone() for name, value in model.model.state_dict().items()}
     for _ in range(2):
-        focus.measure(maps.own(model), str(data), **ARGS)
+        focus.measure(maps.own(model), str(eighty), **VALIDATION)
     assert {event: list(called) for event, called in model.callbacks.items()} == before
     assert all(torch.equal(value, state[name]) for name, value in model.model.state_dict().items())
 
@@ -149,8 +138,8 @@ def test_intervals_are_over_images():
     assert spread.ravel().tolist() == [2, 10, 4]
 
 
-def test_refused(model, data, tiny):
+def test_refused(model, eighty, tiny):
     with pytest.raises(ValueError, match=r"model= knows 80 classes, the data set has 6"):
-        focus.measure(maps.own(model), str(tiny), **ARGS)
+        focus.measure(maps.own(model), str(tiny), **VALIDATION)
     with pytest.raises(ValueError, match=r"data= is for detect, segment, pose, .* this model is for classify"):
-        focus.measure(maps.own(YOLO("yolo11n-cls.yaml")), str(data), **ARGS)
+        focus.measure(maps.own(YOLO("yolo11n-cls.yaml")), str(eighty), **VALIDATION)

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import onnx
 import pytest
 import torch
-from test_blocks import randomize
 from ultralytics import YOLO
 from ultralytics.nn import tasks
 from ultralytics.nn.modules.block import C2PSA
 
+from tests.samples import randomize
 from ultralytics_diffattn import Attention_Diff, C2PSA_Diff, DiffAttention, PSABlock_Diff, folding
 from ultralytics_diffattn.attention import LAMBDA
 

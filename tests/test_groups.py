@@ -6,30 +6,14 @@ import sys
 import pytest
 import torch
 
+from tests.samples import SMALL_GROUPS
 from ultralytics_diffattn import cases, groups
 from ultralytics_diffattn.groups import Setting
-
-SMALL = {
-    "CORE": {16: (2, 1.0, 0.5)},
-    "BACKWARD": {16: (2, None, 0.6)},
-    "CURVES": {"ours": {4: 2, 16: 2, 64: 2}, **{name: {4: 2, 16: 2} for name in ("timm", "published", "plain")}},
-    "BLOCK": {4: (2, 1.1)},
-    "MODEL": {64: (2, 1.01)},
-    "TRAIN": {64: (2, 1.01)},
-    "BATCH": 1,
-    "EXPORT": {64: (2, 1.01)},
-    "START": {"python -c pass": ("pass", 2)},
-    "CUDA_CORE": {16: (2, 2.1, 0.5)},
-    "CUDA_MODEL": {64: (2, 1.02)},
-    "CUDA_BATCHES": (1, 2),
-    "CUDA_DTYPES": (torch.float16, torch.bfloat16),
-    "CUDA_MODES": ("eager",),
-}
 
 
 @pytest.fixture
 def small(monkeypatch):
-    for name, value in SMALL.items():
+    for name, value in SMALL_GROUPS.items():
         monkeypatch.setattr(groups, name, value)
 
 

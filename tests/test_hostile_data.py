@@ -14,12 +14,14 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from test_layout import GOOD, SOUND, H, W, coco, coco_folder, image, own_datasets_dir, voc_folder, voc_with, xml  # noqa: F401
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.utils import SETTINGS
 
+from tests.annotations import GOOD, SOUND, H, W, coco, coco_folder, image, voc_with, xml
 from ultralytics_diffattn import cleaning, coco_json, voc
 from ultralytics_diffattn.layout import convert
+
+pytestmark = pytest.mark.usefixtures("own_datasets_dir")
 
 NAMES = [  # of classes and files
     "=HYPERLINK(1)",

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import cloudpickle
 import pytest
 import torch
-from conftest import python, train_and_kill
 from PIL import Image
 from ultralytics import YOLO
 from ultralytics.utils import LOGGER
 from ultralytics.utils.callbacks import base, get_default_callbacks
 
+from tests.interpreters import python, train_and_kill
 from ultralytics_diffattn import lambdas, register
 
 BLOCK = "model.10.m.0.attn"

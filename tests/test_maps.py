@@ -11,22 +11,10 @@ from ultralytics import RTDETR, YOLO
 from ultralytics.data.augment import LetterBox, classify_transforms
 from ultralytics.utils import ASSETS
 
+from tests.samples import awake
 from ultralytics_diffattn import attention_maps, maps, panels
 
 BLOCK = "model.10.m.0.attn"
-
-
-def awake(yolo):
-    """Set BatchNorm from random images: untrained, nothing of an image reaches layer 10 and all maps are uniform."""
-    norms = [m for m in yolo.model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = 1.0
-    with torch.no_grad():
-        yolo.model.train()(torch.rand(4, 3, 128, 128))
-    for norm in norms:
-        norm.momentum = 0.03
-    yolo.model.eval()
-    return yolo
 
 
 @pytest.fixture(scope="module")

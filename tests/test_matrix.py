@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, run
 
+from tests.interpreters import run
+from tests.places import ROOT
 from ultralytics_diffattn.compat import MINIMUM_ULTRALYTICS
 
 MATRIX = runpy.run_path(str(ROOT / "scripts" / "matrix.py"))

@@ -8,12 +8,12 @@ import pytest
 import torch
 import ultralytics
 import yaml
-from conftest import ROOT, SCALES, TASKS, model_yamls, scaled
 from ultralytics import RTDETR, YOLO
 from ultralytics.nn import tasks
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.tasks import parse_model, yaml_model_load
 
+from tests.places import ROOT, SCALES, TASKS, model_yamls, scaled
 from ultralytics_diffattn.registry import MODULES
 
 script = runpy.run_path(str(ROOT / "scripts" / "models.py"))

@@ -7,15 +7,15 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
-from pages import PAGES
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 from ultralytics.nn.modules.block import AAttn, Attention
 from ultralytics.utils import LOGGER
 
+from tests.pages import PAGES
+from tests.places import ROOT
 from ultralytics_diffattn import DiffAttention, attention
 from ultralytics_diffattn.aifi import MultiheadAttention_Diff
 from ultralytics_diffattn.area import AAttn_Diff

@@ -9,7 +9,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, run
+
+from tests.interpreters import run
+from tests.places import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -3,32 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from ultralytics.engine.results import Results
 
+from tests.samples import random_maps
 from ultralytics_diffattn import panels
-from ultralytics_diffattn.maps import BlockMaps, ImageMaps
-
-
-def made_up(shape=(60, 80), objects=2, heads=2, grid=(3, 4), baseline=True, plain=False, blocks=("model.10.m.0.attn",)):
-    """Return maps in which the second one looks at the last token alone."""
-    torch.manual_seed(0)
-    a1, base = (torch.rand(objects, heads, *grid).flatten(2).softmax(-1).unflatten(-1, grid) for _ in range(2))
-    a2 = torch.zeros(objects, heads, *grid)
-    a2[..., -1, -1] = 1
-    window = (0.0, 0.0, float(grid[1]), float(grid[0]))
-    lam = torch.tensor([0.5, 0.7, 0.9, 0.1][:heads])
-    block = BlockMaps(a1, None if plain else a2, None if plain else lam, window)
-    h, w = shape[:2]
-    boxes = torch.tensor([[0.1 * w, 0.1 * h, 0.5 * w, 0.6 * h], [0.6 * w, 0.6 * h, 0.6 * w, 0.6 * h]])[:objects]
-    image = np.random.default_rng(0).integers(0, 255, (*shape, 3) if len(shape) == 2 else shape, np.uint8)
-    found = torch.cat([boxes, torch.tensor([[0.9, 0.0]]).expand(len(boxes), 2)], 1)
-    result = Results(image, path="a/b.jpg", names={0: "cell"}, boxes=found)
-    beside = {name: BlockMaps(base, None, None, window) for name in blocks} if baseline else {}
-    return ImageMaps(result, boxes, ["cell 0.90", "48, 36"][:objects], dict.fromkeys(blocks, block), beside)
 
 
 def test_rows_are_multiples_of_uniform_attention():
-    maps = made_up()
+    maps = random_maps()
     first, second = panels.rows_of(maps, (3, 4))  # a pixel for each token
     assert list(first.maps) == ["baseline", "A1", "A2", "λ·A2", "A1 − λ·A2"]
     assert (first.index, second.index) == (0, 1)
@@ -55,7 +36,7 @@ def test_rows_are_multiples_of_uniform_attention():
 
 
 def test_heads_and_blocks():
-    maps = made_up(objects=1, blocks=("model.6.attn", "model.10.attn"))
+    maps = random_maps(objects=1, blocks=("model.6.attn", "model.10.attn"))
     names = list(maps.blocks)
     rows = list(panels.rows_of(maps, (30, 40), heads=[0, 1, 2]))  # there is no third head
     assert [row.texts[1:4] for row in rows] == [
@@ -73,16 +54,16 @@ def test_heads_and_blocks():
 
 
 def test_plain_model_has_one_map():
-    (row,) = panels.rows_of(made_up(objects=1, plain=True, baseline=False), (30, 40))
+    (row,) = panels.rows_of(random_maps(objects=1, plain=True, baseline=False), (30, 40))
     assert list(row.maps) == ["A1"]
     assert not any("λ" in text for text in row.texts)
 
 
 def test_counterpart_by_name_then_by_grid():
-    maps = made_up(blocks=("a", "b"))
+    maps = random_maps(blocks=("a", "b"))
     assert panels.counterpart("a", maps.blocks["a"], maps.baseline) is maps.baseline["a"]
     assert panels.counterpart("c", maps.blocks["a"], maps.baseline) is maps.baseline["b"]
-    small = made_up(grid=(2, 2)).blocks["model.10.m.0.attn"]
+    small = random_maps(grid=(2, 2)).blocks["model.10.m.0.attn"]
     assert panels.counterpart("c", small, maps.baseline) is None
 
 
@@ -101,7 +82,7 @@ SHAPES = [(32, 32), (1, 1), (3000, 4000), (20, 2000), (2000, 20), (60, 80, 1), (
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_any_image_is_drawn(shape):
-    maps = made_up(shape)
+    maps = random_maps(shape)
     drawn = panels.draw(maps)
     assert drawn.dtype == np.uint8
     longest = max(drawn.shape[:2])
@@ -110,13 +91,13 @@ def test_any_image_is_drawn(shape):
 
 
 def test_no_object_says_so():
-    maps = made_up(objects=0)
+    maps = random_maps(objects=0)
     assert panels._legend(maps, [])[1].startswith("Nothing was found")
     assert panels.draw(maps).shape[2] == 3
 
 
 def test_box_and_point_are_marked():
-    maps = made_up()
+    maps = random_maps()
     blank = np.zeros((60, 80, 3), np.uint8)
     box = panels.marked(blank, maps, 0).any(-1)
     assert (np.flatnonzero(box.any(0))[[0, -1]] == [7, 41]).all()  # 8 and 40, two pixels wide

@@ -11,7 +11,9 @@ import zipfile
 
 import pytest
 import torch
-from conftest import ROOT, python, run
+
+from tests.interpreters import python, run
+from tests.places import ROOT
 
 # What each case ends with: a model is built, runs forward, and comes back from a file.
 WORKS = """

@@ -9,17 +9,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, run, train_and_kill, yolo
-from pages import CLIP_COMMANDS, COMMANDS, PAGES, README, WORDS_BLOCKS, anchors, blocks, links
 from PIL import Image
 from ultralytics import YOLO
 
+from tests.interpreters import run, train_and_kill, yolo
+from tests.pages import CLIP_COMMANDS, COMMANDS, PAGES, README, WORDS_BLOCKS, anchors, blocks, links
+from tests.places import ROOT
 from ultralytics_diffattn import cli, compare, datasets, performance, shapes
 
 NOT_RUN = {  # command: why
     'pip install ".[clip]"': "network",
     **{
-        c: "test_clip_scripts.py runs it small"
+        c: "tests/clip/test_scripts.py runs it small"
         for c in COMMANDS
         if re.match(r"python scripts/(captions|clip_|words)", c)
     },
@@ -38,7 +39,7 @@ OUR_COMMANDS = [c for c in COMMANDS if c.startswith("diffattn ") and c not in (*
 
 
 def test_every_command_is_accounted_for():
-    """A new one has to be run here or by test_clip_commands.py, or, if it installs, by test_package.py or .ci/run."""
+    """A new one has to be run here or by tests/clip/test_commands.py, or, if it installs, by test_package.py or .ci/run."""
     assert set(COMMANDS) == {FIRST, TESTS, "pip install .", *YOLO_COMMANDS, *OUR_COMMANDS, *CLIP_COMMANDS, *NOT_RUN}
 
 

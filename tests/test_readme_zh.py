@@ -5,8 +5,9 @@ import re
 from collections import Counter
 
 import pytest
-from conftest import ROOT
-from pages import FENCE, README
+
+from tests.pages import FENCE, README
+from tests.places import ROOT
 
 CHINESE = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
 HEADINGS = {

@@ -10,22 +10,12 @@ import pytest
 import torch
 import ultralytics
 import yaml
-from conftest import ROOT, SCALES, model_yamls, python, scaled
 from ultralytics.nn import tasks
 
+from tests.interpreters import python
+from tests.places import ROOT, SCALES, model_yamls, scaled
+from tests.samples import build_rows
 from ultralytics_diffattn import Attention_Diff, C2PSA_Diff, DiffAttention, register, registry
-
-
-def build(*rows, scale=None):
-    """Build the rows as the backbone of a detector of width 1 (or the given scale) and return its layers."""
-    d = {
-        "nc": 3,
-        "backbone": [[-1, 1, "Conv", [128, 3, 2]], *rows],
-        "head": [[[-1], 1, "Detect", [3]]],
-    }
-    if scale:
-        d |= {"scales": {"n": [0.5, 0.25, 1024], "x": [1.0, 1.5, 512]}, "scale": scale}
-    return tasks.parse_model(d, ch=3, verbose=False)[0]
 
 
 @pytest.mark.parametrize("name", registry.MODULES)
@@ -43,7 +33,7 @@ def test_twins_stand_in_tasks_and_nowhere_else(name):
 
 
 def test_models_hold_the_ordinary_classes():
-    layers = build([-1, 2, "C2PSA_Diff", [128, 1.0, "token"]], [-1, 2, "DiffAttention", [128, 8]])
+    layers = build_rows([-1, 2, "C2PSA_Diff", [128, 1.0, "token"]], [-1, 2, "DiffAttention", [128, 8]])
     assert type(layers[1]) is C2PSA_Diff
     assert len(layers[1].m) == 2
     assert [type(m) for m in layers[2]] == [DiffAttention, DiffAttention]
@@ -53,7 +43,7 @@ def test_models_hold_the_ordinary_classes():
 @pytest.mark.parametrize(("scale", "width"), [("n", 64), ("x", 384)])
 def test_diff_attention_row_scales_with_the_width(scale, width):
     rows = [-1, 1, "Conv", [256, 3, 2]], [-1, 1, "DiffAttention", [256, 8, False, 0.1, 0.2, 0.5]]
-    module = build(*rows, scale=scale)[2]
+    module = build_rows(*rows, scale=scale)[2]
     assert module.q_proj.weight.shape == (width, width)
     assert (module.q_proj.bias, module.attn_drop, module.proj_drop.p, module.lambda_init) == (None, 0.1, 0.2, 0.5)
 
@@ -112,7 +102,7 @@ def test_c3k_is_given_as_stock_gives_it(written, monkeypatch):
     seen = []
     monkeypatch.setattr(registry, "resolve_name", lambda _: lambda *args: seen.append(args) or torch.nn.Identity())
     for scale in "nx":
-        build([-1, 1, "C3k2_Diff", [128, *written]], scale=scale)
+        build_rows([-1, 1, "C3k2_Diff", [128, *written]], scale=scale)
     assert seen == [(32, 32, 1, *written), (192, 192, 1, True, *written[1:])]
 
 
@@ -122,8 +112,8 @@ def test_scale_is_the_first_where_none_is_given():
     for scales, wide in (({"x": [1, 1, 512], "n": [1, 1, 512]}, True), ({"n": [1, 1, 512], "x": [1, 1, 512]}, False)):
         d = {"nc": 3, "scales": scales, "backbone": [[-1, 1, "Conv", [128, 3, 2]], row], "head": []}
         assert (tasks.parse_model(d, ch=3, verbose=False)[0][1].gamma is not None) is wide
-    assert build(row)[1].gamma is None  # no scales at all
-    assert build([*row[:3], [128, True, 1, True, 1.2]], scale="x")[1].gamma is not None  # written out in the row
+    assert build_rows(row)[1].gamma is None  # no scales at all
+    assert build_rows([*row[:3], [128, True, 1, True, 1.2]], scale="x")[1].gamma is not None  # written out in the row
 
 
 def test_register_is_idempotent_and_thread_safe():
@@ -140,7 +130,7 @@ def test_many_threads_build_at_once():
     kinds, results = ["split", "token"] * 4, {}
 
     def work(i):
-        results[i] = build([-1, 1, "C2PSA_Diff", [128, 1.0, kinds[i]]], [-1, 1, "C2PSA", [128]])
+        results[i] = build_rows([-1, 1, "C2PSA_Diff", [128, 1.0, kinds[i]]], [-1, 1, "C2PSA", [128]])
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(len(kinds))]
     for thread in threads:
@@ -199,7 +189,7 @@ BAD_ROWS = [  # the row, the exception, what its message names beside the row
 @pytest.mark.parametrize(("row", "error", "message"), BAD_ROWS)
 def test_bad_rows_name_the_row(row, error, message):
     with pytest.raises(error, match=f"{message}.*{re.escape(f'(row 1 of the model YAML: {row})')}"):
-        build(row)
+        build_rows(row)
 
 
 @pytest.fixture
@@ -234,9 +224,9 @@ def test_a_reloaded_stock_module_gets_a_new_twin(fresh_tasks):
 def test_an_old_ultralytics_is_said_when_a_row_is_built(monkeypatch):
     monkeypatch.setattr(ultralytics, "__version__", "8.3.107")
     register()
-    assert type(build([-1, 1, "C2PSA", [128]])[1]) is tasks.C2PSA
+    assert type(build_rows([-1, 1, "C2PSA", [128]])[1]) is tasks.C2PSA
     with pytest.raises(RuntimeError, match=r"C2PSA_Diff needs ultralytics>=8.3.108, found 8.3.107"):
-        build([-1, 1, "C2PSA_Diff", [128]])
+        build_rows([-1, 1, "C2PSA_Diff", [128]])
     assert tasks.yaml_model_load("yolo11n.yaml")
     for name in ("yolo11n-diffattn.yaml", ROOT / "cfg" / "yolo11n-diffattn.yaml"):
         with pytest.raises(RuntimeError, match=r"yolo11-diffattn.yaml needs ultralytics>=8.3.108, found 8.3.107"):

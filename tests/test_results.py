@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from test_bootstrap import made_up
 from ultralytics.utils.metrics import ap_per_class
 
+from tests.samples import random_predictions
 from ultralytics_diffattn import results
 from ultralytics_diffattn.files import write_json
 from ultralytics_diffattn.predictions import Predictions
@@ -23,7 +23,7 @@ def with_boxes(p):
 
 
 def test_scores_are_ultralytics():
-    p = with_boxes(made_up(0))
+    p = with_boxes(random_predictions(0))
     found = results.scores(p)
     _, _, precision, recall, _, ap, *_ = ap_per_class(p.tp, p.conf, p.cls, p.target_cls)
     metrics = found["metrics"]
@@ -36,7 +36,7 @@ def test_scores_are_ultralytics():
 
 
 def test_a_model_that_predicts_nothing():
-    p = with_boxes(made_up(0, predicted=0))
+    p = with_boxes(random_predictions(0, predicted=0))
     found = results.scores(p)
     assert found["metrics"]["mAP50-95"] == found["metrics"]["recall"] == 0
     assert found["per_class"] == dict.fromkeys(p.names, 0.0)
@@ -44,10 +44,10 @@ def test_a_model_that_predicts_nothing():
 
 @pytest.mark.parametrize("silent", ["stock", "ours"])
 def test_scores_are_of_the_same_classes_whatever_is_predicted(silent):
-    """A class without a box in val is in no model's, so a model that predicts nothing can be paired, as first or second."""
+    """A class without a box in val is in no model's, so one that predicts nothing can be paired, as first or second."""
     kept = {}
     for label in ("stock", "ours"):
-        p = with_boxes(made_up(0, predicted=0 if label == silent else 5))
+        p = with_boxes(random_predictions(0, predicted=0 if label == silent else 5))
         kept[label, 0] = p._replace(names=[*p.names, "in train only"])
     found = {key: results.scores(p) for key, p in kept.items()}
     assert list(found["stock", 0]["per_class"]) == list(found["ours", 0]["per_class"]) == p.names
@@ -70,7 +70,7 @@ def better(p: Predictions) -> Predictions:
 def test_pairs(change, seeds, verdict):
     kept = {}
     for seed in range(seeds):
-        kept["stock", seed] = with_boxes(made_up(seed, images=60)._replace(shape=np.full((60, 2), 640)))
+        kept["stock", seed] = with_boxes(random_predictions(seed, images=60)._replace(shape=np.full((60, 2), 640)))
         kept["ours", seed] = change(kept["stock", seed])
     kept = {key: p._replace(shape=np.full((60, 2), 640)) for key, p in kept.items()}
     found = {key: results.scores(p) for key, p in kept.items()}
@@ -87,7 +87,7 @@ def test_pairs(change, seeds, verdict):
 
 
 def test_only_seeds_that_both_have_are_paired():
-    kept = {key: with_boxes(made_up(key[1])) for key in [("a", 0), ("a", 1), ("b", 1), ("b", 2)]}
+    kept = {key: with_boxes(random_predictions(key[1])) for key in [("a", 0), ("a", 1), ("b", 1), ("b", 2)]}
     found = {key: results.scores(p) for key, p in kept.items()}
     assert [pair["seeds"] for pair in results.pairs(dict.fromkeys(kept), found, kept)] == [[1], [1]]
 

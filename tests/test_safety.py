@@ -11,13 +11,14 @@ import zipfile
 
 import pytest
 import torch
-from conftest import ROOT, model_yamls, python, scaled
-from test_registry import build
 from torch import nn
 from ultralytics import YOLO, settings
 from ultralytics.nn import tasks
 
 import ultralytics_diffattn
+from tests.interpreters import python
+from tests.places import ROOT, model_yamls, scaled
+from tests.samples import build_rows
 from ultralytics_diffattn import checkpoints, files, registry
 
 PACKAGE = ROOT / "ultralytics_diffattn"
@@ -93,7 +94,7 @@ def test_the_list_of_allowed_classes_is_that_of_the_modules_in_our_models():
             layers = tasks.parse_model(d, ch=3, verbose=False)[0]
         held |= {type(m) for m in layers.modules()}
     for name, row in ROWS.items():  # no bundled YAML has all of them
-        held |= {type(m) for m in build([-1, 1, name, row]).modules()}
+        held |= {type(m) for m in build_rows([-1, 1, name, row]).modules()}
     ours = {f"{c.__module__}.{c.__qualname__}" for c in held if c.__module__.startswith("ultralytics_diffattn")}
     assert allowed() == ours
 
@@ -267,7 +268,7 @@ def test_an_argument_in_a_model_yaml_is_a_value(name, at, tmp_path, monkeypatch)
         row[at] = value
         with torch.device("meta"):
             try:
-                layers, said = build([-1, 1, name, row]), None
+                layers, said = build_rows([-1, 1, name, row]), None
             except SyntaxError:  # ultralytics' parser, before our module is asked
                 continue
             except (ValueError, TypeError, OverflowError, RuntimeError) as error:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import yolo
-from test_clip_model import TINY
+
+from tests.interpreters import yolo
 
 pytest.importorskip("open_clip")
 import ultralytics
@@ -15,6 +15,7 @@ from ultralytics.models.yolo.world import WorldTrainer
 from ultralytics.models.yolo.yoloe import YOLOEPETrainer, YOLOETrainerFromScratch
 from ultralytics.utils import YAML
 
+from tests.samples import TINY
 from ultralytics_diffattn import DiffCLIP, text_encoder
 from ultralytics_diffattn.bundled import cfg_dir
 from ultralytics_diffattn.clip import classes, words

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from conftest import python
 
+from tests.interpreters import python
 from ultralytics_diffattn import timing
 
 

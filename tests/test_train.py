@@ -7,9 +7,10 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, python, run, train_and_kill, yolo
 from ultralytics import YOLO
 
+from tests.interpreters import python, run, train_and_kill, yolo
+from tests.places import ROOT
 from ultralytics_diffattn import Attention_Diff, DiffAttention
 
 BUDGET = "imgsz=64", "batch=4", "workers=0", "plots=False", "device=cpu"

@@ -5,10 +5,10 @@ from copy import deepcopy
 
 import pytest
 import torch
-from conftest import ROOT
 from torch import nn
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
+from tests.places import ROOT
 from ultralytics_diffattn.transfer import check_pretrained, pair, transfer
 
 

@@ -4,10 +4,10 @@ import logging
 import shutil
 
 import pytest
-from test_coco_ap import oracle
 from ultralytics import YOLO
 from ultralytics.utils import LOGGER
 
+from tests.oracles import pycocotools_ap
 from ultralytics_diffattn import val as module
 from ultralytics_diffattn.val import val
 
@@ -34,7 +34,7 @@ def test_trained_weights(options, photos, budget, caplog, monkeypatch):
     plain = YOLO(model).val(data=data, **budget, **options).results_dict
     assert found["results"] == {k: pytest.approx(float(v)) for k, v in plain.items()}
     assert len(seen["predictions"]) > 1000
-    assert found["sizes"] == pytest.approx(oracle(**seen), abs=1e-9, rel=0)
+    assert found["sizes"] == pytest.approx(pycocotools_ap(**seen), abs=1e-9, rel=0)
     assert found["sizes"]["AP"] == pytest.approx(plain["metrics/mAP50-95(B)"], abs=0.02)  # by another interpolation
     assert found["sizes"]["AP50"] == pytest.approx(plain["metrics/mAP50(B)"], abs=0.02)
     assert 0 < found["sizes"]["small"] < found["sizes"]["large"]

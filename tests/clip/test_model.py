@@ -4,24 +4,16 @@ import json
 
 import pytest
 import torch
-from conftest import SHARED
 from torch import nn
 
+from tests.places import SHARED
+from tests.samples import tiny_clip
 from ultralytics_diffattn.attention import DiffAttention
 from ultralytics_diffattn.clip.model import CLIP, DiffCLIP
 
 pytest.importorskip("timm")
 VECTORS = SHARED / "vectors" / "diffclip"
 shared = pytest.mark.skipif(not VECTORS.is_dir(), reason=f"the reference vectors are not at {VECTORS}")
-TINY = dict(
-    embed_dim=32, image_size=32, patch_size=8, vision_width=64, vision_layers=2, vision_heads=4, context_length=16,
-    vocab_size=128, transformer_width=48, transformer_layers=2, transformer_heads=4,
-)  # fmt: skip
-
-
-def tiny(kind=DiffCLIP, **changes):
-    torch.manual_seed(0)
-    return kind(**{**TINY, **changes}).eval()
 
 
 def tokens(*rows):
@@ -67,7 +59,7 @@ def test_size_of_the_published_model():
 @torch.no_grad()
 def test_text_tower_by_its_formula():
     """In float64, token after token: the formulas of the paper, with nothing of ours but the weights."""
-    model = tiny().double()
+    model = tiny_clip().double()
     text = tokens([126, 5, 9, 127], [126, 3, 127, 0])
     p = dict(model.named_parameters())
     for row, found in zip(text, model.encode_text(text), strict=True):
@@ -99,7 +91,7 @@ def test_text_tower_by_its_formula():
 def test_image_tower_is_timms_with_plain_attention():
     """The image tower of `CLIP`, which `DiffCLIP` is compared with: timm's own ViT with the same tensors."""
     timm = pytest.importorskip("timm")
-    plain = tiny(CLIP)
+    plain = tiny_clip(CLIP)
     vit = timm.create_model(
         "vit_tiny_patch16_224", img_size=32, patch_size=8, embed_dim=64, depth=2, num_heads=4, num_classes=0,
         norm_layer=nn.LayerNorm,
@@ -112,7 +104,7 @@ def test_image_tower_is_timms_with_plain_attention():
 @torch.no_grad()
 @pytest.mark.parametrize("kind", [CLIP, DiffCLIP])
 def test_a_token_sees_none_behind_it(kind):
-    model = tiny(kind)
+    model = tiny_clip(kind)
     short, long = tokens([126, 5, 127]), tokens([126, 5, 127, 9, 11])
     torch.testing.assert_close(model.encode_text(short), model.encode_text(long))
     assert not torch.allclose(model.encode_text(short), model.encode_text(tokens([126, 9, 127])), atol=1e-3)
@@ -121,7 +113,7 @@ def test_a_token_sees_none_behind_it(kind):
 @torch.no_grad()
 @pytest.mark.parametrize("kind", [CLIP, DiffCLIP])
 def test_length_one_on_demand(kind):
-    model, image, text = tiny(kind), torch.rand(2, 3, 32, 32), tokens([126, 5, 127])
+    model, image, text = tiny_clip(kind), torch.rand(2, 3, 32, 32), tokens([126, 5, 127])
     for encode, x in ((model.encode_image, image), (model.encode_text, text)):
         torch.testing.assert_close(encode(x, normalize=True), nn.functional.normalize(encode(x)))
         assert not torch.allclose(encode(x).norm(dim=-1), torch.ones(len(x)), atol=0.05)
@@ -129,7 +121,7 @@ def test_length_one_on_demand(kind):
 
 @pytest.mark.parametrize("kind", [CLIP, DiffCLIP])
 def test_every_parameter_learns(kind):
-    model = tiny(kind).train()
+    model = tiny_clip(kind).train()
     found = model(torch.rand(2, 3, 32, 32), tokens([126, 5, 127], [126, 9, 127]))
     (found["image_embed"] @ found["text_embed"].T * found["logit_scale"]).square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
@@ -138,9 +130,9 @@ def test_every_parameter_learns(kind):
 
 
 def test_both_towers_are_differential():
-    kinds = [type(m).__mro__ for m in tiny().modules()]
+    kinds = [type(m).__mro__ for m in tiny_clip().modules()]
     assert sum(DiffAttention in kind for kind in kinds) == 4
-    assert not any(DiffAttention in type(m).__mro__ for m in tiny(CLIP).modules())
+    assert not any(DiffAttention in type(m).__mro__ for m in tiny_clip(CLIP).modules())
 
 
 @pytest.mark.parametrize(
@@ -157,7 +149,7 @@ def test_both_towers_are_differential():
 )
 def test_bad_sizes(changes, message):
     with pytest.raises(ValueError, match=message):
-        tiny(**changes)
+        tiny_clip(**changes)
 
 
 @pytest.mark.parametrize(
@@ -174,4 +166,4 @@ def test_bad_sizes(changes, message):
 )
 def test_bad_input(method, shape, value, error, message):
     with pytest.raises(error, match=message):
-        getattr(tiny(), method)(torch.full(shape, value))
+        getattr(tiny_clip(), method)(torch.full(shape, value))

@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from conftest import SHARED
+
+from tests.places import SHARED
 
 pytest.importorskip("open_clip")
 from ultralytics_diffattn.clip.tokens import tokenize

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from test_clip_model import TINY
 
 pytest.importorskip("open_clip")
+from tests.samples import TINY
 from ultralytics_diffattn.clip import classes, images, pairs, weights
 from ultralytics_diffattn.clip.model import DiffCLIP
 from ultralytics_diffattn.clip.retrieve import recalls, retrieve

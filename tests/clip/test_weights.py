@@ -1,25 +1,18 @@
 """clip/weights.py: every way in which weights come, a stand-in for the hub, and files that hold something else."""
 
 import argparse
-import hashlib
 import os
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
-from conftest import python
-from test_clip_model import TINY, tiny
 from torch import nn
 
+from tests.interpreters import python
+from tests.samples import TINY, prefixed, tiny_clip
 from ultralytics_diffattn.clip import weights
 from ultralytics_diffattn.clip.model import CLIP, DiffCLIP
 
 HEADS_64 = dict(vision_width=128, vision_heads=2, transformer_width=128, transformer_heads=2)
-
-
-def prefixed(state):
-    return {f"module.{name}": tensor for name, tensor in state.items()}
 
 
 @pytest.mark.parametrize(
@@ -34,7 +27,7 @@ def prefixed(state):
 )
 @torch.no_grad()
 def test_loads(wrap, tmp_path):
-    model = tiny()
+    model = tiny_clip()
     torch.save(wrap(model.state_dict()), tmp_path / "w.pt")
     found = DiffCLIP.from_pretrained(tmp_path / "w.pt")
     assert type(found) is DiffCLIP
@@ -48,7 +41,7 @@ def test_loads(wrap, tmp_path):
 @pytest.mark.parametrize("with_sizes", [False, True])
 def test_plain_weights(with_sizes, tmp_path):
     """Nothing tells the heads of plain attention but what a training of ours writes beside: else they are 64 wide."""
-    model = tiny(CLIP, **({} if with_sizes else HEADS_64))
+    model = tiny_clip(CLIP, **({} if with_sizes else HEADS_64))
     torch.save(
         {"state_dict": model.state_dict()} | ({"sizes": model.sizes} if with_sizes else {}), tmp_path / "plain.pt"
     )
@@ -68,7 +61,7 @@ class Bomb:
 
 
 def without(name):
-    return lambda tmp: {"state_dict": {k: v for k, v in tiny().state_dict().items() if k != name}}
+    return lambda tmp: {"state_dict": {k: v for k, v in tiny_clip().state_dict().items() if k != name}}
 
 
 @pytest.mark.parametrize(
@@ -80,10 +73,10 @@ def without(name):
         (lambda tmp: nn.Linear(2, 2).state_dict(), r"of another model \(weight, bias\), not of CLIP or DiffCLIP"),
         (without("visual.patch_embed.proj.weight"), "holds no weights of DiffCLIP: 'visual.patch_embed.proj.weight'"),
         (without("ln_final.bias"), r"1 are missing \(ln_final.bias\), and 0 are unknown"),
-        (lambda tmp: {**tiny().state_dict(), "extra": torch.zeros(1)}, r"0 are missing, and 1 are unknown \(extra\)"),
-        (lambda tmp: {**tiny().state_dict(), "ln_final.bias": torch.zeros(3)}, "size mismatch for ln_final.bias"),
+        (lambda tmp: tiny_clip().state_dict() | {"more": torch.zeros(1)}, r"0 are missing, and 1 are unknown \(more\)"),
+        (lambda tmp: {**tiny_clip().state_dict(), "ln_final.bias": torch.zeros(3)}, "size mismatch for ln_final.bias"),
         (lambda tmp: {"model": nn.Linear(2, 2)}, "it could run code"),  # as ultralytics writes them
-        (lambda tmp: {"state_dict": tiny().state_dict(), "args": Bomb(tmp / "ran")}, "it could run code"),
+        (lambda tmp: {"state_dict": tiny_clip().state_dict(), "args": Bomb(tmp / "ran")}, "it could run code"),
     ],
     ids=[
         "empty", "no tensors", "list", "other model", "no patches", "missing", "extra", "shape", "ultralytics", "bomb"
@@ -98,7 +91,7 @@ def test_other_files(content, message, tmp_path):
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", None], ids=["empty", "text", "cut off"])
 def test_broken_files(content, tmp_path):
-    torch.save({"state_dict": tiny().state_dict()}, tmp_path / "whole.pt")
+    torch.save({"state_dict": tiny_clip().state_dict()}, tmp_path / "whole.pt")
     whole = (tmp_path / "whole.pt").read_bytes()
     (tmp_path / "w.pt").write_bytes(whole[: len(whole) // 2] if content is None else content)
     with pytest.raises(ValueError, match="cannot be read as weights"):
@@ -121,43 +114,6 @@ try:
 except Exception as e:
     print(type(e).__name__, e)
 """
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory):
-    """Return the address of a stand-in for the hub with one repository, and the requests that it was sent."""
-    file = tmp_path_factory.mktemp("hub") / "w.pt"
-    torch.save({"state_dict": prefixed(tiny(vocab_size=49408).state_dict())}, file)
-    content, seen = file.read_bytes(), []
-
-    class Hub(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self):
-            seen.append(f"{self.command} {self.path}")
-            if not self.path.startswith("/hammh0a/DiffCLIP_ViTB16_CC12M/resolve/main/checkpoint_best.pt"):
-                self.send_response(404)
-                self.send_header("X-Error-Code", "RepoNotFound")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-            self.send_header("X-Repo-Commit", "0" * 40)
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(content)
-
-        do_HEAD = do_GET  # noqa: N815
-
-        def log_message(self, *args):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", seen
-    server.shutdown()
 
 
 def from_hub(name, endpoint, home):

@@ -6,7 +6,9 @@ import sys
 
 import cv2
 import pytest
-from conftest import ROOT, SHARED, run
+
+from tests.interpreters import run
+from tests.places import ROOT, SHARED
 
 SCRIPTS = ROOT / "scripts"
 WAYS = "text_to_image", "image_to_text"

@@ -8,12 +8,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, run
-from test_clip_model import TINY
+
+from tests.interpreters import run
+from tests.places import ROOT
 
 pytest.importorskip("lightning")
 from ultralytics.utils import YAML
 
+from tests.samples import TINY
 from ultralytics_diffattn.clip import weights
 from ultralytics_diffattn.clip.model import CLIP, DiffCLIP
 from ultralytics_diffattn.clip.train import Contrast, Pairs, build, hardware, train

@@ -8,9 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT, run
-from pages import CLIP_COMMANDS, WORDS_BLOCKS
-from test_clip_weights import hub  # noqa: F401 - a fixture
+
+from tests.interpreters import run
+from tests.pages import CLIP_COMMANDS, WORDS_BLOCKS
+from tests.places import ROOT
 
 pytest.importorskip("lightning")
 SAID = {
@@ -39,7 +40,7 @@ def workplace(tmp_path_factory):
     return cwd
 
 
-def hub_at(hub):  # noqa: F811
+def hub_at(hub):
     """Return the environment in which the hub is the stand-in, and two ranks meet where no other test's do."""
     return {
         "HF_ENDPOINT": hub[0], "HF_HOME": "hub", "HF_HUB_DISABLE_XET": "1", "no_proxy": "*", "PYTHONPATH": str(ROOT),
@@ -48,7 +49,7 @@ def hub_at(hub):  # noqa: F811
 
 
 @pytest.mark.parametrize("command", CLIP_COMMANDS)
-def test_commands(command, workplace, hub, tmp_path):  # noqa: F811
+def test_commands(command, workplace, hub, tmp_path):
     program, *arguments = shlex.split(command)
     verb = next(word for word in arguments if word in ("zeroshot", "retrieve", "clip-train"))
     if verb == "zeroshot":
@@ -60,7 +61,7 @@ def test_commands(command, workplace, hub, tmp_path):  # noqa: F811
 
 
 @pytest.mark.parametrize("block", WORDS_BLOCKS)
-def test_words_blocks(block, workplace, hub, tiny):  # noqa: F811
+def test_words_blocks(block, workplace, hub, tiny):
     from ultralytics import YOLO
     from ultralytics.utils import ROOT as STOCK
     from ultralytics.utils import YAML
