@@ -27,11 +27,11 @@ from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.utils import LOGGER
 from ultralytics.utils.patches import imread
 
-from ultralytics_diffattn import attention
-from ultralytics_diffattn.attention import LAMBDA, DiffRMSNorm
 from ultralytics_diffattn.cli import listed, parse
 from ultralytics_diffattn.heads import attentions
 from ultralytics_diffattn.lambdas import read
+from ultralytics_diffattn.nn import attention
+from ultralytics_diffattn.nn.attention import LAMBDA, DiffRMSNorm
 
 MODES = {  # how, and the type
     "TF32": ("tf32", torch.float32),

@@ -19,11 +19,11 @@ BUILD = "from ultralytics import YOLO; print('built', type(YOLO('yolo11n-diffatt
         "",
         "import ultralytics.nn.tasks",
         "import ultralytics_diffattn",
-        "import ultralytics_diffattn.blocks",  # a circle: blocks -> ultralytics -> hook -> blocks
+        "import ultralytics_diffattn.nn.blocks",  # a circle: blocks -> ultralytics -> hook -> blocks
         "from ultralytics_diffattn import C2PSA_Diff",
         "import ultralytics_diffattn.registry",
         "import ultralytics, ultralytics_diffattn",
-        "from ultralytics.nn.modules import C2PSA; import ultralytics_diffattn.attention",
+        "from ultralytics.nn.modules import C2PSA; import ultralytics_diffattn.nn.attention",
         "import importlib, ultralytics.nn.tasks; importlib.reload(ultralytics.nn.tasks)",
         "from ultralytics_diffattn import register; register(); register()",
     ],

@@ -7,7 +7,7 @@ from ultralytics import YOLO
 from ultralytics.nn.modules.block import C2PSA, Attention
 
 from ultralytics_diffattn import cases
-from ultralytics_diffattn.blocks import Attention_Diff, C2PSA_Diff
+from ultralytics_diffattn.nn.blocks import Attention_Diff, C2PSA_Diff
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 

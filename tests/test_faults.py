@@ -28,10 +28,10 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import ModelEMA
 
 from ultralytics_diffattn import DiffAttention, lambdas
-from ultralytics_diffattn.aifi import AIFI_Diff
-from ultralytics_diffattn.area import A2C2f_Diff
-from ultralytics_diffattn.attention import LAMBDA
-from ultralytics_diffattn.blocks import C2PSA_Diff, C3k2_Diff
+from ultralytics_diffattn.nn.aifi import AIFI_Diff
+from ultralytics_diffattn.nn.area import A2C2f_Diff
+from ultralytics_diffattn.nn.attention import LAMBDA
+from ultralytics_diffattn.nn.blocks import C2PSA_Diff, C3k2_Diff
 
 EPOCHS = 3
 HURT = 1  # the epoch, from 0, that the fault comes in

@@ -15,19 +15,19 @@ from ultralytics.nn.modules.block import C2PSA, A2C2f, AAttn, Attention, C2f, PS
 from ultralytics.nn.modules.transformer import AIFI
 
 from tests.places import ROOT
-from ultralytics_diffattn import attention
-from ultralytics_diffattn.aifi import AIFI_Diff, MultiheadAttention_Diff
-from ultralytics_diffattn.area import A2C2f_Diff, AAttn_Diff
-from ultralytics_diffattn.blocks import Attention_Diff, C2PSA_Diff, C3k2_Diff, PairedAttention_Diff, PSABlock_Diff
+from ultralytics_diffattn.nn import attention
+from ultralytics_diffattn.nn.aifi import AIFI_Diff, MultiheadAttention_Diff
+from ultralytics_diffattn.nn.area import A2C2f_Diff, AAttn_Diff
+from ultralytics_diffattn.nn.blocks import Attention_Diff, C2PSA_Diff, C3k2_Diff, PairedAttention_Diff, PSABlock_Diff
 
 FOLDER = ROOT / "tests" / "fixtures"
 BLOCKS = {
-    "split": "blocks.Attention_Diff blocks.C2PSA_Diff blocks.PSABlock_Diff attention.DiffRMSNorm",
-    "paired": "paired.PairedAttention_Diff blocks.C2PSA_Diff blocks.PSABlock_Diff",
-    "token": "attention.DiffAttention attention.DiffRMSNorm",
-    "c3k2": "blocks.C3k2_Diff blocks.PSABlock_Diff blocks.Attention_Diff attention.DiffRMSNorm",
-    "area": "area.A2C2f_Diff area.AAttn_Diff",
-    "aifi": "aifi.AIFI_Diff aifi.MultiheadAttention_Diff",
+    "split": "nn.blocks.Attention_Diff nn.blocks.C2PSA_Diff nn.blocks.PSABlock_Diff nn.attention.DiffRMSNorm",
+    "paired": "nn.paired.PairedAttention_Diff nn.blocks.C2PSA_Diff nn.blocks.PSABlock_Diff",
+    "token": "nn.attention.DiffAttention nn.attention.DiffRMSNorm",
+    "c3k2": "nn.blocks.C3k2_Diff nn.blocks.PSABlock_Diff nn.blocks.Attention_Diff nn.attention.DiffRMSNorm",
+    "area": "nn.area.A2C2f_Diff nn.area.AAttn_Diff",
+    "aifi": "nn.aifi.AIFI_Diff nn.aifi.MultiheadAttention_Diff",
 }
 IMAGE = (torch.arange(3 * 32 * 32) * 0.37).sin().mul(0.5).add(0.5).reshape(1, 3, 32, 32)
 

@@ -10,9 +10,9 @@ from ultralytics.nn.modules.block import AAttn, Attention
 from ultralytics.nn.modules.transformer import AIFI
 
 from ultralytics_diffattn import DiffAttention, heads
-from ultralytics_diffattn.aifi import AIFI_Diff
-from ultralytics_diffattn.area import AAttn_Diff
-from ultralytics_diffattn.blocks import Attention_Diff, PairedAttention_Diff
+from ultralytics_diffattn.nn.aifi import AIFI_Diff
+from ultralytics_diffattn.nn.area import AAttn_Diff
+from ultralytics_diffattn.nn.blocks import Attention_Diff, PairedAttention_Diff
 
 KINDS = {
     "stock": lambda: Attention(128, num_heads=2),

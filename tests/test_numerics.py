@@ -16,13 +16,14 @@ from ultralytics.utils import LOGGER
 
 from tests.pages import PAGES
 from tests.places import ROOT
-from ultralytics_diffattn import DiffAttention, attention
-from ultralytics_diffattn.aifi import MultiheadAttention_Diff
-from ultralytics_diffattn.area import AAttn_Diff
-from ultralytics_diffattn.attention import DiffRMSNorm
-from ultralytics_diffattn.blocks import Attention_Diff
+from ultralytics_diffattn import DiffAttention
 from ultralytics_diffattn.cli import parse
-from ultralytics_diffattn.paired import PairedAttention_Diff
+from ultralytics_diffattn.nn import attention
+from ultralytics_diffattn.nn.aifi import MultiheadAttention_Diff
+from ultralytics_diffattn.nn.area import AAttn_Diff
+from ultralytics_diffattn.nn.attention import DiffRMSNorm
+from ultralytics_diffattn.nn.blocks import Attention_Diff
+from ultralytics_diffattn.nn.paired import PairedAttention_Diff
 
 SCRIPT = runpy.run_path(str(ROOT / "scripts" / "numerics.py"))
 MODES, inside, error = SCRIPT["MODES"], SCRIPT["inside"], SCRIPT["error"]

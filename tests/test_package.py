@@ -71,7 +71,7 @@ def test_installed_wheel_from_an_empty_directory(environment, tmp_path):
         "print(len(os.listdir(c('shapes.yaml')['train'])), __import__('ultralytics_diffattn').__file__)"
     )
     output = run(python, "-c", code, cwd=empty, YOLO_CONFIG_DIR=str(tmp_path / "config")).stdout
-    assert "ultralytics_diffattn.blocks Attention_Diff(" in output
+    assert "ultralytics_diffattn.nn.blocks Attention_Diff(" in output
     assert output.splitlines()[-1] == f"256 {site / 'ultralytics_diffattn' / '__init__.py'}"
     ours = python.with_name("diffattn")
     assert "compare" in run(ours, "help", cwd=empty).stdout

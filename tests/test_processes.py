@@ -260,7 +260,7 @@ RELOADS = [  # of one process, one after another; a model works behind each
     "ultralytics_diffattn.autoload",
     "ultralytics_diffattn",
     "ultralytics.nn.tasks",
-    "ultralytics_diffattn.blocks",
+    "ultralytics_diffattn.nn.blocks",
     "ultralytics.nn.tasks",
 ]
 
@@ -384,7 +384,7 @@ import multiprocessing, sys, torch
 from concurrent.futures import ProcessPoolExecutor
 def work(model, x):
     with torch.no_grad():
-        return model(x)[0].numpy().copy(), sorted(m for m in sys.modules if m == "ultralytics_diffattn.blocks")
+        return model(x)[0].numpy().copy(), sorted(m for m in sys.modules if m == "ultralytics_diffattn.nn.blocks")
 if __name__ == "__main__":
     from ultralytics import YOLO
     torch.set_num_threads(1)
@@ -403,4 +403,4 @@ def test_workers_of_a_pool_unpickle_a_model_and_run_it(tmp_path):
     (tmp_path / "pool.py").write_text(POOL)
     out = run(sys.executable, "pool.py", cwd=tmp_path, OMP_NUM_THREADS="1").stdout
     for kind in ("fork", "spawn", "forkserver"):
-        assert f"{kind} True ['ultralytics_diffattn.blocks']" in out
+        assert f"{kind} True ['ultralytics_diffattn.nn.blocks']" in out

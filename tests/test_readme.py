@@ -39,7 +39,7 @@ OUR_COMMANDS = [c for c in COMMANDS if c.startswith("diffattn ") and c not in (*
 
 
 def test_every_command_is_accounted_for():
-    """A new one has to be run here or by tests/clip/test_commands.py, or, if it installs, by test_package.py or .ci/run."""
+    """A new one has to be run here or by clip/test_commands.py, or, if it installs, by test_package.py or .ci/run."""
     assert set(COMMANDS) == {FIRST, TESTS, "pip install .", *YOLO_COMMANDS, *OUR_COMMANDS, *CLIP_COMMANDS, *NOT_RUN}
 
 

@@ -261,7 +261,7 @@ def test_a_parser_that_reads_the_row_as_unknown_is_said():
 def test_blocks_that_cannot_be_imported_are_said_when_a_row_is_built():
     code = """
 import sys
-sys.modules["ultralytics_diffattn.blocks"] = None  # an import of it fails
+sys.modules["ultralytics_diffattn.nn.blocks"] = None  # an import of it fails
 from ultralytics.nn import tasks
 tasks.DetectionModel("yolo11n.yaml", verbose=False)
 try:

@@ -12,7 +12,8 @@ from ultralytics import YOLO
 from ultralytics.data.base import BaseDataset
 from ultralytics.nn import tasks
 
-from ultralytics_diffattn import backends, diff_attention
+from ultralytics_diffattn import diff_attention
+from ultralytics_diffattn.nn import backends
 
 NAMES = {
     "split": "yolo11n-diffattn.yaml",

@@ -10,33 +10,34 @@ from ultralytics_diffattn.autoload import install
 __version__ = "0.1.0"
 
 _HOMES = {
-    "DiffAttention": "attention",
-    "diff_attention": "attention",
-    "lambda_init_schedule": "attention",
+    "DiffAttention": "nn.attention",
+    "diff_attention": "nn.functional",
+    "lambda_init_schedule": "nn.attention",
     "CLIP": "clip.model",
     "DiffCLIP": "clip.model",
-    "AIFI_Diff": "aifi",
-    "A2C2f_Diff": "area",
-    "AAttn_Diff": "area",
-    "Attention_Diff": "blocks",
-    "C2PSA_Diff": "blocks",
-    "C3k2_Diff": "blocks",
-    "PSABlock_Diff": "blocks",
+    "AIFI_Diff": "nn.aifi",
+    "A2C2f_Diff": "nn.area",
+    "AAttn_Diff": "nn.area",
+    "Attention_Diff": "nn.blocks",
+    "C2PSA_Diff": "nn.blocks",
+    "C3k2_Diff": "nn.blocks",
+    "PSABlock_Diff": "nn.blocks",
     "attention_maps": "maps",
-    "PairedAttention_Diff": "paired",
+    "PairedAttention_Diff": "nn.paired",
     "register": "registry",
 }
 __all__ = ("__version__", *_HOMES)
 
 TYPE_CHECKING = False  # type checkers take it for true by its name; importing typing would slow every start
 if TYPE_CHECKING:
-    from ultralytics_diffattn.aifi import AIFI_Diff  # noqa: F401
-    from ultralytics_diffattn.area import A2C2f_Diff, AAttn_Diff  # noqa: F401
-    from ultralytics_diffattn.attention import DiffAttention, diff_attention, lambda_init_schedule  # noqa: F401
-    from ultralytics_diffattn.blocks import Attention_Diff, C2PSA_Diff, C3k2_Diff, PSABlock_Diff  # noqa: F401
     from ultralytics_diffattn.clip.model import CLIP, DiffCLIP  # noqa: F401
     from ultralytics_diffattn.maps import attention_maps  # noqa: F401
-    from ultralytics_diffattn.paired import PairedAttention_Diff  # noqa: F401
+    from ultralytics_diffattn.nn.aifi import AIFI_Diff  # noqa: F401
+    from ultralytics_diffattn.nn.area import A2C2f_Diff, AAttn_Diff  # noqa: F401
+    from ultralytics_diffattn.nn.attention import DiffAttention, lambda_init_schedule  # noqa: F401
+    from ultralytics_diffattn.nn.blocks import Attention_Diff, C2PSA_Diff, C3k2_Diff, PSABlock_Diff  # noqa: F401
+    from ultralytics_diffattn.nn.functional import diff_attention  # noqa: F401
+    from ultralytics_diffattn.nn.paired import PairedAttention_Diff  # noqa: F401
     from ultralytics_diffattn.registry import register  # noqa: F401
 
 

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics_diffattn import measure
-from ultralytics_diffattn.attention import DiffAttention, diff_attention
+from ultralytics_diffattn.nn.attention import DiffAttention
+from ultralytics_diffattn.nn.functional import diff_attention
 
 HEADS, KEY, VALUE = 2, 16, 64  # yolo11n's layer 10: heads, query width of one map (a plain key is twice that), value
 MODELS = {"ours": "yolo11n-diffattn.yaml", "stock": "yolo11n.yaml", "again": "yolo11n.yaml"}  # the last as a control

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from ultralytics.nn.modules.block import AAttn, Attention
 from ultralytics.nn.modules.transformer import AIFI
 
-from ultralytics_diffattn.aifi import MultiheadAttention_Diff
-from ultralytics_diffattn.area import AAttn_Diff
-from ultralytics_diffattn.attention import DiffAttention
-from ultralytics_diffattn.blocks import Attention_Diff
-from ultralytics_diffattn.paired import PairedAttention_Diff
+from ultralytics_diffattn.nn.aifi import MultiheadAttention_Diff
+from ultralytics_diffattn.nn.area import AAttn_Diff
+from ultralytics_diffattn.nn.attention import DiffAttention
+from ultralytics_diffattn.nn.blocks import Attention_Diff
+from ultralytics_diffattn.nn.paired import PairedAttention_Diff
 
 ROWS = 1024  # queries whose maps are held at a time: 16,000 tokens would make maps of 1 GB
 

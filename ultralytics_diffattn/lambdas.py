@@ -54,7 +54,7 @@ def read(model: nn.Module) -> dict[str, Tensor]:
         (dict[str, Tensor]): By the module's name, () for one that all heads share or (heads,); empty for a stock model.
 
     Examples:
-        >>> from ultralytics_diffattn.paired import PairedAttention_Diff
+        >>> from ultralytics_diffattn.nn.paired import PairedAttention_Diff
         >>> read(nn.Sequential(nn.ReLU(), PairedAttention_Diff(128, num_heads=2)))
         {'1': tensor([0., 0.])}
     """
@@ -71,7 +71,7 @@ def scalars(model: nn.Module) -> dict[str, float]:
         (dict[str, float]): By `module` for a lambda that all heads share, by `module/head` for others.
 
     Examples:
-        >>> from ultralytics_diffattn.paired import PairedAttention_Diff
+        >>> from ultralytics_diffattn.nn.paired import PairedAttention_Diff
         >>> scalars(nn.Sequential(PairedAttention_Diff(128, num_heads=2)))
         {'0/0': 0.0, '0/1': 0.0}
     """

@@ -54,11 +54,11 @@ def _aifi(args: list[Any], place: _Place) -> list[Any]:
 # parse_model also notes at some of these classes that the heads of the model are not of the old design. A twin misses
 # that, too: a YAML needs one stock C3k2 or A2C2f beside rows of ours, as all that are bundled have.
 MODULES = {  # name in a YAML: adding a module is one line here
-    "A2C2f_Diff": Row("A2C2f", "ultralytics_diffattn.area:A2C2f_Diff", _a2c2f),
-    "AIFI_Diff": Row("AIFI", "ultralytics_diffattn.aifi:AIFI_Diff", _aifi),
-    "C2PSA_Diff": Row("C2PSA", "ultralytics_diffattn.blocks:C2PSA_Diff"),
-    "C3k2_Diff": Row("C3k2", "ultralytics_diffattn.blocks:C3k2_Diff", _c3k2),
-    "DiffAttention": Row("PSA", "ultralytics_diffattn.blocks:diff_attention_row"),
+    "A2C2f_Diff": Row("A2C2f", "ultralytics_diffattn.nn.area:A2C2f_Diff", _a2c2f),
+    "AIFI_Diff": Row("AIFI", "ultralytics_diffattn.nn.aifi:AIFI_Diff", _aifi),
+    "C2PSA_Diff": Row("C2PSA", "ultralytics_diffattn.nn.blocks:C2PSA_Diff"),
+    "C3k2_Diff": Row("C3k2", "ultralytics_diffattn.nn.blocks:C3k2_Diff", _c3k2),
+    "DiffAttention": Row("PSA", "ultralytics_diffattn.nn.blocks:diff_attention_row"),
 }
 
 _lock = threading.RLock()

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from ultralytics.utils import LOGGER
 
-from ultralytics_diffattn.attention import DiffAttention, LambdaMixin, ZeroLambdaMixin
-from ultralytics_diffattn.blocks import Attention_Diff
 from ultralytics_diffattn.checkpoints import load
+from ultralytics_diffattn.nn.attention import DiffAttention, LambdaMixin, ZeroLambdaMixin
+from ultralytics_diffattn.nn.blocks import Attention_Diff
 from ultralytics_diffattn.registry import MODULES
 
 SHOWN = 8  # mismatches in a message

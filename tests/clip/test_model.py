@@ -8,8 +8,8 @@ from torch import nn
 
 from tests.places import SHARED
 from tests.samples import tiny_clip
-from ultralytics_diffattn.attention import DiffAttention
 from ultralytics_diffattn.clip.model import CLIP, DiffCLIP
+from ultralytics_diffattn.nn.attention import DiffAttention
 
 pytest.importorskip("timm")
 VECTORS = SHARED / "vectors" / "diffclip"

@@ -17,8 +17,8 @@ from torchvision import transforms
 from ultralytics.data.utils import IMG_FORMATS
 from ultralytics.utils import LOGGER, TQDM
 
-from ultralytics_diffattn.arguments import check_count
 from ultralytics_diffattn.clip.model import CLIP
+from ultralytics_diffattn.nn.arguments import check_count
 
 OWN = {"batch": 64, "workers": 0, "device": "", "project": "", "name": ""}  # arguments of what embeds images
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, in RGB, as DiffCLIP was trained

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ultralytics_diffattn.arguments import check_count
-from ultralytics_diffattn.attention import DiffAttention
+from ultralytics_diffattn.nn.arguments import check_count
+from ultralytics_diffattn.nn.attention import DiffAttention
 
 try:
     from timm.models.vision_transformer import VisionTransformer

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ultralytics_diffattn.arguments import check_known
 from ultralytics_diffattn.clip import classes, images, weights
 from ultralytics_diffattn.clip.model import CLIP
 from ultralytics_diffattn.files import write_json, write_text
+from ultralytics_diffattn.nn.arguments import check_known
 
 OWN = {
     "weights": "DiffCLIP_ViTB16_CC12M",

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from tests.oracles import equation_1
-from ultralytics_diffattn import attention, backends, diff_attention, tiled
+from ultralytics_diffattn import diff_attention
+from ultralytics_diffattn.nn import backends, functional, tiled
 from ultralytics_diffattn.timing import peak_memory
 
 FLASH = "aten::_scaled_dot_product_flash_attention_for_cpu"
@@ -252,7 +253,7 @@ def test_choice(x, dropout, expected):
 def test_choice_is_followed(monkeypatch):
     tensors = make(dtype=torch.float32)
     for backend in backends.BACKENDS:
-        monkeypatch.setattr(attention, "choose", lambda *_, backend=backend: backend)
+        monkeypatch.setattr(functional, "choose", lambda *_, backend=backend: backend)
         names = kernels(lambda: diff_attention(*tensors, 0.8))
         assert (FLASH in names, "aten::_softmax" in names) == (backend == "flash", backend == "formula")
 

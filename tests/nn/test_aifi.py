@@ -7,7 +7,7 @@ from ultralytics.nn.modules.transformer import AIFI
 from tests.oracles import equation_1
 from tests.samples import randomize
 from ultralytics_diffattn import AIFI_Diff
-from ultralytics_diffattn.aifi import MultiheadAttention_Diff
+from ultralytics_diffattn.nn.aifi import MultiheadAttention_Diff
 
 
 @pytest.mark.parametrize("masked", [False, True])

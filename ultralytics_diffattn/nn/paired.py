@@ -8,8 +8,9 @@ from torch import Tensor
 from ultralytics.nn.modules.block import Attention
 from ultralytics.nn.modules.conv import Conv
 
-from ultralytics_diffattn.arguments import key_width
-from ultralytics_diffattn.attention import ZeroLambdaMixin, diff_attention
+from ultralytics_diffattn.nn.arguments import key_width
+from ultralytics_diffattn.nn.attention import ZeroLambdaMixin
+from ultralytics_diffattn.nn.functional import diff_attention
 
 __all__ = ("PairedAttention_Diff",)
 

@@ -8,8 +8,9 @@ from torch import Tensor
 from ultralytics.nn.modules.block import A2C2f, AAttn
 from ultralytics.nn.modules.conv import Conv
 
-from ultralytics_diffattn.arguments import check_count, check_divides, check_ratio
-from ultralytics_diffattn.attention import ZeroLambdaMixin, diff_attention
+from ultralytics_diffattn.nn.arguments import check_count, check_divides, check_ratio
+from ultralytics_diffattn.nn.attention import ZeroLambdaMixin
+from ultralytics_diffattn.nn.functional import diff_attention
 
 __all__ = "A2C2f_Diff", "AAttn_Diff"
 

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from ultralytics.nn.modules.transformer import AIFI
 
-from ultralytics_diffattn.arguments import check_count, check_divides, check_switch
-from ultralytics_diffattn.attention import ZeroLambdaMixin, diff_attention
+from ultralytics_diffattn.nn.arguments import check_count, check_divides, check_switch
+from ultralytics_diffattn.nn.attention import ZeroLambdaMixin
+from ultralytics_diffattn.nn.functional import diff_attention
 
 __all__ = "AIFI_Diff", "MultiheadAttention_Diff"
 

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from ultralytics.nn.modules.block import C2PSA, Attention, Bottleneck, C3k2, PSABlock
 from ultralytics.nn.modules.conv import Conv
 
-from ultralytics_diffattn.arguments import check_count, check_divides, check_switch, key_width
-from ultralytics_diffattn.attention import DiffAttention, DiffRMSNorm, LambdaMixin, diff_attention
-from ultralytics_diffattn.paired import PairedAttention_Diff
+from ultralytics_diffattn.nn.arguments import check_count, check_divides, check_switch, key_width
+from ultralytics_diffattn.nn.attention import DiffAttention, DiffRMSNorm, LambdaMixin
+from ultralytics_diffattn.nn.functional import diff_attention
+from ultralytics_diffattn.nn.paired import PairedAttention_Diff
 
 __all__ = "Attention_Diff", "C2PSA_Diff", "C3k2_Diff", "PSABlock_Diff", "PairedAttention_Diff"
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ultralytics_diffattn.backends import formula, is_exported
+from ultralytics_diffattn.nn.backends import formula, is_exported
 
 TILE = 2**22  # bytes of maps in a tile, for each thread: about what a core finds in its caches; fewer calls than 2**21
 BOUND = 40.0  # exp(40) and exp(-40), and sums and ratios of such, are safely inside float32

@@ -11,7 +11,7 @@ from timm.layers import DiffAttention as TimmDiffAttention
 
 from tests.oracles import equation_1
 from ultralytics_diffattn import DiffAttention, diff_attention, lambda_init_schedule
-from ultralytics_diffattn.backends import BACKENDS
+from ultralytics_diffattn.nn.backends import BACKENDS
 
 
 def inputs(n=5, d=4, dv=6, heads=2, dtype=torch.float64, seed=0):
