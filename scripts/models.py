@@ -18,7 +18,7 @@ from ultralytics.nn.tasks import yaml_model_load
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import get_flops, get_num_params
 
-from ultralytics_diffattn.bundled import cfg_dir
+from ultralytics_diffattn.bundled import place
 
 HEADER = """| model | params | added | GFLOPs (stock) | with the products of attention (stock) | transferred |
 |---|---|---|---|---|---|"""
@@ -77,7 +77,7 @@ if __name__ == "__main__":
     LOGGER.setLevel("ERROR")
     print(HEADER)
     part = "".join(sys.argv[1:])
-    for file in sorted(cfg_dir().glob("*.yaml"), key=lambda f: f.name):
+    for file in sorted(place("cfg").glob("*.yaml"), key=lambda f: f.name):
         for name in (name for name in scaled(file) if part in name):
             c = compare(name, stock_of(name))
             (p, p0), (f, f0), (g, g0) = c["params"], c["flops"], c["counted"]

@@ -29,9 +29,9 @@ from ultralytics.utils.patches import imread
 
 from ultralytics_diffattn.cli import listed, parse
 from ultralytics_diffattn.heads import attentions
-from ultralytics_diffattn.lambdas import read
 from ultralytics_diffattn.nn import attention
 from ultralytics_diffattn.nn.attention import LAMBDA, DiffRMSNorm
+from ultralytics_diffattn.plugin.lambda_log import read
 
 MODES = {  # how, and the type
     "TF32": ("tf32", torch.float32),

@@ -9,6 +9,8 @@ import pytest
 
 from tests.interpreters import python, run
 from tests.places import ROOT
+from ultralytics_diffattn.autoload import WATCHED
+from ultralytics_diffattn.plugin.attach import TO_ATTACH
 
 BUILD = "from ultralytics import YOLO; print('built', type(YOLO('yolo11n-diffattn.yaml').model.model[10]).__name__)"
 
@@ -21,7 +23,7 @@ BUILD = "from ultralytics import YOLO; print('built', type(YOLO('yolo11n-diffatt
         "import ultralytics_diffattn",
         "import ultralytics_diffattn.nn.blocks",  # a circle: blocks -> ultralytics -> hook -> blocks
         "from ultralytics_diffattn import C2PSA_Diff",
-        "import ultralytics_diffattn.registry",
+        "import ultralytics_diffattn.plugin.attach",
         "import ultralytics, ultralytics_diffattn",
         "from ultralytics.nn.modules import C2PSA; import ultralytics_diffattn.nn.attention",
         "import importlib, ultralytics.nn.tasks; importlib.reload(ultralytics.nn.tasks)",
@@ -113,7 +115,7 @@ def test_start_up_file_is_inert_when_the_package_is_gone_or_broken(package, tmp_
 def test_a_failing_hook_leaves_ultralytics_alone(tmp_path):
     code = """
 import sys
-sys.modules["ultralytics_diffattn.registry"] = None
+sys.modules["ultralytics_diffattn.plugin.attach"] = None
 from ultralytics import YOLO
 print("stock", YOLO("yolo11n.yaml").task)
 """
@@ -188,3 +190,8 @@ def test_environment_is_the_installed_one():
     """What this file tests is the start-up file of an installation, wheel or editable, not a path on sys.path."""
     homes = [Path(p) for p in sys.path if p and (Path(p) / "ultralytics_diffattn.pth").exists()]
     assert [h for h in homes if h != ROOT], f"install with `pip install -e .[test]` first: {os.getcwd()}"
+
+
+def test_what_is_watched_for_is_what_can_be_attached_to():
+    """Two lists, since autoload.py imports nothing of the package before ultralytics is there."""
+    assert set(WATCHED) == set(TO_ATTACH)

@@ -27,11 +27,12 @@ from ultralytics.nn.modules.block import Attention
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import ModelEMA
 
-from ultralytics_diffattn import DiffAttention, lambdas
+from ultralytics_diffattn import DiffAttention
 from ultralytics_diffattn.nn.aifi import AIFI_Diff
 from ultralytics_diffattn.nn.area import A2C2f_Diff
 from ultralytics_diffattn.nn.attention import LAMBDA
 from ultralytics_diffattn.nn.blocks import C2PSA_Diff, C3k2_Diff
+from ultralytics_diffattn.plugin import lambda_log
 
 EPOCHS = 3
 HURT = 1  # the epoch, from 0, that the fault comes in
@@ -196,7 +197,7 @@ def resumed(kind, cwd, seen):
         assert header == lambda_before[0]
         assert [int(row[0]) for row in rows] == list(range(1, EPOCHS + 1)), seen
         assert rows[: epoch + 1] == lambda_before[1][: epoch + 1], seen
-        final = lambdas.scalars(torch.load(weights / "last.pt", weights_only=False)["model"].float())
+        final = lambda_log.scalars(torch.load(weights / "last.pt", weights_only=False)["model"].float())
         assert [float(x) for x in rows[-1][1:]] == pytest.approx(list(final.values()), abs=2e-3), seen
     return found, torch.load(weights / "last.pt", weights_only=False)["model"].float().state_dict()
 
@@ -452,7 +453,7 @@ def test_nan_ends_in_ours_as_in_stock(where, value, epoch, kinds, tiny, tmp_path
 
 def test_picture_of_lambdas_that_are_not_finite(tmp_path):
     curves = {"a": {1: 0.8, 2: math.nan, 3: math.inf}, "b": {1: math.nan, 2: math.nan, 3: math.nan}}
-    lambdas.draw(tmp_path / "lambda.png", curves, {"a": 0.8, "b": 0.8})
+    lambda_log.draw(tmp_path / "lambda.png", curves, {"a": 0.8, "b": 0.8})
     assert (tmp_path / "lambda.png").stat().st_size > 1000
 
 
@@ -553,7 +554,7 @@ STATES = {
 
 
 def fold(block):
-    from ultralytics_diffattn import folding
+    from ultralytics_diffattn.plugin import folding
 
     folding.fold(block)
     return block
@@ -626,4 +627,4 @@ def test_ema_follows_its_formula(kind):
         if value.is_floating_point():
             torch.testing.assert_close(value.double(), expected[name], rtol=1e-5, atol=1e-6)
     assert not any(p.requires_grad for p in ema.ema.parameters())
-    assert all(torch.equal(v, lambdas.read(copy.deepcopy(ema.ema))[n]) for n, v in lambdas.read(ema.ema).items())
+    assert all(torch.equal(v, lambda_log.read(copy.deepcopy(ema.ema))[n]) for n, v in lambda_log.read(ema.ema).items())

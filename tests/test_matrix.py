@@ -11,7 +11,7 @@ import yaml
 
 from tests.interpreters import run
 from tests.places import ROOT
-from ultralytics_diffattn.compat import MINIMUM_ULTRALYTICS
+from ultralytics_diffattn.plugin.versions import MINIMUM_ULTRALYTICS
 
 MATRIX = runpy.run_path(str(ROOT / "scripts" / "matrix.py"))
 Cell, CELLS = MATRIX["Cell"], MATRIX["CELLS"]

@@ -255,7 +255,7 @@ RELOADS = [  # of one process, one after another; a model works behind each
     "ultralytics",
     "ultralytics_diffattn",
     "ultralytics.nn.tasks",
-    "ultralytics_diffattn.registry",
+    "ultralytics_diffattn.plugin.attach",
     "ultralytics.nn.tasks",
     "ultralytics_diffattn.autoload",
     "ultralytics_diffattn",

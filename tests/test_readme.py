@@ -203,7 +203,7 @@ def test_yaml_names_the_text_encoder():
     import yaml
     from torch import nn
 
-    from ultralytics_diffattn import text_encoder
+    from ultralytics_diffattn.plugin import text_encoder
 
     (content,) = (c for c in map(yaml.safe_load, blocks("yaml")) if isinstance(c, dict) and "names" not in c)
     network = nn.Module()

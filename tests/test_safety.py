@@ -19,7 +19,9 @@ import ultralytics_diffattn
 from tests.interpreters import python
 from tests.places import ROOT, model_yamls, scaled
 from tests.samples import build_rows
-from ultralytics_diffattn import checkpoints, files, registry
+from ultralytics_diffattn import checkpoints, files
+from ultralytics_diffattn.plugin.attach import register
+from ultralytics_diffattn.plugin.modules import MODULES
 
 PACKAGE = ROOT / "ultralytics_diffattn"
 safe = pytest.mark.skipif(not hasattr(tasks, "_SafeLoad"), reason="this ultralytics has no ULTRALYTICS_SAFE_LOAD")
@@ -68,7 +70,7 @@ def allowed():
     code = """
 import torch
 before = set(map(str, torch.serialization.get_safe_globals()))
-import ultralytics.nn.tasks, ultralytics_diffattn.registry
+import ultralytics.nn.tasks, ultralytics_diffattn.plugin.attach
 import pkgutil, importlib, ultralytics_diffattn
 def failed(name):
     raise
@@ -113,9 +115,9 @@ EVIL = {  # what a checkpoint holds beside its model
     "os.system": lambda canary: Call(os.system, f"touch {canary}"),
     "eval": lambda canary: Call(eval, f"open({str(canary)!r}, 'w')"),
     "write_text": lambda canary: Call(files.write_text, canary, "x"),
-    "register": lambda canary: Call(registry.register),
+    "register": lambda canary: Call(register),
     "save": lambda canary: Call(checkpoints.save, {}, canary),
-    "a row": lambda canary: registry.MODULES["C2PSA_Diff"],
+    "a row": lambda canary: MODULES["C2PSA_Diff"],
     "getattr": lambda canary: Call(ultralytics_diffattn.__getattr__, "register"),
 }
 
@@ -160,8 +162,8 @@ JUSTIFIED = {  # what could execute something else than our own lines: file and 
     ("clip/train.py", "load"): "weights_only: tensors and plain values",
     ("clip/weights.py", "load"): "weights_only: tensors, plain values and argparse.Namespace",
     ("pool.py", "subprocess.Popen"): "sys.executable with our own module",
-    ("registry.py", "import_module"): "names out of MODULES and autoload.WATCHED",
-    ("registry.py", "resolve_name"): "Row.build out of MODULES, never a text of the YAML",
+    ("plugin/attach.py", "import_module"): "names out of MODULES and TO_ATTACH",
+    ("plugin/twins.py", "resolve_name"): "Row.build out of MODULES, never a text of the YAML",
     ("startup.py", "subprocess.run"): "sys.executable with our own code",
     ("strip.py", "subprocess.run"): "sys.executable with our own code",
     ("scripts/matrix.py", "subprocess.run"): "a list of our own words; scripts/ is not installed",

@@ -24,7 +24,7 @@ _HOMES = {
     "PSABlock_Diff": "nn.blocks",
     "attention_maps": "maps",
     "PairedAttention_Diff": "nn.paired",
-    "register": "registry",
+    "register": "plugin.attach",
 }
 __all__ = ("__version__", *_HOMES)
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ultralytics_diffattn.nn.blocks import Attention_Diff, C2PSA_Diff, C3k2_Diff, PSABlock_Diff  # noqa: F401
     from ultralytics_diffattn.nn.functional import diff_attention  # noqa: F401
     from ultralytics_diffattn.nn.paired import PairedAttention_Diff  # noqa: F401
-    from ultralytics_diffattn.registry import register  # noqa: F401
+    from ultralytics_diffattn.plugin.attach import register  # noqa: F401
 
 
 def __getattr__(name: str) -> object:

@@ -3,14 +3,18 @@
 
 `ultralytics_diffattn.pth` (and from Python 3.15 `ultralytics_diffattn.start`) imports it in every interpreter, so also
 in the `yolo` command, in DataLoader workers and in the processes of a multi-GPU training. It does one thing: it waits
-for ultralytics to import the modules below, and then lets `registry.attach` add our names to them.
+for ultralytics to import the modules below, and then lets `plugin.attach.attach` add our names to them.
 """
 
 import os
 import sys
 
-TRAINERS = "ultralytics.models.yolo.world.train", "ultralytics.models.yolo.yoloe.train"
-WATCHED = "ultralytics.nn.tasks", "ultralytics.data.utils", *TRAINERS
+WATCHED = (  # plugin/attach.py says what each is given
+    "ultralytics.nn.tasks",
+    "ultralytics.data.utils",
+    "ultralytics.models.yolo.world.train",
+    "ultralytics.models.yolo.yoloe.train",
+)
 
 
 def install() -> None:
@@ -38,7 +42,7 @@ def _attach(module) -> None:
     """Attach to one loaded module; an error here must not reach a program that may not use this package at all."""
     Watcher.pending.discard(module.__name__)
     try:
-        from ultralytics_diffattn.registry import attach
+        from ultralytics_diffattn.plugin.attach import attach
 
         attach(module)
     except Exception:  # what fails later, when such a model is built, says why

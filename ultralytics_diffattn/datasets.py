@@ -48,11 +48,8 @@ def catalogue() -> dict[str, dict[str, Any]]:
         >>> catalogue()["shapes"]["classes"]
         6
     """
-    package = Path(__file__).resolve().parent
-    places = (package / "datasets.yaml", package.parent / "datasets.yaml")  # in a wheel, in a checkout
-    found = next((f for f in places if f.is_file()), places[0])
-    own = Path("datasets.yaml").resolve()
-    return {**_entries(found), **(_entries(own) if own.is_file() and own != found else {})}
+    brought, own = bundled.place("datasets.yaml"), Path("datasets.yaml").resolve()
+    return {**_entries(brought), **(_entries(own) if own.is_file() and own != brought else {})}
 
 
 def resolve(data: str | Path, task: str = "detect") -> Dataset:
@@ -167,7 +164,7 @@ def _kinds(known: dict) -> str:
 
 
 def _bundled_yamls() -> list[str]:
-    places = ROOT / "cfg" / "datasets", bundled.cfg_dir() / "datasets"
+    places = ROOT / "cfg" / "datasets", bundled.place("cfg") / "datasets"
     return [f.name for place in places for f in place.glob("*.yaml")]
 
 

@@ -18,7 +18,7 @@ import torch
 from ultralytics.utils import LOGGER
 
 from ultralytics_diffattn.files import write_json
-from ultralytics_diffattn.lambdas import read as read_lambdas
+from ultralytics_diffattn.plugin.lambda_log import read as read_lambdas
 from ultralytics_diffattn.pool import minutes
 
 COLUMNS = ("process", "epoch", "seconds", "memory_mb")  # before those of lambda, which differ by model

@@ -14,7 +14,7 @@ from ultralytics.utils import LOGGER
 from ultralytics_diffattn.checkpoints import load
 from ultralytics_diffattn.nn.attention import DiffAttention, LambdaMixin, ZeroLambdaMixin
 from ultralytics_diffattn.nn.blocks import Attention_Diff
-from ultralytics_diffattn.registry import MODULES
+from ultralytics_diffattn.plugin.modules import MODULES
 
 SHOWN = 8  # mismatches in a message
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.oracles import equation_1
-from ultralytics_diffattn import diff_attention
+from ultralytics_diffattn import DiffAttention, diff_attention
 from ultralytics_diffattn.nn import backends, functional, tiled
 from ultralytics_diffattn.timing import peak_memory
 
@@ -289,7 +289,7 @@ def test_compiles_with_dynamic_shapes():
 
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_exports_as_the_formula(dynamic):
-    module = attention.DiffAttention(32, 4).eval()
+    module = DiffAttention(32, 4).eval()
     tokens = torch.export.Dim("tokens", min=2, max=4096)
     x = torch.randn(1, 1100, 32)
     program = torch.export.export(module, (x,), dynamic_shapes=({1: tokens},) if dynamic else None)

@@ -186,11 +186,11 @@ def build(name: str) -> model.CLIP:
         return weights.load(name).train()
     from ultralytics.utils import YAML
 
-    from ultralytics_diffattn.bundled import cfg_dir
+    from ultralytics_diffattn.bundled import place
 
-    file = Path(name) if Path(name).is_file() else cfg_dir() / "clip" / name
+    file = Path(name) if Path(name).is_file() else place("cfg") / "clip" / name
     if not file.is_file():
-        there = ", ".join(sorted(p.name for p in (cfg_dir() / "clip").glob("*.yaml")))
+        there = ", ".join(sorted(p.name for p in (place("cfg") / "clip").glob("*.yaml")))
         raise FileNotFoundError(f"there is no {name}; there are {there}, or give a YAML of your own.")
     sizes = YAML.load(file)
     kinds = {"CLIP": model.CLIP, "DiffCLIP": model.DiffCLIP}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ultralytics_diffattn.clip import classes, weights
 from ultralytics_diffattn.clip.model import CLIP
-from ultralytics_diffattn.text_encoder import width_of
+from ultralytics_diffattn.plugin.text_encoder import width_of
 
 BARE = ("{}",)  # as ultralytics has the names of classes embedded
 

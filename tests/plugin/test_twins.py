@@ -1,4 +1,4 @@
-"""registry.py: YAML rows of ours are read as stock's, and stock models do not notice."""
+"""twins.py: YAML rows of ours are read as stock's, and stock models do not notice."""
 
 import inspect
 import re
@@ -15,12 +15,15 @@ from ultralytics.nn import tasks
 from tests.interpreters import python
 from tests.places import ROOT, SCALES, model_yamls, scaled
 from tests.samples import build_rows
-from ultralytics_diffattn import Attention_Diff, C2PSA_Diff, DiffAttention, register, registry
+from ultralytics_diffattn import Attention_Diff, C2PSA_Diff, DiffAttention, register
+from ultralytics_diffattn.plugin import twins
+from ultralytics_diffattn.plugin.attach import attach
+from ultralytics_diffattn.plugin.modules import MODULES
 
 
-@pytest.mark.parametrize("name", registry.MODULES)
+@pytest.mark.parametrize("name", MODULES)
 def test_twins_stand_in_tasks_and_nowhere_else(name):
-    twin, stock = vars(tasks)[name], vars(tasks)[registry.MODULES[name].like]
+    twin, stock = vars(tasks)[name], vars(tasks)[MODULES[name].like]
     assert twin == stock
     assert stock == twin
     assert twin in frozenset({stock})
@@ -89,7 +92,7 @@ def test_rows_are_read_as_stocks(file, scale):
         assert len(getattr(a, "m", ())) == len(getattr(b, "m", ()))
 
 
-@pytest.mark.parametrize("row", registry.MODULES.values(), ids=registry.MODULES)
+@pytest.mark.parametrize("row", MODULES.values(), ids=MODULES)
 def test_stock_modules_have_no_branch_of_their_own(row):
     """`m is X` is false of a twin of X: what such a branch does, the row of the table has to do."""
     source = inspect.getsource(tasks.parse_model)
@@ -100,7 +103,7 @@ def test_stock_modules_have_no_branch_of_their_own(row):
 def test_c3k_is_given_as_stock_gives_it(written, monkeypatch):
     """Nothing in the block shows it, so the arguments have to."""
     seen = []
-    monkeypatch.setattr(registry, "resolve_name", lambda _: lambda *args: seen.append(args) or torch.nn.Identity())
+    monkeypatch.setattr(twins, "resolve_name", lambda _: lambda *args: seen.append(args) or torch.nn.Identity())
     for scale in "nx":
         build_rows([-1, 1, "C3k2_Diff", [128, *written]], scale=scale)
     assert seen == [(32, 32, 1, *written), (192, 192, 1, True, *written[1:])]
@@ -117,7 +120,7 @@ def test_scale_is_the_first_where_none_is_given():
 
 
 def test_register_is_idempotent_and_thread_safe():
-    before = {n: vars(tasks)[n] for n in (*registry.MODULES, "check_yaml")}
+    before = {n: vars(tasks)[n] for n in (*MODULES, "check_yaml")}
     threads = [threading.Thread(target=register) for _ in range(16)]
     for thread in threads:
         thread.start()
@@ -151,7 +154,7 @@ digest = hashlib.sha256()
 for name, value in model.state_dict().items():
     digest.update(name.encode() + value.numpy().tobytes())
 digest.update(model(torch.rand(1, 3, 64, 64))[0].detach().numpy().tobytes())
-print("ultralytics_diffattn.registry" in sys.modules, digest.hexdigest())
+print("ultralytics_diffattn.plugin.attach" in sys.modules, digest.hexdigest())
 """
 
 
@@ -196,28 +199,28 @@ def test_bad_rows_name_the_row(row, error, message):
 def fresh_tasks():
     """Return a module with tasks' contents that the plugin has not been attached to."""
     module = types.ModuleType("ultralytics.nn.tasks")
-    vars(module).update({n: v for n, v in vars(tasks).items() if n not in registry.MODULES})
+    vars(module).update({n: v for n, v in vars(tasks).items() if n not in MODULES})
     return module
 
 
 def test_a_stock_module_that_is_gone_is_said_when_a_row_is_built(fresh_tasks):
     del fresh_tasks.C2PSA
-    registry.attach(fresh_tasks)
+    attach(fresh_tasks)
     with pytest.raises(RuntimeError, match=r"no module C2PSA any more, which C2PSA_Diff builds on\. Install a newer"):
         fresh_tasks.C2PSA_Diff(128, 128, 1)
 
 
 def test_a_module_of_that_name_in_a_fork_is_left_alone(fresh_tasks):
     fresh_tasks.DiffAttention = theirs = torch.nn.Identity
-    registry.attach(fresh_tasks)
+    attach(fresh_tasks)
     assert fresh_tasks.DiffAttention is theirs
     assert fresh_tasks.C2PSA_Diff == fresh_tasks.C2PSA
 
 
 def test_a_reloaded_stock_module_gets_a_new_twin(fresh_tasks):
-    registry.attach(fresh_tasks)
+    attach(fresh_tasks)
     fresh_tasks.C2PSA = type("C2PSA", (tasks.C2PSA,), {})
-    registry.attach(fresh_tasks)
+    attach(fresh_tasks)
     assert fresh_tasks.C2PSA_Diff == fresh_tasks.C2PSA
 
 
@@ -286,5 +289,5 @@ print("loaded", *{{type(m).__name__ for m in torch_safe_load("m.pt")[0]["model"]
 def test_safe_load(name, tmp_path):
     """One of each family and kind."""
     loaded = python(SAFE.format(yaml=scaled(name, "n")), cwd=tmp_path, ULTRALYTICS_SAFE_LOAD="1").stdout
-    rows = set(registry.MODULES) & set(re.findall(r"\w+", re.sub(r"#.*", "", (ROOT / "cfg" / name).read_text())))
+    rows = set(MODULES) & set(re.findall(r"\w+", re.sub(r"#.*", "", (ROOT / "cfg" / name).read_text())))
     assert rows <= set(loaded[loaded.index("loaded") :].split())

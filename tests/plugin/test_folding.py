@@ -12,8 +12,9 @@ from ultralytics.nn import tasks
 from ultralytics.nn.modules.block import C2PSA
 
 from tests.samples import randomize
-from ultralytics_diffattn import Attention_Diff, C2PSA_Diff, DiffAttention, PSABlock_Diff, folding
+from ultralytics_diffattn import Attention_Diff, C2PSA_Diff, DiffAttention, PSABlock_Diff
 from ultralytics_diffattn.nn.attention import LAMBDA
+from ultralytics_diffattn.plugin import folding
 
 MODULES = {  # class, arguments; 72 channels: with 3 heads, the scale is no power of two
     "split": (Attention_Diff, dict(dim=72, num_heads=3, lambda_init=0.3)),

@@ -1,4 +1,4 @@
-"""registry.py against parsers that ultralytics does not have yet: rows of ours are read as stock's, or it is said."""
+"""twins.py against parsers that ultralytics does not have yet: rows of ours are read as stock's, or it is said."""
 
 import ast
 import inspect
@@ -11,8 +11,10 @@ import pytest
 import torch
 from ultralytics.nn import tasks
 
-from ultralytics_diffattn import DiffAttention, registry
-from ultralytics_diffattn.compat import ADVICE
+from ultralytics_diffattn import DiffAttention
+from ultralytics_diffattn.plugin.attach import attach
+from ultralytics_diffattn.plugin.modules import MODULES
+from ultralytics_diffattn.plugin.versions import ADVICE
 
 ROWS = [  # module, its arguments in a row; stock's own gets the same
     ("C2PSA_Diff", [256]),
@@ -25,11 +27,11 @@ ROWS = [  # module, its arguments in a row; stock's own gets the same
 if "attn" not in inspect.signature(tasks.C3k2).parameters:
     ROWS = [row for row in ROWS if row[0] != "C3k2_Diff"]  # no C3k2 of this ultralytics has attention
 SCALES = {"n": [0.5, 0.5, 1024], "x": [1.0, 1.0, 512]}  # width 1, so that a row that is passed as it stands fits, too
-ALL = frozenset(registry.MODULES)
+ALL = frozenset(MODULES)
 NO_PLACE = frozenset({"C2PSA_Diff", "DiffAttention"})  # which need not know the row that they are built from
 AIFI = frozenset({"AIFI_Diff"})  # which is in no set
 NONE = frozenset()
-LIKE = [row.like for row in registry.MODULES.values()]
+LIKE = [row.like for row in MODULES.values()]
 SAID = (RuntimeError, re.escape(ADVICE))
 NAMED = ((AttributeError, KeyError), "{name}")  # ultralytics' own error where our code is never reached
 
@@ -45,7 +47,7 @@ FOUND = r"globals\(\)\[m\]"
 MADE = r"\bm\(\*args\)"
 LOOP = r"(\n    for \(?i, \(f, n, m, args\)\)? in [^\n]*)"  # Python 3.10 writes one more pair of brackets
 NAME = r"\bparse_model\b"
-MODULES = "from ultralytics.nn import modules\n"
+IMPORT = "from ultralytics.nn import modules\n"
 MORE = (
     f"def _more(m, n):\n    m = globals().get(m)\n    return n * 2 if {' or '.join(f'm is {x}' for x in LIKE)} else n\n"
 )
@@ -113,7 +115,7 @@ MUTANTS = [
     Mutant("new: is", NONE, [branch("m is {}")]),
     Mutant("new: is, turned round", NONE, [branch("{} is m")]),
     Mutant("new: is not", NONE, [branch("not m is not {}")]),
-    Mutant("new: is, of another module", NONE, [branch("m is modules.{}"), (START, MODULES)]),
+    Mutant("new: is, of another module", NONE, [branch("m is modules.{}"), (START, IMPORT)]),
     Mutant("new: is, in a function", NONE, [(LOOP, r"\1\n        n = _more(m, n)"), (START, MORE)]),
     Mutant("new: is, in an inner function", NONE, [branch("(lambda: m is {})()")]),
     Mutant("new: name", NONE, [branch("m.__name__ == '{}'")]),
@@ -124,7 +126,7 @@ MUTANTS = [
     Mutant("new: another class", NONE, [branch("m is {}", "m = Conv")]),
     # where a module is found
     Mutant("own table", NONE, [(FOUND, "_TABLE[m]"), (START, "_TABLE = dict(globals())\n")], NAMED),
-    Mutant("nn.modules", NONE, [(FOUND, "getattr(modules, m)"), (START, MODULES)], NAMED),
+    Mutant("nn.modules", NONE, [(FOUND, "getattr(modules, m)"), (START, IMPORT)], NAMED),
     Mutant("vars", ALL, [(FOUND, "dict(globals())[m]")]),
     Mutant("eval", ALL, [(FOUND, "eval(m)")]),
     # how the function is laid out
@@ -159,9 +161,9 @@ def parser(changes, attach_first=False):
         text = re.sub(old, new, text)
         assert text != before, f"nothing is changed by {old}"
     module = types.ModuleType("ultralytics.nn.tasks")
-    vars(module).update({n: v for n, v in vars(tasks).items() if n not in registry.MODULES})
+    vars(module).update({n: v for n, v in vars(tasks).items() if n not in MODULES})
     del module.parse_model
-    for step in (registry.attach, lambda m: exec(text, vars(m)))[:: 1 if attach_first else -1]:
+    for step in (attach, lambda m: exec(text, vars(m)))[:: 1 if attach_first else -1]:
         step(module)
     return vars(module)[re.findall(r"^def (\w+)", text, re.MULTILINE)[-1]]
 
@@ -210,7 +212,7 @@ def test_mutant(mutant, attach_first):
         for scale in SCALES:
             if name in mutant.works:
                 ours = layers(parse, name, args, scale)
-                assert_same(ours, layers(parse, registry.MODULES[name].like, args, scale))
+                assert_same(ours, layers(parse, MODULES[name].like, args, scale))
                 continue
             with pytest.raises(error, match=message.format(name=name)):
                 layers(parse, name, args, scale)

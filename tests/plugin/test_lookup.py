@@ -1,12 +1,12 @@
-"""bundled.py: names of ours are found anywhere, and a user's own file comes first."""
+"""bundled.py and lookup.py: names of ours are found anywhere, and a user's own file comes first."""
 
 import pytest
 import ultralytics
 from ultralytics.nn.tasks import check_yaml, yaml_model_load
 
 from tests.places import model_yamls, scaled
-from ultralytics_diffattn import registry
-from ultralytics_diffattn.bundled import cfg_dir, find
+from ultralytics_diffattn.bundled import find, place
+from ultralytics_diffattn.plugin.modules import MODULES
 
 OWN = "nc: 7\nscales:\n  n: [0.5, 0.25, 1024]\nbackbone: [[-1, 1, Conv, [64, 3, 2]]]\nhead: [[[0], 1, Detect, [nc]]]\n"
 
@@ -17,9 +17,9 @@ def test_model_names(file, scale, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     name = scaled(file, scale)
     d = yaml_model_load(name)
-    assert find(name) == str(cfg_dir() / file)
+    assert find(name) == str(place("cfg") / file)
     assert d["scale"] == ("" if name == file else scale)
-    assert any(module in registry.MODULES for _, _, module, _ in d["backbone"] + d["head"])
+    assert any(module in MODULES for _, _, module, _ in d["backbone"] + d["head"])
 
 
 @pytest.mark.parametrize(

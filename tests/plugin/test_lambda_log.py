@@ -14,7 +14,8 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.callbacks import base, get_default_callbacks
 
 from tests.interpreters import python, train_and_kill
-from ultralytics_diffattn import lambdas, register
+from ultralytics_diffattn import register
+from ultralytics_diffattn.plugin import lambda_log
 
 BLOCK = "model.10.m.0.attn"
 COLUMNS = {"split": [BLOCK], "paired": [f"{BLOCK}/0", f"{BLOCK}/1"], "stock": []}
@@ -202,21 +203,21 @@ SHOWN = {"fitness": 1, "lambda/attn/0": 0.25, "lambda/attn/1": -0.5}
 def run_epoch(trainer, times=1):
     for name in ("on_train_epoch_start", "on_train_epoch_end", "on_fit_epoch_end"):
         for _ in range(times):
-            lambdas.CALLBACKS[name](trainer)
+            lambda_log.CALLBACKS[name](trainer)
 
 
 def test_metrics_hold_it_during_the_event_alone(trainer):
-    lambdas.on_train_epoch_start(trainer)
-    lambdas.on_train_epoch_end(trainer)
+    lambda_log.on_train_epoch_start(trainer)
+    lambda_log.on_train_epoch_end(trainer)
     assert trainer.metrics == {"fitness": 1}  # of which results.csv and the checkpoint are made next
-    lambdas.on_fit_epoch_end(trainer)
+    lambda_log.on_fit_epoch_end(trainer)
     assert trainer.metrics == SHOWN
     trainer.metrics["of another callback"] = 2
-    lambdas.on_train_epoch_start(trainer)
+    lambda_log.on_train_epoch_start(trainer)
     assert trainer.metrics == {"fitness": 1, "of another callback": 2}
-    lambdas.on_train_epoch_end(trainer)
-    lambdas.on_fit_epoch_end(trainer)
-    lambdas.on_train_end(trainer)
+    lambda_log.on_train_epoch_end(trainer)
+    lambda_log.on_fit_epoch_end(trainer)
+    lambda_log.on_train_end(trainer)
     assert trainer.metrics == {"fitness": 1, "of another callback": 2}
 
 
@@ -224,15 +225,15 @@ def test_metrics_hold_it_during_the_event_alone(trainer):
 def test_final_validation_is_no_epoch(trainer, later):
     run_epoch(trainer)
     trainer.metrics, trainer.epoch = {"of": "best.pt"}, trainer.epoch + later
-    lambdas.on_fit_epoch_end(trainer)
+    lambda_log.on_fit_epoch_end(trainer)
     assert trainer.metrics == {"of": "best.pt"}
     assert (trainer.save_dir / "lambda.csv").read_text() == "epoch,attn/0,attn/1\n1,0.25,-0.5\n"
 
 
 def test_an_epoch_that_is_trained_again_has_the_later_row(trainer):
     """As after ultralytics has found NaN in it."""
-    lambdas.on_train_epoch_start(trainer)
-    lambdas.on_train_epoch_end(trainer)
+    lambda_log.on_train_epoch_start(trainer)
+    lambda_log.on_train_epoch_end(trainer)
     trainer.ema.ema["attn"].compute_lambda = lambda: torch.tensor([1.0, 2.0])
     run_epoch(trainer)
     assert (trainer.save_dir / "lambda.csv").read_text() == "epoch,attn/0,attn/1\n1,1,2\n"
@@ -242,10 +243,10 @@ def test_an_epoch_that_is_trained_again_has_the_later_row(trainer):
 def test_any_error_is_said_once(trainer, monkeypatch):
     said = []
     monkeypatch.setattr(LOGGER, "warning", said.append)
-    monkeypatch.setattr(lambdas, "draw", lambda *_: 1 / 0)
+    monkeypatch.setattr(lambda_log, "draw", lambda *_: 1 / 0)
     run_epoch(trainer)
     for _ in range(2):
-        lambdas.on_train_end(trainer)
+        lambda_log.on_train_end(trainer)
     (warning,) = said
     assert "on_train_end failed to log lambda (ZeroDivisionError: division by zero)" in warning
 
@@ -281,7 +282,7 @@ def test_switch_is_read_at_each_epoch(trainer, value, on, monkeypatch):
 def test_other_processes_of_a_multi_gpu_training_are_silent(trainer, monkeypatch):
     monkeypatch.setattr("ultralytics.utils.RANK", 1)
     trainer.metrics = trainer.ema = None  # as they are there
-    for callback in lambdas.CALLBACKS.values():
+    for callback in lambda_log.CALLBACKS.values():
         callback(trainer)
     assert not list(trainer.save_dir.iterdir())
     assert not hasattr(trainer, "diffattn_log_failed")
@@ -290,8 +291,8 @@ def test_other_processes_of_a_multi_gpu_training_are_silent(trainer, monkeypatch
 def test_registration_counts_once(monkeypatch):
     for _ in range(2):
         register()
-        lambdas.attach()
-    for event, function in lambdas.CALLBACKS.items():
+        lambda_log.attach()
+    for event, function in lambda_log.CALLBACKS.items():
         assert base.default_callbacks[event].count(function) == 1
         assert get_default_callbacks()[event][-1] is function
         assert YOLO("yolo11n.yaml").callbacks[event] == base.default_callbacks[event]
@@ -299,29 +300,29 @@ def test_registration_counts_once(monkeypatch):
     def on_train_end(trainer):
         """Be what a reload of the module leaves in the list."""
 
-    on_train_end.__module__ = lambdas.__name__
+    on_train_end.__module__ = lambda_log.__name__
     listed = [base.on_train_end, on_train_end, print]
     monkeypatch.setitem(base.default_callbacks, "on_train_end", listed)
-    lambdas.attach()
-    assert listed == [base.on_train_end, lambdas.on_train_end, print]
+    lambda_log.attach()
+    assert listed == [base.on_train_end, lambda_log.on_train_end, print]
 
 
 def test_callbacks_travel_by_name():
     """As ultralytics hands them to the processes of a multi-GPU training."""
-    assert cloudpickle.loads(cloudpickle.dumps(lambdas.CALLBACKS)) == lambdas.CALLBACKS
+    assert cloudpickle.loads(cloudpickle.dumps(lambda_log.CALLBACKS)) == lambda_log.CALLBACKS
 
 
 def test_compiled_modules_keep_their_names():
     model = YOLO("yolo11n-diffattn-paired.yaml").model
     expected = {"model.10.m.0.attn/0": 0.0, "model.10.m.0.attn/1": 0.0}
-    assert lambdas.scalars(model) == expected
-    assert lambdas.scalars(torch.compile(model)) == expected
+    assert lambda_log.scalars(model) == expected
+    assert lambda_log.scalars(torch.compile(model)) == expected
     model.model[10].m[0].attn = torch.compile(model.model[10].m[0].attn)
-    assert lambdas.scalars(model) == expected
+    assert lambda_log.scalars(model) == expected
 
 
 def test_import_is_light():
-    code = "import sys, ultralytics_diffattn.lambdas; print({'matplotlib', 'ultralytics'} & set(sys.modules))"
+    code = "import sys, ultralytics_diffattn.plugin.lambda_log; print({'matplotlib', 'ultralytics'} & set(sys.modules))"
     assert python(code).stdout.split()[-1] == "set()"
 
 
@@ -342,7 +343,7 @@ def test_drawing_has_a_line_of_its_own_for_each_lambda(names, start, panels, das
     drawn, save = [], Figure.savefig
     monkeypatch.setattr(Figure, "savefig", lambda figure, *a, **k: drawn.append(figure) or save(figure, *a, **k))
     curves = {name: {e: 0.1 * i + 0.01 * e for e in range(1, epochs + 1)} for i, name in enumerate(names)}
-    lambdas.draw(tmp_path / "lambda.png", curves, dict.fromkeys([n.partition("/")[0] for n in names], start))
+    lambda_log.draw(tmp_path / "lambda.png", curves, dict.fromkeys([n.partition("/")[0] for n in names], start))
     assert [file.name for file in tmp_path.iterdir()] == ["lambda.png"]
     ((axes),) = [[a for a in figure.axes if a.get_visible()] for figure in drawn]
     assert len(axes) == panels

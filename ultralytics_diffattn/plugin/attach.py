@@ -1,0 +1,67 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""Attaches this package to ultralytics: adds to the modules of ultralytics that are loaded what they must know."""
+
+from __future__ import annotations
+
+import threading
+from importlib import import_module
+from types import ModuleType
+
+from ultralytics_diffattn.plugin import folding, lambda_log, lookup, text_encoder
+from ultralytics_diffattn.plugin.modules import MODULES
+from ultralytics_diffattn.plugin.twins import Twin
+
+_lock = threading.RLock()
+
+
+def register() -> None:
+    """Make the model rows and bundled YAMLs of this package known to ultralytics, in this process.
+
+    Installed with pip, the package does so by itself; call this where that is turned off (`DIFFATTN_AUTOLOAD=0`) or
+    start-up files are not read (`python -S`). It may be called any number of times, from any thread.
+
+    Examples:
+        >>> register()
+        >>> from ultralytics import YOLO
+        >>> model = YOLO("yolo11n-diffattn.yaml")
+    """
+    for name in TO_ATTACH:
+        attach(import_module(name))
+
+
+def attach(module: ModuleType) -> None:
+    """Add what a module of ultralytics must know of this package; it may be called any number of times.
+
+    Args:
+        module (ModuleType): One of `TO_ATTACH`, loaded.
+    """
+    with _lock:
+        TO_ATTACH[module.__name__](module)
+    if module.__name__ == "ultralytics.nn.tasks":  # not under the lock: another thread may be at these imports
+        for home in {row.build.partition(":")[0] for row in MODULES.values()}:
+            import_module(home)  # puts its classes on torch's list for ULTRALYTICS_SAFE_LOAD
+
+
+def _tasks(tasks: ModuleType) -> None:
+    """Add the twins, the look-up of model YAMLs, the folding, the text encoder and the logging of lambda."""
+    for name, row in MODULES.items():
+        present, stock = (tasks.__dict__.get(x) for x in (name, row.like))
+        if present is None or (isinstance(present, Twin) and present.stock is not stock):  # new, or reloaded
+            setattr(tasks, name, Twin(name, row, stock, vars(tasks)))  # a module of that name in a fork is left alone
+    lookup.attach(tasks, "check_yaml", rows=tuple(MODULES))
+    folding.attach(tasks)
+    text_encoder.attach(tasks)
+    lambda_log.attach()  # among the default callbacks of ultralytics
+
+
+def _data_utils(utils: ModuleType) -> None:
+    """Add the look-up of the bundled data YAML."""
+    lookup.attach(utils, "check_file")
+
+
+TO_ATTACH = {  # the names that autoload.py watches for
+    "ultralytics.nn.tasks": _tasks,
+    "ultralytics.data.utils": _data_utils,
+    "ultralytics.models.yolo.world.train": text_encoder.attach_trainer,
+    "ultralytics.models.yolo.yoloe.train": text_encoder.attach_trainer,
+}

@@ -1,0 +1,46 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""Lets ultralytics find the bundled YAMLs by bare name, after its own look-up has found nothing."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+from types import ModuleType
+
+from ultralytics_diffattn.bundled import find
+from ultralytics_diffattn.plugin.versions import MINIMUM_ULTRALYTICS, require_ultralytics
+
+NEEDS = r"^min_ultralytics:\s*([\d.]+)"  # in a YAML whose stock rows are not in every supported ultralytics
+
+
+def attach(module: ModuleType, check: str, rows: tuple[str, ...] = ()) -> None:
+    """Let a module's `check_yaml` or `check_file` fall back on `find` for what it does not find itself.
+
+    Args:
+        module (ModuleType): The module of ultralytics that calls the function.
+        check (str): The function's name there.
+        rows (tuple): Names in a YAML that need a supported ultralytics, or the one that the YAML names itself; without
+            the check, one that is too old would stumble first over a stock row that it does not know either.
+    """
+    stock = module.__dict__.get(check)
+    if stock is None or hasattr(stock, "stock"):
+        return
+
+    @functools.wraps(stock)
+    def with_bundled(file, *args, **kwargs):
+        try:
+            found = stock(file, *args, **kwargs)
+        except FileNotFoundError:  # none from a soft look-up (hard=False): stock may go on to a user's own file
+            found = find(file)
+            if found is None:
+                raise
+        if found and rows:
+            text = Path(found).read_text(encoding="utf-8", errors="ignore")
+            if any(row in text for row in rows):
+                needs = re.search(NEEDS, text, re.MULTILINE)
+                require_ultralytics(Path(found).name, needs[1] if needs else MINIMUM_ULTRALYTICS)
+        return found
+
+    vars(with_bundled)["stock"] = stock  # the mark that it is ours
+    setattr(module, check, with_bundled)
