@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from ultralytics.utils.plotting import Annotator, colors
 
-from ultralytics_diffattn import shapes
+from ultralytics_diffattn.data import shapes
 
 
 def picture(seeds: tuple[int, ...]) -> np.ndarray:

@@ -1,8 +1,10 @@
-"""Small data sets in PASCAL VOC layout and as COCO JSON, sound unless told otherwise."""
+"""Small data sets in Ultralytics and PASCAL VOC layout and as COCO JSON, sound unless told otherwise."""
 
+import io
 import json
 
 import numpy as np
+import yaml
 from PIL import Image
 
 W, H = 64, 48
@@ -68,3 +70,22 @@ def coco_folder(root, train, val=None, names=("instances_train2017.json", "insta
             if isinstance(row, dict) and isinstance(row.get("file_name"), str) and row["file_name"].strip():
                 image(root / "images" / split / row["file_name"])
     return root
+
+
+def jpeg(size=(32, 24)):
+    stream = io.BytesIO()
+    Image.new("RGB", size).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+def data_set(root, train=2, val=1, label="0 0.5 0.5 0.5 0.5\n", head="", names=("a", "b")):
+    """Write a data set in Ultralytics layout and return its data YAML."""
+    for split, count in (("train", train), ("val", val)):
+        for kind in ("images", "labels"):
+            (root / kind / split).mkdir(parents=True)
+        for i in range(count):
+            (root / "images" / split / f"{i}.jpg").write_bytes(jpeg())
+            (root / "labels" / split / f"{i}.txt").write_text(label)
+    content = yaml.safe_dump({"train": "images/train", "val": "images/val", "names": dict(enumerate(names))})
+    (root / "data.yaml").write_text(head + content)
+    return root / "data.yaml"

@@ -46,7 +46,7 @@ def photos(tmp_path, shared):
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     """Return the data YAML of 8 train and 4 val images of the bundled data set."""
-    from ultralytics_diffattn import shapes
+    from ultralytics_diffattn.data import shapes
 
     root = tmp_path_factory.mktemp("tiny") / "shapes"
     with pytest.MonkeyPatch.context() as patch:

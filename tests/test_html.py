@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ultralytics_diffattn import charts, html, intervals
-from ultralytics_diffattn.files import read_json, write_json
+from ultralytics_diffattn.output.files import read_json, write_json
 from ultralytics_diffattn.results import METRICS, PAIRED, summary
 
 VOID = {"meta", "img", "br", "link", "input", "hr", "base"}

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from ultralytics_diffattn import pool
-from ultralytics_diffattn.files import write_json
+from ultralytics_diffattn.output.files import write_json
 
 
 def folders(tmp_path, count):

@@ -15,7 +15,8 @@ from ultralytics import YOLO
 from tests.interpreters import run, train_and_kill, yolo
 from tests.pages import CLIP_COMMANDS, COMMANDS, PAGES, README, WORDS_BLOCKS, anchors, blocks, links
 from tests.places import ROOT
-from ultralytics_diffattn import cli, compare, datasets, performance, shapes
+from ultralytics_diffattn import cli, compare, performance
+from ultralytics_diffattn.data import catalogue, shapes
 
 NOT_RUN = {  # command: why
     'pip install ".[clip]"': "network",
@@ -50,7 +51,7 @@ def test_arguments_of_commands_that_are_not_run(command):
     assert len(given) == len(words)
     assert len(compare.parse_models(given.get("models", compare.OWN["models"]))) == 2
     assert compare.parse_seeds(given.get("seeds", compare.OWN["seeds"])) == [0, 1, 2]
-    assert given["data"] in datasets.catalogue() or given["data"].endswith("data.yaml")
+    assert given["data"] in catalogue.catalogue() or given["data"].endswith("data.yaml")
 
 
 def test_ci_runs_the_test_command():

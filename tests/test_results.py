@@ -7,7 +7,7 @@ from ultralytics.utils.metrics import ap_per_class
 
 from tests.samples import random_predictions
 from ultralytics_diffattn import results
-from ultralytics_diffattn.files import write_json
+from ultralytics_diffattn.output.files import write_json
 from ultralytics_diffattn.predictions import Predictions
 
 

@@ -10,7 +10,7 @@ from ultralytics.utils.patches import imread
 
 from ultralytics_diffattn import cli, robustness
 from ultralytics_diffattn.corruptions import CORRUPTIONS, corrupt
-from ultralytics_diffattn.soundness import check
+from ultralytics_diffattn.data.check import check
 
 
 @pytest.fixture(scope="module")

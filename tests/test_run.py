@@ -9,7 +9,7 @@ import torch
 from filelock import FileLock
 
 from ultralytics_diffattn import pool, run
-from ultralytics_diffattn.files import read_json, write_json
+from ultralytics_diffattn.output.files import read_json, write_json
 
 
 def spec(folder, tiny, **args):

@@ -19,9 +19,10 @@ import ultralytics_diffattn
 from tests.interpreters import python
 from tests.places import ROOT, model_yamls, scaled
 from tests.samples import build_rows
-from ultralytics_diffattn import checkpoints, files
+from ultralytics_diffattn.output import files
 from ultralytics_diffattn.plugin.attach import register
 from ultralytics_diffattn.plugin.modules import MODULES
+from ultralytics_diffattn.weights import checkpoints
 
 PACKAGE = ROOT / "ultralytics_diffattn"
 safe = pytest.mark.skipif(not hasattr(tasks, "_SafeLoad"), reason="this ultralytics has no ULTRALYTICS_SAFE_LOAD")
@@ -47,7 +48,7 @@ model.train(resume=True)
 best = YOLO(last.replace("last", "best"))
 assert best.val(data={data!r}, **budget).box is not None
 assert os.path.isfile(best.export(format="torchscript", imgsz=64))
-from ultralytics_diffattn import checkpoints
+from ultralytics_diffattn.weights import checkpoints
 assert checkpoints.load(last)[0] is not None
 held = {{n for c in torch_safe_load(last)[0].values() if hasattr(c, "modules") for n in map(type, c.modules())}}
 ours = {{f"{{c.__module__}}.{{c.__qualname__}}" for c in held if c.__module__.startswith("ultralytics_diffattn")}}
@@ -131,7 +132,8 @@ def test_safe_loading_refuses_all_else(tmp_path):
     code = """
 import pathlib
 from ultralytics import YOLO
-from ultralytics_diffattn import checkpoints, strip
+from ultralytics_diffattn import strip
+from ultralytics_diffattn.weights import checkpoints
 for file in sorted(pathlib.Path().glob("*.pt")):
     for load in (YOLO, checkpoints.load, strip.strip):
         try:
@@ -323,9 +325,9 @@ def test_an_archive_stays_where_it_is_unpacked(zipped, tmp_path, monkeypatch):
     """The way of `data=cats.zip`: resolve hands it on, ultralytics unpacks it."""
     from ultralytics.utils.downloads import safe_download
 
-    from ultralytics_diffattn import datasets
+    from ultralytics_diffattn.data import catalogue
 
-    assert datasets.resolve(zipped) == ("cats", str(zipped), {}, None)
+    assert catalogue.resolve(zipped) == ("cats", str(zipped), {}, None)
     safe_download(str(zipped), dir=tmp_path / "out", unzip=True, delete=False, progress=False)
     assert (tmp_path / "out").is_dir()
     outside = [f for f in tmp_path.rglob("evil.txt") if not f.is_relative_to(tmp_path / "out")]

@@ -4,7 +4,7 @@ import pytest
 from ultralytics import YOLO
 
 from ultralytics_diffattn import cli
-from ultralytics_diffattn.datasets import catalogue
+from ultralytics_diffattn.data.catalogue import catalogue
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def attend(
     Args:
         model (str | Path | ultralytics.YOLO): Trained weights with differential attention.
         source (Any): Whatever `yolo predict` takes; a picture is made of each image or frame.
-        data (str, optional): Whatever `datasets.resolve` takes.
+        data (str, optional): Whatever `catalogue.resolve` takes.
         baseline (str | Path | ultralytics.YOLO, optional): A model with plain attention to stand beside it.
         xy (Sequence[float], optional): Points x, y, x, y, ... in pixels, in place of the objects that are found.
         block (str | int | Sequence[int]): "all", each in rows of its own, "mean", or indices.
@@ -58,9 +58,9 @@ def attend(
     from ultralytics.utils import LOGGER, IterableSimpleNamespace
 
     from ultralytics_diffattn import focus, gallery
-    from ultralytics_diffattn.files import write_json, write_text
     from ultralytics_diffattn.heads import attentions
     from ultralytics_diffattn.maps import own, points
+    from ultralytics_diffattn.output.files import write_json, write_text
 
     yolo, plain = own(model), own(baseline, "baseline") if baseline else None
     there = attentions(yolo.model)

@@ -18,8 +18,8 @@ from ultralytics.utils import LOGGER, IterableSimpleNamespace
 from ultralytics_diffattn import measure, performance
 from ultralytics_diffattn.cli import chosen, listed
 from ultralytics_diffattn.compare import versions
-from ultralytics_diffattn.files import read_json, write_json, write_text
 from ultralytics_diffattn.groups import GROUPS, Setting
+from ultralytics_diffattn.output.files import read_json, write_json, write_text
 
 OWN = {"only": ",".join(GROUPS), "threads": (1, 2), "repeats": 0}
 ALLOWED = (*OWN, "device", "project", "name", "exist_ok")

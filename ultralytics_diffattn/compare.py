@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ultralytics_diffattn.cli import listed
-from ultralytics_diffattn.files import read_json, write_json
+from ultralytics_diffattn.output.files import read_json, write_json
 
 OWN = {"models": "yolo11n.yaml,yolo11n-diffattn.yaml", "seeds": (0, 1, 2), "ray": False}
 NOT_OURS = {  # what differs between the runs, or says where a run goes
@@ -30,7 +30,7 @@ def compare(**given: Any) -> bool:
 
     Args:
         **given (Any): `models` (names or paths with commas between), `seeds` (integers), `data` (whatever
-            `datasets.resolve` takes), `ray` (spread the runs over a Ray cluster), `project` and `name` (the folder,
+            `catalogue.resolve` takes), `ray` (spread the runs over a Ray cluster), `project` and `name` (the folder,
             by default compare/<data set> below ultralytics' runs), and any argument of ultralytics' training.
 
     Returns:
@@ -50,12 +50,14 @@ def compare(**given: Any) -> bool:
 
     from ultralytics.utils import LOGGER
 
-    from ultralytics_diffattn import datasets, pool, results
+    from ultralytics_diffattn import pool, results
+    from ultralytics_diffattn.data import catalogue
+    from ultralytics_diffattn.data.check import check, fingerprint
 
-    dataset = datasets.resolve(given.pop("data", "shapes"))
+    dataset = catalogue.resolve(given.pop("data", "shapes"))
     folder = _folder(given.pop("project", None), given.pop("name", None) or dataset.name)
     args = _arguments({**dataset.budget, **given, "data": dataset.data})
-    fingerprint = datasets.fingerprint(datasets.check(args["data"], dataset.classes))
+    data_digest = fingerprint(check(args["data"], dataset.classes))
     digests = {label: _digest(model, args.get("pretrained")) for label, model in models.items()}
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +76,7 @@ def compare(**given: Any) -> bool:
                 "model": models[label],
                 "model_digest": digests[label],
                 "args": {**args, "seed": seed},
-                "data": fingerprint,
+                "data": data_digest,
                 "versions": versions(),
             }
             for label, seed in runs
@@ -191,7 +193,7 @@ def _digest(model: str, pretrained: str | bool | None) -> str:
     """Build the model, so that a mistake shows before hours of training; return a hash of what it is."""
     from ultralytics import YOLO
 
-    from ultralytics_diffattn.transfer import check_pretrained
+    from ultralytics_diffattn.weights.transfer import check_pretrained
 
     try:
         built = YOLO(model)

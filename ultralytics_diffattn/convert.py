@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics_diffattn.checkpoints import load, new_file, save
-from ultralytics_diffattn.files import write_text
+from ultralytics_diffattn.output.files import write_text
+from ultralytics_diffattn.weights.checkpoints import load, new_file, save
 
 OWN: dict[str, Any] = {"weights": "", "model": "", "out": ""}
 SAME = 1e-5  # float rounding
@@ -49,7 +49,7 @@ def convert(weights: str = "", model: str = "", out: str = "", **args: Any) -> d
     """
     from ultralytics.utils import LOGGER
 
-    from ultralytics_diffattn.transfer import summary, transfer
+    from ultralytics_diffattn.weights.transfer import summary, transfer
 
     if args:
         raise ValueError(f"{', '.join(args)} is not an argument of convert: diffattn convert in.pt model=x.yaml out.pt")

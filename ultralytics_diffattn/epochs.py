@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from ultralytics.utils import LOGGER
 
-from ultralytics_diffattn.files import write_json
+from ultralytics_diffattn.output.files import write_json
 from ultralytics_diffattn.plugin.lambda_log import read as read_lambdas
 from ultralytics_diffattn.pool import minutes
 

@@ -16,8 +16,8 @@ from ultralytics.engine.results import Results
 from ultralytics.utils import ASSETS, DEFAULT_CFG, LOGGER
 from ultralytics.utils.files import file_size
 
-from ultralytics_diffattn import datasets
 from ultralytics_diffattn.agreement import CONF, TOLERANCES, boxes, difference
+from ultralytics_diffattn.data import catalogue
 
 OWN: dict[str, object] = {}  # none: `source`, the images to compare on, is a key of ultralytics'
 TESTED = "onnx", "openvino", "torchscript"  # by this project's own tests
@@ -61,7 +61,7 @@ def export(model: str = "", **args: object) -> dict:
     kind = _known(str(args.get("format", "torchscript")).lower())
     yolo = YOLO(model, task=args.pop("task", None))
     if args.get("data"):
-        args["data"] = datasets.resolve(args["data"], yolo.task).data
+        args["data"] = catalogue.resolve(args["data"], yolo.task).data
     source = args.pop("source", None)
     images = images_in(source) if source else None  # what is wrong with it shows before minutes of export
     done: dict = {}  # the arguments that ultralytics exported with in the end

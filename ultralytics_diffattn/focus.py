@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 from ultralytics.engine.model import Model
 
-from ultralytics_diffattn import datasets, intervals, predictions
+from ultralytics_diffattn import intervals, predictions
+from ultralytics_diffattn.data import catalogue
+from ultralytics_diffattn.data.check import check
 from ultralytics_diffattn.heads import Seen, object_maps, watch
 from ultralytics_diffattn.maps import trained_size
 
@@ -38,7 +40,7 @@ def measure(yolo: Model, data: str, baseline: Model | None = None, **args: Any) 
 
     Args:
         yolo (ultralytics.YOLO): From `maps.own`: prediction fuses it.
-        data (str): Whatever `datasets.resolve` takes.
+        data (str): Whatever `catalogue.resolve` takes.
         baseline (ultralytics.YOLO, optional): Likewise, to stand beside it.
         **args (Any): Further arguments of ultralytics' validation.
 
@@ -60,9 +62,9 @@ def measure(yolo: Model, data: str, baseline: Model | None = None, **args: Any) 
         raise ValueError(
             f"data= is for {', '.join(predictions.TASKS)}, whose labels are boxes; this model is for {yolo.task}."
         )
-    dataset = datasets.resolve(data, yolo.task)
+    dataset = catalogue.resolve(data, yolo.task)
     args = {"imgsz": trained_size(yolo), **args}  # one for both
-    known = len(datasets.check(dataset.data, dataset.classes)["names"])
+    known = len(check(dataset.data, dataset.classes)["names"])
     for name, model in (("model", yolo), ("baseline", baseline)):
         if model is not None and len(model.names) != known:
             raise ValueError(f"{name}= knows {len(model.names)} classes, the data set has {known}.")

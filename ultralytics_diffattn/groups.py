@@ -17,7 +17,7 @@ import torch
 from ultralytics.utils import LOGGER
 
 from ultralytics_diffattn import cases, startup, timing
-from ultralytics_diffattn.files import write_json
+from ultralytics_diffattn.output.files import write_json
 from ultralytics_diffattn.run import end_with_parent
 
 # Turns, so that a complete run takes about ten minutes on two cores; then targets, None where there is none.

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from ultralytics_diffattn.files import read_json
+from ultralytics_diffattn.output.files import read_json
 
 COMMAND = ("-m", "ultralytics_diffattn.run")  # of the interpreter, for one run
 

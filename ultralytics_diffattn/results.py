@@ -13,8 +13,8 @@ import numpy as np
 
 from ultralytics_diffattn import bootstrap, epochs, html, intervals, measure, predictions, tables
 from ultralytics_diffattn.coco_ap import ap_by_size, as_coco
-from ultralytics_diffattn.files import read_json, write_json, write_text
 from ultralytics_diffattn.grid import differing
+from ultralytics_diffattn.output.files import read_json, write_json, write_text
 from ultralytics_diffattn.pool import is_finished
 from ultralytics_diffattn.predictions import Predictions
 
@@ -106,7 +106,7 @@ def check_alike(runs: Runs) -> None:
     Raises:
         ValueError: If an argument differs, or a run's seed is not its own; with its name and values.
     """
-    from ultralytics_diffattn.checkpoints import read
+    from ultralytics_diffattn.weights.checkpoints import read
 
     # Those in the checkpoint: with what ultralytics itself chose or changed, as the batch when memory ran out.
     files = {key: run / "train" / "weights" / "best.pt" for key, run in runs.items()}

@@ -14,7 +14,7 @@ import numpy as np
 from ultralytics_diffattn import bootstrap, intervals, predictions
 from ultralytics_diffattn.cli import chosen, listed
 from ultralytics_diffattn.corruptions import CORRUPTIONS, corrupt
-from ultralytics_diffattn.files import write_json, write_text
+from ultralytics_diffattn.output.files import write_json, write_text
 from ultralytics_diffattn.tables import interval, signed
 
 OWN = {"models": "", "corruptions": ",".join(CORRUPTIONS), "severities": (1, 2, 3, 4, 5)}
@@ -24,7 +24,7 @@ def robustness(**given: Any) -> dict[str, Any]:
     """Validate checkpoints on corrupted images, and say how they differ.
 
     Args:
-        **given (Any): `models` (checkpoints with commas between), `data` (whatever `datasets.resolve` takes),
+        **given (Any): `models` (checkpoints with commas between), `data` (whatever `catalogue.resolve` takes),
             `corruptions` (names, by default all), `severities` (1 to 5), `project` and `name` (the folder), and any
             argument of ultralytics' validation.
 
@@ -47,12 +47,13 @@ def robustness(**given: Any) -> dict[str, Any]:
     from ultralytics.cfg import get_save_dir
     from ultralytics.utils import LOGGER, IterableSimpleNamespace
 
-    from ultralytics_diffattn import datasets
+    from ultralytics_diffattn.data import catalogue
+    from ultralytics_diffattn.data.check import check
 
     if "data" not in given:
         raise ValueError("data= is missing; give a name of the catalogue, as data=shapes, or a data YAML of your own.")
-    dataset = datasets.resolve(given.pop("data"))
-    data = datasets.check(dataset.data, dataset.classes)
+    dataset = catalogue.resolve(given.pop("data"))
+    data = check(dataset.data, dataset.classes)
     models = load(given.pop("models", ""), data)
     where = {"project": given.pop("project", None), "name": given.pop("name", None) or "robustness"}
     folder = get_save_dir(IterableSimpleNamespace(task="detect", mode="val", exist_ok=False, save_dir=None, **where))
@@ -121,7 +122,7 @@ def load(models: str | list | tuple, data: dict[str, Any]) -> dict[str, Path]:
 
     Args:
         models (str | list | tuple): Paths, in a text with commas between.
-        data (dict): From `datasets.check`.
+        data (dict): From `data.check.check`.
 
     Returns:
         (dict[str, Path]): A checkpoint best.pt or last.pt is named by its run.
@@ -178,7 +179,7 @@ def write_corrupted(room: Path, data: dict[str, Any], name: str, severity: int) 
 
     Args:
         room (Path): An empty folder, or the one of the condition before, which is overwritten.
-        data (dict): From `datasets.check`.
+        data (dict): From `data.check.check`.
         name (str): The corruption, or "clean".
         severity (int): 1 to 5; 0 for clean.
 
@@ -190,7 +191,7 @@ def write_corrupted(room: Path, data: dict[str, Any], name: str, severity: int) 
     from ultralytics.utils import NUM_THREADS, YAML
     from ultralytics.utils.patches import imread, imwrite
 
-    from ultralytics_diffattn.soundness import list_images
+    from ultralytics_diffattn.data.check import list_images
 
     files = list_images(data, "val")
     images, labels = room / "images", room / "labels"

@@ -27,7 +27,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ultralytics_diffattn import epochs, predictions
-from ultralytics_diffattn.files import read_json, write_json, write_text
+from ultralytics_diffattn.output.files import read_json, write_json, write_text
 
 
 def train(folder: Path, device: str | None = None) -> None:
@@ -64,7 +64,7 @@ def train(folder: Path, device: str | None = None) -> None:
 
 def _next_step(folder: Path, total: int) -> str:
     """Return "fresh", "resume" or "evaluate"."""
-    from ultralytics_diffattn.checkpoints import read
+    from ultralytics_diffattn.weights.checkpoints import read
 
     weights = folder / "train" / "weights"
     # What lies in train/ may be torn by the kill, in the middle of a write; the backup is replaced in one step.

@@ -64,7 +64,7 @@ def strip(weights: str = "", out: str = "", format: str = "pt", **args: Any) -> 
     from ultralytics.utils.files import file_size
     from ultralytics.utils.torch_utils import strip_optimizer
 
-    from ultralytics_diffattn.checkpoints import load, new_file
+    from ultralytics_diffattn.weights.checkpoints import load, new_file
 
     if format not in SUFFIXES:
         raise ValueError(f"format={format} must be one of {', '.join(SUFFIXES)}; for others see diffattn export.")

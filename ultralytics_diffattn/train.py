@@ -13,7 +13,7 @@ def train(model: str = "yolo11n-diffattn.yaml", data: str = "", **args: Any) -> 
 
     Args:
         model (str): YAML or checkpoint.
-        data (str): Whatever `datasets.resolve` takes; the catalogue's budget for it is the default of `args`.
+        data (str): Whatever `catalogue.resolve` takes; the catalogue's budget for it is the default of `args`.
         **args (Any): Anything that `yolo train` takes.
 
     Returns:
@@ -27,15 +27,15 @@ def train(model: str = "yolo11n-diffattn.yaml", data: str = "", **args: Any) -> 
     """
     from ultralytics import YOLO
 
-    from ultralytics_diffattn import datasets
-    from ultralytics_diffattn.transfer import check_pretrained
+    from ultralytics_diffattn.data import catalogue
+    from ultralytics_diffattn.weights.transfer import check_pretrained
 
     built = YOLO(model, task=args.pop("task", None))
     if args.get("resume"):
-        return built.train(**args, **({"data": datasets.resolve(data, built.task).data} if data else {}))
+        return built.train(**args, **({"data": catalogue.resolve(data, built.task).data} if data else {}))
     if not data:
         raise ValueError("data= is missing; give a name of the catalogue, as data=shapes, or a data YAML of your own.")
     if isinstance(args.get("pretrained"), str):
         check_pretrained(args["pretrained"], built.model)
-    dataset = datasets.resolve(data, built.task)
+    dataset = catalogue.resolve(data, built.task)
     return built.train(**{**dataset.budget, **args, "data": dataset.data})

@@ -16,7 +16,7 @@ def val(model: str = "", **args: Any) -> dict[str, Any]:
 
     Args:
         model (str): Weights, or an exported model.
-        **args (Any): `data`, whatever `datasets.resolve` takes, by default the checkpoint's own; anything else that
+        **args (Any): `data`, whatever `catalogue.resolve` takes, by default the checkpoint's own; anything else that
             `yolo val` takes. The catalogue's image size and batch for the data set are the defaults.
 
     Returns:
@@ -35,15 +35,16 @@ def val(model: str = "", **args: Any) -> dict[str, Any]:
     from ultralytics import YOLO
     from ultralytics.utils import LOGGER
 
-    from ultralytics_diffattn import datasets
+    from ultralytics_diffattn.data import catalogue
+    from ultralytics_diffattn.data.check import check
 
     yolo = YOLO(model, task=args.pop("task", None))
     if "data" in args:
-        dataset = datasets.resolve(args["data"], yolo.task)
+        dataset = catalogue.resolve(args["data"], yolo.task)
         budget = {key: value for key, value in dataset.budget.items() if key in ("imgsz", "batch")}
         args = {**budget, **args, "data": dataset.data}
         if yolo.task == "detect":
-            _check_classes(model, yolo.names, datasets.check(dataset.data, dataset.classes)["names"])
+            _check_classes(model, yolo.names, check(dataset.data, dataset.classes)["names"])
     kept = []
     if yolo.task in predictions.TASKS:
         predictions.listen(yolo)

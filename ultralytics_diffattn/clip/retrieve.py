@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ultralytics_diffattn.clip import classes, images, pairs, weights
 from ultralytics_diffattn.clip.model import CLIP
-from ultralytics_diffattn.files import write_json
 from ultralytics_diffattn.nn.arguments import check_known
+from ultralytics_diffattn.output.files import write_json
 
 OWN = {"weights": "DiffCLIP_ViTB16_CC12M", "data": "", **images.OWN}
 

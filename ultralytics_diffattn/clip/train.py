@@ -19,8 +19,8 @@ from ultralytics.utils import LOGGER
 from ultralytics_diffattn.cli import listed
 from ultralytics_diffattn.clip import images, model, pairs, retrieve, weights
 from ultralytics_diffattn.clip.tokens import tokenize
-from ultralytics_diffattn.files import whole, write_json
 from ultralytics_diffattn.nn.arguments import check_count, check_dropout, check_known, check_ratio
+from ultralytics_diffattn.output.files import whole, write_json
 
 try:
     import lightning

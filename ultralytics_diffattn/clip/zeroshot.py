@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ultralytics_diffattn.clip import classes, images, weights
 from ultralytics_diffattn.clip.model import CLIP
-from ultralytics_diffattn.files import write_json, write_text
 from ultralytics_diffattn.nn.arguments import check_known
+from ultralytics_diffattn.output.files import write_json, write_text
 
 OWN = {
     "weights": "DiffCLIP_ViTB16_CC12M",

@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ultralytics_diffattn.files import whole, write_text
+from ultralytics_diffattn.output.files import whole, write_text
 
 PREFIX = "lambda/"  # of the metrics' names; loggers put what has the same first part beside each other
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # of Okabe and Ito, for all eyes

@@ -1,7 +1,6 @@
 """datasets.py and soundness.py: each way to name a data set, what is refused, stock's downloads from a stand-in."""
 
 import http.server
-import io
 import json
 import re
 import shutil
@@ -12,52 +11,28 @@ from pathlib import Path
 
 import pytest
 import yaml
-from PIL import Image
 from ultralytics.utils import ROOT as STOCK
 from ultralytics.utils import SETTINGS
 
-from ultralytics_diffattn import bundled, datasets
+from tests.annotations import data_set, jpeg
+from ultralytics_diffattn import bundled
+from ultralytics_diffattn.data import catalogue
+from ultralytics_diffattn.data.check import check, fingerprint
+
+pytestmark = pytest.mark.usefixtures("here")
 
 NAMES = ["coco", "voc", "coco8", "coco128", "shapes"]
 
 
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    """Work in an empty folder, with the datasets_dir below it."""
-    monkeypatch.setitem(SETTINGS, "datasets_dir", str(tmp_path / "datasets"))
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    return tmp_path / "here"
-
-
-def jpeg(size=(32, 24)):
-    stream = io.BytesIO()
-    Image.new("RGB", size).save(stream, "JPEG")
-    return stream.getvalue()
-
-
-def data_set(root, train=2, val=1, label="0 0.5 0.5 0.5 0.5\n", head="", names=("a", "b")):
-    """Write a data set in Ultralytics layout and return its data YAML."""
-    for split, count in (("train", train), ("val", val)):
-        for kind in ("images", "labels"):
-            (root / kind / split).mkdir(parents=True)
-        for i in range(count):
-            (root / "images" / split / f"{i}.jpg").write_bytes(jpeg())
-            (root / "labels" / split / f"{i}.txt").write_text(label)
-    content = yaml.safe_dump({"train": "images/train", "val": "images/val", "names": dict(enumerate(names))})
-    (root / "data.yaml").write_text(head + content)
-    return root / "data.yaml"
-
-
 def test_catalogue_agrees_with_the_data_yamls():
-    known = datasets.catalogue()
+    known = catalogue.catalogue()
     assert list(known) == NAMES
     for name, entry in known.items():
         found = bundled.find(entry["data"]) or STOCK / "cfg" / "datasets" / entry["data"]
         assert len(yaml.safe_load(Path(found).read_text(encoding="utf-8"))["names"]) == entry["classes"]
-        assert set(entry) == set(datasets.KEYS)
+        assert set(entry) == set(catalogue.KEYS)
         assert {"epochs", "imgsz", "batch"} <= set(entry["budget"])
-        assert datasets.resolve(name) == (name, entry["data"], entry["budget"], entry["classes"])
+        assert catalogue.resolve(name) == (name, entry["data"], entry["budget"], entry["classes"])
 
 
 def test_own_catalogue(here):
@@ -65,10 +40,10 @@ def test_own_catalogue(here):
     (here / "datasets.yaml").write_text(
         "mine: {data: mine/data.yaml, budget: {epochs: 3, nbs: 8}}\nvoc: {data: coco8.yaml}\nfolder: {data: mine}\n"
     )
-    assert datasets.resolve("mine") == ("mine", str(here / "mine" / "data.yaml"), {"epochs": 3, "nbs": 8}, None)
-    assert datasets.resolve("voc") == ("voc", "coco8.yaml", {}, None)
-    assert datasets.resolve("folder") == ("folder", str(here / "mine" / "data.yaml"), {}, None)
-    assert list(datasets.catalogue()) == [*NAMES, "mine", "folder"]
+    assert catalogue.resolve("mine") == ("mine", str(here / "mine" / "data.yaml"), {"epochs": 3, "nbs": 8}, None)
+    assert catalogue.resolve("voc") == ("voc", "coco8.yaml", {}, None)
+    assert catalogue.resolve("folder") == ("folder", str(here / "mine" / "data.yaml"), {}, None)
+    assert list(catalogue.catalogue()) == [*NAMES, "mine", "folder"]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +66,7 @@ def test_own_catalogue(here):
 def test_bad_catalogue(here, text, message):
     (here / "datasets.yaml").write_text(text)
     with pytest.raises(ValueError, match=message):
-        datasets.resolve("mine")
+        catalogue.resolve("mine")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +87,7 @@ def test_resolve(here, given, expected):
     data_set(here / "set")
     shutil.copy(here / "set" / "data.yaml", here / "coco8.yaml")
     (here / "cats.zip").touch()
-    assert datasets.resolve(given) == (expected[0], expected[1].format(here=here), {}, None)
+    assert catalogue.resolve(given) == (expected[0], expected[1].format(here=here), {}, None)
 
 
 @pytest.mark.parametrize("layout", ["voc", "coco"])
@@ -135,15 +110,15 @@ def test_resolve_converts(here, layout):
         boxes = [{"id": i, "image_id": i, "category_id": 1, "bbox": [1, 1, 8, 8]} for i in range(5)]
         content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "x"}]}
         (root / "annotations" / "all.json").write_text(json.dumps(content))
-        assert datasets.resolve("my-set/annotations/all.json").name == "my-set"
-    found = datasets.resolve("my-set")
+        assert catalogue.resolve("my-set/annotations/all.json").name == "my-set"
+    found = catalogue.resolve("my-set")
     assert found.name == "my-set"
     assert found.data.startswith(SETTINGS["datasets_dir"])
-    assert datasets.resolve("my-set") == found
-    data = datasets.check(found.data, 1)
+    assert catalogue.resolve("my-set") == found
+    data = check(found.data, 1)
     assert data["names"] == {0: "x"}
     (here / "datasets.yaml").write_text("short: {data: my-set, budget: {epochs: 2}}")
-    assert datasets.resolve("short") == ("short", found.data, {"epochs": 2}, None)
+    assert catalogue.resolve("short") == ("short", found.data, {"epochs": 2}, None)
 
 
 @pytest.mark.parametrize(
@@ -170,100 +145,7 @@ def test_resolve_refuses(here, given, error, message):
         for file in files:
             (here / folder / file).touch()
     with pytest.raises(error, match=message):
-        datasets.resolve(given)
-
-
-def test_check(here):
-    data = datasets.check(data_set(here / "set"), 2)
-    assert (data["nc"], data["names"]) == (2, {0: "a", 1: "b"})
-
-
-@pytest.mark.parametrize(
-    ("options", "expected", "error", "message"),
-    [
-        ({"train": 0}, None, FileNotFoundError, "no images in `train: .*images/train`"),
-        ({"val": 0}, None, FileNotFoundError, "no images in `val: .*images/val`"),
-        ({"label": ""}, None, FileNotFoundError, "2 images in `train: .*not one box: .*labels/train/0.txt"),
-        ({}, 80, ValueError, "has 2 classes where 80 are expected"),
-        ({"head": "nc: 3\n"}, None, ValueError, "length 2 and 'nc: 3' must match"),
-        ({"head": "names: [\n"}, None, ValueError, "YAML syntax error|not a data YAML"),
-        (
-            {"label": "0 .5 .5 .1 .1\n\n2 .5 .5 .1 .1\n"},
-            None,
-            ValueError,
-            r"labels/train/\d.txt, line 3: class 2, .* 0 to 1",
-        ),
-        ({"label": "-1 .5 .5 .1 .1\n"}, None, ValueError, "line 1: class -1"),
-        ({"label": "cat .5 .5 .1 .1\n"}, None, ValueError, "line 1: class cat"),
-        ({"label": "nan .5 .5 .1 .1\n"}, None, ValueError, "line 1: class nan"),
-    ],
-)
-def test_check_refuses(here, options, expected, error, message):
-    data_yaml = data_set(here / "set", **options)
-    with pytest.raises(error, match=message):
-        datasets.check(data_yaml, expected)
-
-
-def test_check_takes_what_ultralytics_takes(here):
-    data_yaml = data_set(here / "set", label="\ufeff1.0 0.5 0.5 0.5 0.5")
-    (here / "set" / "labels" / "train" / "0.txt").unlink()  # a background
-    assert datasets.check(data_yaml)["nc"] == 2
-
-
-def test_images_of_a_list(here):
-    data_yaml = data_set(here / "set")
-    (here / "set" / "train.txt").write_text("./images/train/0.jpg\n./images/train/gone.jpg\n")
-    data_yaml.write_text(data_yaml.read_text().replace("train: images/train", "train: train.txt"))
-    with pytest.raises(FileNotFoundError, match=r"1 of the 2 images .* do not exist, the first is .*gone.jpg"):
-        datasets.check(data_yaml)
-    (here / "set" / "train.txt").write_text("./images/train/0.jpg\n")
-    listed = datasets.fingerprint(datasets.check(data_yaml))
-    (here / "set" / "train.txt").write_text("./images/train/0.jpg\n./images/train/1.jpg\n")
-    assert datasets.fingerprint(datasets.check(data_yaml)) != listed
-
-
-def test_fingerprint_tells_train_from_val(here):
-    data_yaml = data_set(here / "set", train=3)
-    data_yaml.write_text(data_yaml.read_text().replace("images/train", "one.txt").replace("images/val", "two.txt"))
-    found = set()
-    for lists in (("01", "2"), ("0", "12")):  # the same images in the same order
-        for file, images in zip(("one.txt", "two.txt"), lists, strict=True):
-            (here / "set" / file).write_text("".join(f"./images/train/{i}.jpg\n" for i in images))
-        found.add(datasets.fingerprint(datasets.check(data_yaml)))
-    assert len(found) == 2
-
-
-def rename(root):
-    for kind, suffix in (("images", "jpg"), ("labels", "txt")):
-        (root / kind / "val" / f"0.{suffix}").rename(root / kind / "val" / f"9.{suffix}")
-
-
-def move_to_val(root):
-    for kind, suffix in (("images", "jpg"), ("labels", "txt")):
-        (root / kind / "train" / f"1.{suffix}").rename(root / kind / "val" / f"1.{suffix}")
-
-
-@pytest.mark.parametrize(
-    ("change", "same"),
-    [
-        (lambda root: None, True),
-        (lambda root: (root / "images" / "note.md").touch(), True),
-        (lambda root: (root / "labels" / "train.cache").touch(), True),
-        (lambda root: (root / "labels" / "val" / "0.txt").write_text("1 0.5 0.5 0.5 0.5\n"), False),
-        (lambda root: (root / "labels" / "train" / "1.txt").unlink(), False),
-        (lambda root: (root / "images" / "train" / "0.jpg").write_bytes(jpeg((64, 64))), False),
-        (lambda root: (root / "images" / "train" / "2.jpg").write_bytes(jpeg()), False),
-        (rename, False),
-        (move_to_val, False),
-    ],
-)
-def test_fingerprint(here, change, same):
-    data_yaml = data_set(here / "set")
-    first = datasets.fingerprint(datasets.check(data_yaml))
-    shutil.copytree(here / "set", here / "elsewhere")
-    change(here / "elsewhere")
-    assert (datasets.fingerprint(datasets.check(here / "elsewhere" / "data.yaml")) == first) == same
-    assert re.fullmatch("[0-9a-f]{64}", first)
+        catalogue.resolve(given)
 
 
 def zipped(file, contents):
@@ -316,13 +198,13 @@ def test_download_of_coco(tmp_path, server):
     zipped(folder / "test2017.zip", {"test2017/06.jpg": jpeg()})
     zipped(folder / "coco2017labels-segments.zip", labels)
     from_server("coco.yaml", tmp_path / "sets" / "coco", url)
-    found = datasets.resolve("coco")
-    assert found.budget == datasets.catalogue()["coco"]["budget"]
-    data = datasets.check(found.data, 80)
+    found = catalogue.resolve("coco")
+    assert found.budget == catalogue.catalogue()["coco"]["budget"]
+    data = check(found.data, 80)
     count = {s: len(Path(data[s]).read_text().split()) for s in ("train", "val")}
     assert count == {"train": 3, "val": 2}
     assert all((tmp_path / "sets" / "coco" / "images" / s / f"{i}.jpg").is_file() for s in lists for i in lists[s])
-    assert len(datasets.fingerprint(data)) == 64
+    assert len(fingerprint(data)) == 64
 
 
 def test_download_of_voc(tmp_path, server):
@@ -344,7 +226,7 @@ def test_download_of_voc(tmp_path, server):
                 contents |= {f"{root}/JPEGImages/{stem}.jpg": jpeg(), f"{root}/Annotations/{stem}.xml": xml}
         zipped(folder / f"{name}.zip", contents)
     from_server("VOC.yaml", tmp_path / "sets" / "VOC", url)
-    data = datasets.check(datasets.resolve("voc").data, 20)
+    data = check(catalogue.resolve("voc").data, 20)
     count = [sum(len(list(Path(p).glob("*.jpg"))) for p in data[s]) for s in ("train", "val")]
     assert count == [5, 2]
     label = (tmp_path / "sets" / "VOC" / "labels" / "test2007" / "000004.txt").read_text().split()

@@ -1,4 +1,4 @@
-"""layout.py, voc.py, coco_json.py, cleaning.py: the same boxes in another layout, and nothing lost without a row."""
+"""layout.py, voc.py, coco.py, cleaning.py: the same boxes in another layout, and nothing lost without a row."""
 
 import csv
 import json
@@ -17,8 +17,8 @@ from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.utils import check_det_dataset
 
 from tests.annotations import GOOD, SOUND, H, W, coco, coco_folder, image, voc_folder, voc_with, xml
-from ultralytics_diffattn import coco_json, layout
-from ultralytics_diffattn.layout import convert as converted
+from ultralytics_diffattn.data import coco_json, conversion
+from ultralytics_diffattn.data.conversion import convert as converted
 
 pytestmark = pytest.mark.usefixtures("own_datasets_dir")
 
@@ -245,7 +245,7 @@ def test_once_and_anew_when_the_source_changes(tmp_path, change, monkeypatch):
     root = voc_with(SOUND, tmp_path / "v")
     first = converted(root)
     with monkeypatch.context() as patch:
-        patch.setattr(layout, "_convert", None)  # would raise if it were called
+        patch.setattr(conversion, "_convert", None)  # would raise if it were called
         assert converted(root) == first
     change(root)
     second = converted(root)
@@ -256,7 +256,7 @@ def test_once_and_anew_when_the_source_changes(tmp_path, change, monkeypatch):
 def test_killed_conversion_is_not_taken_for_a_finished_one(tmp_path):
     root = voc_with(SOUND, tmp_path / "v")
     code = (
-        "import os\nfrom ultralytics.utils import SETTINGS\nfrom ultralytics_diffattn import layout\n"
+        "import os\nfrom ultralytics.utils import SETTINGS\nfrom ultralytics_diffattn.data import conversion as layout\n"
         f"dict.__setitem__(SETTINGS, 'datasets_dir', {str(tmp_path / 'datasets')!r})\n"
         "layout._link = lambda *a: os._exit(9)\n"
         f"layout.convert({str(root)!r})"

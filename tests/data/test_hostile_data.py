@@ -18,8 +18,8 @@ from ultralytics.data.utils import check_det_dataset
 from ultralytics.utils import SETTINGS
 
 from tests.annotations import GOOD, SOUND, H, W, coco, coco_folder, image, voc_with, xml
-from ultralytics_diffattn import cleaning, coco_json, voc
-from ultralytics_diffattn.layout import convert
+from ultralytics_diffattn.data import cleaning, coco_json, voc
+from ultralytics_diffattn.data.conversion import convert
 
 pytestmark = pytest.mark.usefixtures("own_datasets_dir")
 

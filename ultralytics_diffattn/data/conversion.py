@@ -19,8 +19,8 @@ from ultralytics.data.converter import convert_coco
 from ultralytics.data.utils import IMG_FORMATS
 from ultralytics.utils import LOGGER, SETTINGS
 
-from ultralytics_diffattn import coco_json, voc
-from ultralytics_diffattn.cleaning import Broken, Picture, Source, clean, plain, repaired
+from ultralytics_diffattn.data import coco_json, voc
+from ultralytics_diffattn.data.cleaning import Broken, Picture, Source, clean, plain, repaired
 
 FORMAT = 2  # part of the hash: raise it when a conversion would turn out differently
 VAL = 0.2  # share of val where the source has no split

@@ -12,7 +12,7 @@ from typing import Any
 
 from ultralytics.data.utils import IMG_FORMATS
 
-from ultralytics_diffattn.cleaning import Box, Broken, Picture, Source, numbers, plain
+from ultralytics_diffattn.data.cleaning import Box, Broken, Picture, Source, numbers, plain
 
 TASKS = {"detect": "instances", "segment": "instances", "pose": "keypoints"}  # and how COCO calls its file
 _SPLIT = re.compile(r"(?<![a-z])(train|validation|valid|val|test)(?![a-z])([-_]?\d*)", re.IGNORECASE)  # train2017

@@ -11,10 +11,10 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from ultralytics.utils import LOGGER
 
-from ultralytics_diffattn.checkpoints import load
 from ultralytics_diffattn.nn.attention import DiffAttention, LambdaMixin, ZeroLambdaMixin
 from ultralytics_diffattn.nn.blocks import Attention_Diff
 from ultralytics_diffattn.plugin.modules import MODULES
+from ultralytics_diffattn.weights.checkpoints import load
 
 SHOWN = 8  # mismatches in a message
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from ultralytics.data.utils import IMG_FORMATS
 from ultralytics.utils import TQDM
 
-from ultralytics_diffattn.cleaning import Box, Broken, Picture, Source, numbers, plain
+from ultralytics_diffattn.data.cleaning import Box, Broken, Picture, Source, numbers, plain
 
 LISTS = "train", "val", "test", "trainval"
 

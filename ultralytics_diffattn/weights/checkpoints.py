@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics_diffattn.files import whole
+from ultralytics_diffattn.output.files import whole
 
 
 def load(weights: str) -> tuple[nn.Module, dict[str, Any]]:

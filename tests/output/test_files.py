@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from ultralytics_diffattn import files
+from ultralytics_diffattn.output import files
 
 
 def test_json_round_trip(tmp_path):

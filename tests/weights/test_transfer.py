@@ -9,7 +9,7 @@ from torch import nn
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
 from tests.places import ROOT
-from ultralytics_diffattn.transfer import check_pretrained, pair, transfer
+from ultralytics_diffattn.weights.transfer import check_pretrained, pair, transfer
 
 
 def build(name):

@@ -14,9 +14,6 @@ from ultralytics.utils import DEFAULT_CFG_DICT, ROOT
 from ultralytics.utils.checks import check_file
 
 from ultralytics_diffattn import bundled
-from ultralytics_diffattn.soundness import check, fingerprint
-
-__all__ = "Dataset", "catalogue", "check", "fingerprint", "resolve"
 
 WORDS = "optimizer", "auto_augment", "copy_paste_mode", "amp"  # arguments of a training that are words and no files
 KEYS = "data", "task", "classes", "budget", "download", "licence"
@@ -135,7 +132,7 @@ def _locate(data: str, task: str, known: dict) -> tuple[str, str]:
 
 def _local(path: Path, task: str) -> tuple[str, str]:
     """Return the name of a data set on the disk and what to give ultralytics."""
-    from ultralytics_diffattn import coco_json, layout, voc
+    from ultralytics_diffattn.data import coco_json, conversion, voc
 
     name = path.parent.name if path.stem.lower() in ("data", "dataset") else path.stem
     if path.is_file():
@@ -155,7 +152,7 @@ def _local(path: Path, task: str) -> tuple[str, str]:
                 f"{path} is {'empty' if not inside else 'no data set; it has ' + ', '.join(inside[:8])}: there must be "
                 "a data YAML, Annotations/*.xml with JPEGImages/ (PASCAL VOC) or annotations/*.json (COCO)."
             )
-    converted = layout.convert(path, task)
+    converted = conversion.convert(path, task)
     return converted.parent.name.rpartition("-")[0], str(converted)
 
 

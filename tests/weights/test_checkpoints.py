@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from ultralytics import YOLO
 
-from ultralytics_diffattn import checkpoints
+from ultralytics_diffattn.weights import checkpoints
 
 
 @pytest.fixture(scope="module")

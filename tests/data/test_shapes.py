@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ultralytics_diffattn import shapes
+from ultralytics_diffattn.data import shapes
 
 SMALL = {"train": 3, "val": 2}
 

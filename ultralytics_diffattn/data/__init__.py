@@ -1,0 +1,2 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""Data sets: finding, checking and converting them, and the one that is bundled."""
