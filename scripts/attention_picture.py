@@ -10,10 +10,11 @@ import sys
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ultralytics_diffattn import attention_maps, panels
+from ultralytics_diffattn import attention_maps
 from ultralytics_diffattn.cli import parse
+from ultralytics_diffattn.maps import drawing
 
-COLUMNS = {panels.PLAIN: "plain attention", panels.DIFFERENCE: "differential attention"}
+COLUMNS = {drawing.PLAIN: "plain attention", drawing.DIFFERENCE: "differential attention"}
 
 
 def draw(**args: object) -> Image.Image:
@@ -26,17 +27,17 @@ def draw(**args: object) -> Image.Image:
         (PIL.Image.Image): RGB.
     """
     (maps,) = attention_maps(**args)
-    small = panels.resized(panels.picture(maps), panels.PANEL)
-    ground, rows = panels.faded(small), list(panels.rows_of(maps, small.shape[:2]))
-    h, w = (n + panels.GAP for n in small.shape[:2])
-    canvas = Image.new("RGB", (w * (1 + len(COLUMNS)), panels.LINE + len(rows) * h), "white")
-    pen, font = ImageDraw.Draw(canvas), panels.font(panels.TEXT)
+    small = drawing.resized(drawing.picture(maps), drawing.PANEL)
+    ground, rows = drawing.faded(small), list(drawing.rows_of(maps, small.shape[:2]))
+    h, w = (n + drawing.GAP for n in small.shape[:2])
+    canvas = Image.new("RGB", (w * (1 + len(COLUMNS)), drawing.LINE + len(rows) * h), "white")
+    pen, font = ImageDraw.Draw(canvas), drawing.font(drawing.TEXT)
     for j, title in enumerate(("object", *COLUMNS.values())):
-        pen.text((j * w, 0), title, panels.INK, font)
+        pen.text((j * w, 0), title, drawing.INK, font)
     for i, row in enumerate(rows):
-        shown = [panels.painted(ground, row.maps[title] / row.strongest) for title in COLUMNS]
-        for j, panel in enumerate([panels.marked(small, maps, row.index), *shown]):
-            canvas.paste(Image.fromarray(np.asarray(panel)), (j * w, panels.LINE + i * h))
+        shown = [drawing.painted(ground, row.maps[title] / row.strongest) for title in COLUMNS]
+        for j, panel in enumerate([drawing.marked(small, maps, row.index), *shown]):
+            canvas.paste(Image.fromarray(np.asarray(panel)), (j * w, drawing.LINE + i * h))
     return canvas
 
 

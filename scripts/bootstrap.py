@@ -9,9 +9,9 @@ import time
 import numpy as np
 import torch
 
-from ultralytics_diffattn import bootstrap
-from ultralytics_diffattn.epochs import peak_memory
-from ultralytics_diffattn.predictions import Predictions
+from ultralytics_diffattn.comparison.epochs import peak_memory
+from ultralytics_diffattn.evaluation import bootstrap
+from ultralytics_diffattn.evaluation.predictions import Predictions
 
 IMAGES, DETECTIONS, BOXES, CLASSES = 5000, 200, 7, 80
 

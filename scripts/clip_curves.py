@@ -14,7 +14,7 @@ import matplotlib
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
 
-from ultralytics_diffattn.clip.train import train
+from ultralytics_diffattn.verbs.clip_train import clip_train
 
 KINDS = {"clip": ("CLIP", "#52606d"), "diffclip": ("DiffCLIP", "#d9480f")}
 WAYS = {"text_to_image/R@1": "text to image, R@1", "image_to_text/R@1": "image to text, R@1"}
@@ -33,7 +33,7 @@ def trained(folder, kind, seed, epochs):
         return run
     if not (data / "train.csv").is_file():  # the last file of these
         captions.main(data)
-    train(
+    clip_train(
         model=f"{kind}-tiny.yaml", data=str(data / "train.csv"), val_data=str(data / "val.csv"), epochs=epochs,
         seed=seed, project=str(folder.resolve()), name=run.name, exist_ok=True, resume=(run / "last.ckpt").is_file(),
     )  # fmt: skip

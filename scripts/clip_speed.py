@@ -8,7 +8,7 @@ import sys
 import torch
 
 from ultralytics_diffattn import CLIP, DiffCLIP
-from ultralytics_diffattn.timing import interleaved, ratio
+from ultralytics_diffattn.evaluation.timing import interleaved, ratio
 
 SIZES = {
     "ViT-B/16, 224 px": {},

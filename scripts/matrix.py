@@ -44,10 +44,11 @@ PACKAGES = (
     "pytest", "hypothesis", "timm>=1.0.20", "cloudpickle>=3.1.1",
 )  # fmt: skip
 FAST = (
-    "attention", "area", "aifi", "blocks", "folding", "registry", "parsers", "bundled", "transfer", "checkpoints",
-    "fixtures",
+    "nn/test_attention", "nn/test_area", "nn/test_aifi", "nn/test_blocks", "plugin/test_folding", "plugin/test_twins",
+    "plugin/test_parsers", "plugin/test_lookup", "weights/test_transfer", "weights/test_checkpoints",
+    "weights/test_fixtures",
 )  # fmt: skip
-OLD_TORCH = (*FAST, "backends")  # which depends on torch alone; with the newest the whole test set runs
+OLD_TORCH = (*FAST, "nn/test_backends")  # which depends on torch alone; with the newest the whole test set runs
 HEADER = """| ultralytics | torch | Python | fast tests | YAMLs | one epoch | in a fresh process | ONNX |
 |---|---|---|---|---|---|---|---|"""
 
@@ -106,7 +107,7 @@ def steps(cell: Cell, python: Path, folder: Path) -> dict[str, tuple]:
     run, data = folder / "runs" / "matrix", "data=shapes.yaml"
     budget = "imgsz=64", "batch=16", "workers=0", "device=cpu"
     yolo = str(python.with_name("yolo"))
-    tests = (str(ROOT / "tests" / f"test_{name}.py") for name in (FAST if cell.torch == NEWEST else OLD_TORCH))
+    tests = (str(ROOT / "tests" / f"{name}.py") for name in (FAST if cell.torch == NEWEST else OLD_TORCH))
     best = run / "weights" / "best.pt"
     train = "model=yolo11n-diffattn.yaml", data, "epochs=1", *budget, f"project={run.parent}", "name=matrix"
     return {

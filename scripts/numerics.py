@@ -28,7 +28,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.patches import imread
 
 from ultralytics_diffattn.cli import listed, parse
-from ultralytics_diffattn.heads import attentions
+from ultralytics_diffattn.maps.hooks import attentions
 from ultralytics_diffattn.nn import attention
 from ultralytics_diffattn.nn.attention import LAMBDA, DiffRMSNorm
 from ultralytics_diffattn.plugin.lambda_log import read

@@ -75,7 +75,7 @@ def awake(yolo):
 
 def random_predictions(seed, images=30, classes=5, predicted=15, true=5):
     """Return predictions as a validator might match them: no more true positives than boxes in an image."""
-    from ultralytics_diffattn.predictions import Predictions
+    from ultralytics_diffattn.evaluation.predictions import Predictions
 
     rng = np.random.default_rng(seed)
     image = np.repeat(np.arange(images), rng.poisson(predicted, images))
@@ -108,7 +108,7 @@ def random_maps(
     shape=(60, 80), objects=2, heads=2, grid=(3, 4), baseline=True, plain=False, blocks=("model.10.m.0.attn",)
 ):
     """Return maps in which the second one looks at the last token alone."""
-    from ultralytics_diffattn.maps import BlockMaps, ImageMaps
+    from ultralytics_diffattn.maps.attention_maps import BlockMaps, ImageMaps
 
     torch.manual_seed(0)
     a1, base = (torch.rand(objects, heads, *grid).flatten(2).softmax(-1).unflatten(-1, grid) for _ in range(2))

@@ -7,6 +7,8 @@ import pytest
 from tests.interpreters import python, run
 from tests.places import ROOT
 from ultralytics_diffattn import cli
+from ultralytics_diffattn.errors import UserError
+from ultralytics_diffattn.verbs.arguments import parse
 
 
 @pytest.mark.parametrize(
@@ -23,7 +25,7 @@ from ultralytics_diffattn import cli
     ],
 )
 def test_parse(words, expected):
-    assert cli.parse(words, {"seeds": (0,)}) == expected
+    assert parse(words, {"seeds": (0,)}) == expected
 
 
 @pytest.mark.parametrize(
@@ -40,8 +42,8 @@ def test_parse(words, expected):
     ],
 )
 def test_parse_refuses(words, message):
-    with pytest.raises(SyntaxError, match=message):
-        cli.parse(words, {"seeds": (0,), "models": ""})
+    with pytest.raises(UserError, match=message):
+        parse(words, {"seeds": (0,), "models": ""})
 
 
 @pytest.mark.parametrize(

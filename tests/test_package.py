@@ -47,7 +47,13 @@ def test_wheel_holds_what_a_checkout_has(wheel):
     extra = {"ultralytics_diffattn.pth", "ultralytics_diffattn.start"}
     extra |= {
         f"ultralytics_diffattn/{name}"
-        for name in ("py.typed", "datasets.yaml", "report.html.j2", "gallery.html.j2", "page.css")
+        for name in (
+            "py.typed",
+            "datasets.yaml",
+            "comparison/report.html.j2",
+            "maps/gallery.html.j2",
+            "output/page.css",
+        )
     }
     assert {n for n in names if ".dist-info/" not in n} == package | cfg | extra
     assert wheel.name == "ultralytics_diffattn-0.1.0-py3-none-any.whl"

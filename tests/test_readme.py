@@ -15,20 +15,22 @@ from ultralytics import YOLO
 from tests.interpreters import run, train_and_kill, yolo
 from tests.pages import CLIP_COMMANDS, COMMANDS, PAGES, README, WORDS_BLOCKS, anchors, blocks, links
 from tests.places import ROOT
-from ultralytics_diffattn import cli, compare, performance
+from ultralytics_diffattn.benchmark import report
 from ultralytics_diffattn.data import catalogue, shapes
+from ultralytics_diffattn.verbs import compare
+from ultralytics_diffattn.verbs.arguments import parse
 
 NOT_RUN = {  # command: why
     'pip install ".[clip]"': "network",
     **{
-        c: "tests/clip/test_scripts.py runs it small"
+        c: "tests/scripts/test_clip.py runs it small"
         for c in COMMANDS
         if re.match(r"python scripts/(captions|clip_|words)", c)
     },
     'pip install ".[ray]"': "network",
     "python scripts/matrix.py": "an hour of installing; test_matrix.py",
-    "ray start --head": "starts servers; test_pool.py spreads runs over Ray",
-    "diffattn compare data=data.yaml ray=True project=/shared/compare": "a folder outside; test_pool.py",
+    "ray start --head": "starts servers; test_schedule.py spreads runs over Ray",
+    "diffattn compare data=data.yaml ray=True project=/shared/compare": "a folder outside; test_schedule.py",
     "RAY_ADDRESS=10.0.0.1:6379 diffattn compare data=/shared/data.yaml ray=True project=/shared/compare": "a cluster",
     "diffattn compare data=coco models=yolo11n.yaml,yolo11n-diffattn.yaml seeds=0,1,2 batch=128 device=0,1,2,3": (
         "20 GB, and days on GPUs"
@@ -47,7 +49,7 @@ def test_every_command_is_accounted_for():
 @pytest.mark.parametrize("command", [c for c in NOT_RUN if "diffattn compare " in c])
 def test_arguments_of_commands_that_are_not_run(command):
     words = shlex.split(command.partition("diffattn compare ")[2])
-    given = cli.parse(words, compare.OWN)
+    given = parse(words, compare.OWN)
     assert len(given) == len(words)
     assert len(compare.parse_models(given.get("models", compare.OWN["models"]))) == 2
     assert compare.parse_seeds(given.get("seeds", compare.OWN["seeds"])) == [0, 1, 2]
@@ -269,7 +271,7 @@ def test_times_are_what_the_benchmark_measured():
     assert f"Of {len(aims)} targets that we set ourselves {sum(aims)} are met" in README
     nodes = measured["groups"]["export"]["nodes"]
     assert f"{nodes['ours'] - nodes['stock']} nodes more than stock's {nodes['stock']}" in how
-    assert (ROOT / "docs" / "performance.md").read_text() == performance.as_markdown(measured)
+    assert (ROOT / "docs" / "performance.md").read_text() == report.as_markdown(measured)
 
 
 def test_warm_start_is_what_compare_found():

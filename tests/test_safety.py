@@ -132,7 +132,7 @@ def test_safe_loading_refuses_all_else(tmp_path):
     code = """
 import pathlib
 from ultralytics import YOLO
-from ultralytics_diffattn import strip
+from ultralytics_diffattn.verbs import strip
 from ultralytics_diffattn.weights import checkpoints
 for file in sorted(pathlib.Path().glob("*.pt")):
     for load in (YOLO, checkpoints.load, strip.strip):
@@ -158,16 +158,15 @@ def test_without_safe_loading_a_checkpoint_is_a_program(tmp_path):
 JUSTIFIED = {  # what could execute something else than our own lines: file and call, and why it does not
     ("__init__.py", "import_module"): "a name out of _HOMES",
     ("autoload.py", "exec_module"): "ultralytics' own loader of ultralytics' own module",
-    ("bench.py", "subprocess.Popen"): "sys.executable with our own module",
-    ("checkpoints.py", "torch_load"): "a file that the user names; read() heeds ULTRALYTICS_SAFE_LOAD",
+    ("child_process.py", "subprocess.Popen"): "sys.executable with our own module",
+    ("weights/checkpoints.py", "torch_load"): "a file that the user names; read() heeds ULTRALYTICS_SAFE_LOAD",
     ("cli.py", "import_module"): "a verb out of the table of verbs",
-    ("clip/train.py", "load"): "weights_only: tensors and plain values",
+    ("clip/training.py", "load"): "weights_only: tensors and plain values",
     ("clip/weights.py", "load"): "weights_only: tensors, plain values and argparse.Namespace",
-    ("pool.py", "subprocess.Popen"): "sys.executable with our own module",
     ("plugin/attach.py", "import_module"): "names out of MODULES and TO_ATTACH",
     ("plugin/twins.py", "resolve_name"): "Row.build out of MODULES, never a text of the YAML",
-    ("startup.py", "subprocess.run"): "sys.executable with our own code",
-    ("strip.py", "subprocess.run"): "sys.executable with our own code",
+    ("benchmark/startup.py", "subprocess.run"): "sys.executable with our own code",
+    ("evaluation/without_plugin.py", "subprocess.run"): "sys.executable with our own code",
     ("scripts/matrix.py", "subprocess.run"): "a list of our own words; scripts/ is not installed",
 }
 SUSPECT = (

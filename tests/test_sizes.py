@@ -36,7 +36,7 @@ def tensors(y):
 
 
 def statistics(model):
-    """Set BatchNorm from random images, as `awake` of test_maps.py does for three channels, and lambda."""
+    """Set BatchNorm from random images, as `awake` of samples.py does for three channels, and lambda."""
     torch.manual_seed(0)
     norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     for norm in norms:

@@ -7,9 +7,8 @@ ultralytics: the public names are loaded when they are first asked for.
 
 from ultralytics_diffattn.autoload import install
 
-__version__ = "0.1.0"
-
 _HOMES = {
+    "__version__": "version",
     "DiffAttention": "nn.attention",
     "diff_attention": "nn.functional",
     "lambda_init_schedule": "nn.attention",
@@ -22,16 +21,16 @@ _HOMES = {
     "C2PSA_Diff": "nn.blocks",
     "C3k2_Diff": "nn.blocks",
     "PSABlock_Diff": "nn.blocks",
-    "attention_maps": "maps",
+    "attention_maps": "maps.attention_maps",
     "PairedAttention_Diff": "nn.paired",
     "register": "plugin.attach",
 }
-__all__ = ("__version__", *_HOMES)
+__all__ = tuple(_HOMES)
 
 TYPE_CHECKING = False  # type checkers take it for true by its name; importing typing would slow every start
 if TYPE_CHECKING:
     from ultralytics_diffattn.clip.model import CLIP, DiffCLIP  # noqa: F401
-    from ultralytics_diffattn.maps import attention_maps  # noqa: F401
+    from ultralytics_diffattn.maps.attention_maps import attention_maps  # noqa: F401
     from ultralytics_diffattn.nn.aifi import AIFI_Diff  # noqa: F401
     from ultralytics_diffattn.nn.area import A2C2f_Diff, AAttn_Diff  # noqa: F401
     from ultralytics_diffattn.nn.attention import DiffAttention, lambda_init_schedule  # noqa: F401

@@ -256,10 +256,10 @@ def test_once_and_anew_when_the_source_changes(tmp_path, change, monkeypatch):
 def test_killed_conversion_is_not_taken_for_a_finished_one(tmp_path):
     root = voc_with(SOUND, tmp_path / "v")
     code = (
-        "import os\nfrom ultralytics.utils import SETTINGS\nfrom ultralytics_diffattn.data import conversion as layout\n"
+        "import os\nfrom ultralytics.utils import SETTINGS\nfrom ultralytics_diffattn.data import conversion\n"
         f"dict.__setitem__(SETTINGS, 'datasets_dir', {str(tmp_path / 'datasets')!r})\n"
-        "layout._link = lambda *a: os._exit(9)\n"
-        f"layout.convert({str(root)!r})"
+        "conversion._link = lambda *a: os._exit(9)\n"
+        f"conversion.convert({str(root)!r})"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=300).returncode == 9
     assert [p.name[0] for p in (tmp_path / "datasets" / "diffattn").iterdir()] == ["."]  # the draft

@@ -8,8 +8,8 @@ import torch
 
 from tests.oracles import equation_1
 from ultralytics_diffattn import DiffAttention, diff_attention
+from ultralytics_diffattn.evaluation.timing import peak_memory
 from ultralytics_diffattn.nn import backends, functional, tiled
-from ultralytics_diffattn.timing import peak_memory
 
 FLASH = "aten::_scaled_dot_product_flash_attention_for_cpu"
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float16: 4e-3}

@@ -12,9 +12,14 @@ from torch import Tensor, nn
 
 from ultralytics_diffattn.clip import classes, weights
 from ultralytics_diffattn.clip.model import CLIP
-from ultralytics_diffattn.plugin.text_encoder import width_of
 
+WIDTH = 512  # of the embeddings that YOLO-World takes; a YOLOE's head says its own
 BARE = ("{}",)  # as ultralytics has the names of classes embedded
+
+
+def width_of(network: nn.Module) -> int:
+    """Return the width of the embeddings that a model takes."""
+    return getattr(network.model[-1], "embed", WIDTH)
 
 
 def project(places: Tensor, width: int) -> Tensor:

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from difflib import get_close_matches
 from numbers import Real
 
 import torch
@@ -34,15 +32,6 @@ def check_count(name: str, value: int) -> None:
     """Raise unless `value` is an integer from 1 on."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name}={value!r} must be an integer >= 1.")
-
-
-def check_known(verb: str, given: dict, known: Iterable[str]) -> None:
-    """Raise unless all that is given is among the arguments of a verb, which would heed no others."""
-    for name in given:
-        if name not in known:
-            near = get_close_matches(name, known, 1)
-            hint = f" Did you mean {near[0]}=?" if near else ""
-            raise ValueError(f"{name}= means nothing to {verb}.{hint} It takes {', '.join(known)}.")
 
 
 def check_ratio(name: str, value: float) -> None:

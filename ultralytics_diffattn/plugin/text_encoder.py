@@ -14,7 +14,6 @@ from typing import Any
 from torch import Tensor, nn
 
 PREFIX = "diffclip:"
-WIDTH = 512  # of the embeddings that YOLO-World takes; a YOLOE's head says its own
 
 
 def weights_of(network: nn.Module) -> str | None:
@@ -28,11 +27,6 @@ def weights_of(network: nn.Module) -> str | None:
     """
     name = getattr(network, "text_model", None) or (getattr(network, "yaml", None) or {}).get("text_model")
     return name.removeprefix(PREFIX).strip() if isinstance(name, str) and name.startswith(PREFIX) else None
-
-
-def width_of(network: nn.Module) -> int:
-    """Return the width of the embeddings that a model takes."""
-    return getattr(network.model[-1], "embed", WIDTH)
 
 
 def attach(module: ModuleType) -> None:
@@ -73,7 +67,9 @@ def _get_text_pe(stock: Any) -> Any:
         from ultralytics_diffattn.clip import words
 
         param = next(self.model.parameters())
-        places = words.encode(weights, text, width_of(self)).to(param.device, param.dtype)[None]  # (1, classes, width)
+        places = words.encode(weights, text, words.width_of(self)).to(param.device, param.dtype)[
+            None
+        ]  # (1, classes, width)
         tpe = getattr(self.model[-1], "get_tpe", None)
         return tpe(places).detach() if tpe and not (without_reprta or (len(args) > 2 and args[2])) else places
 

@@ -99,3 +99,23 @@ def save(checkpoint: dict[str, Any], file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with whole(file) as beside:
         torch.save(checkpoint, beside)
+
+
+def label(file: Path) -> str:
+    """Return the name of a checkpoint; best.pt and last.pt are named by their run.
+
+    Args:
+        file (Path): The checkpoint.
+
+    Returns:
+        (str): For tables and titles.
+
+    Examples:
+        >>> label(Path("yolo11n.pt")), label(Path("runs/detect/train/weights/best.pt"))
+        ('yolo11n', 'detect/train')
+    """
+    if file.stem not in ("best", "last"):
+        return file.stem
+    run = file.resolve().parents[1]
+    run = run.parent if (run.parent / "spec.json").exists() else run  # of a comparison: model/seed0/train
+    return f"{run.parent.name}/{run.name}"

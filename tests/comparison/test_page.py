@@ -1,0 +1,380 @@
+"""page.py, charts.py, report.html.j2: one page that needs nothing else, right with awkward values, in a browser."""
+
+import html as stdlib_html
+import json
+import re
+import shutil
+import subprocess
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from itertools import combinations, pairwise
+
+import numpy as np
+import pytest
+
+from ultralytics_diffattn.comparison import charts
+from ultralytics_diffattn.comparison import page as report_page
+from ultralytics_diffattn.comparison.results import METRICS, PAIRED, summary
+from ultralytics_diffattn.evaluation import intervals
+from ultralytics_diffattn.output.files import read_json, write_json
+
+VOID = {"meta", "img", "br", "link", "input", "hr", "base"}
+PIXEL = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
+NASTY = ("<script>alert(1)</script>", "\"quoted\" & 'single' $5 $6", "a class with a name that is much too long")
+
+
+def make_run(label, seed, classes, epochs, gain):
+    rng = np.random.default_rng([seed, len(label)])
+    rising = 0.5 * (1 - np.exp(-np.arange(1, epochs + 1) / 3)) + gain + rng.normal(0, 0.004, epochs)
+    falling = 2 * np.exp(-np.arange(epochs) / 4) + rng.random(epochs) / 20
+    return {
+        "model": label,
+        "seed": seed,
+        "metrics": {name: rising[-1] + 0.02 * i for i, name in enumerate(METRICS)},
+        "per_class": {c: 0.5 + gain * (i % 5) + rng.normal(0, 0.01) for i, c in enumerate(classes)},
+        "pr_curve": np.clip(1.2 - np.linspace(0, 1.2, 101) ** 4 - rng.random() / 20, 0, 1),
+        "epochs": epochs,
+        "seconds_per_epoch": 12.5,
+        "seconds": 12.5 * epochs,
+        "peak_memory_mb": 1234.0,
+        "resumed_after": [],
+        "curve": {"epoch": list(range(1, epochs + 1)), "mAP50-95": rising, "box_loss": falling, "cls_loss": falling},
+        "lambda": {f"model.{i}.m.0.attn": 0.8 - 0.01 * i * falling for i in (10, 11)} if "diffattn" in label else {},
+    }
+
+
+def make_found(labels=("yolo11n", "yolo11n-diffattn"), seeds=(0, 1, 2), classes=NASTY, epochs=8, gain=0.0, **more):
+    """Return what `results.json` holds, of made-up trainings in which each model is `gain` above the one before."""
+    runs = [make_run(label, s, classes, epochs, gain * i) for s in seeds for i, label in enumerate(labels)]
+    by_model = {label: [run for run in runs if run["model"] == label] for label in labels}
+    pairs = []
+    for a, b in combinations(labels, 2):
+        for metric in PAIRED:
+            both = list(zip(by_model[a], by_model[b], strict=True))
+            gaps = [y["metrics"][metric] - x["metrics"][metric] for x, y in both]
+            spans = intervals.over_seeds(gaps), (np.mean(gaps) - 0.01, np.mean(gaps) + 0.01)
+            by_class = {c: [y["per_class"][c] - x["per_class"][c] for x, y in both] for c in classes}
+            pairs.append(
+                {
+                    **{"first": a, "second": b, "metric": metric, "seeds": list(seeds), "difference": np.mean(gaps)},
+                    **{"per_seed": gaps, "over_seeds": spans[0], "over_images": spans[1]},
+                    "verdict": intervals.verdict(np.mean(gaps), *spans),
+                    "seeds_needed": intervals.seeds_needed(gaps),
+                    "per_class": {
+                        c: {"difference": np.mean(d), "over_seeds": intervals.over_seeds(d)}
+                        for c, d in by_class.items()
+                    }
+                    if metric == PAIRED[0]
+                    else None,
+                }
+            )
+    return {
+        "created": "2030-01-02T03:04:05+00:00",
+        "versions": {"ultralytics": "8.4.0", "torch": "2.9.0"},
+        "hardware": {"cpu": "a processor", "cores": 2, "gpu": "none", "system": "Linux"},
+        "data": {
+            **{"file": "/data/<b>bold</b>/data.yaml", "sha256": "ab" * 32, "val_images": 1234, "val_boxes": 5678},
+            "classes": list(classes),
+        },
+        "arguments": {"epochs": epochs, "imgsz": 320, "data": "/data/<b>bold</b>/data.yaml", "augment": None},
+        "runs": runs,
+        "models": {
+            label: {
+                **{"model": f"{label}.yaml", "parameters": 2591010, "gflops": 1.63},
+                "latency_ms": {"pytorch": 10.5, "onnxruntime": None},
+                **summary(mine),
+            }
+            for label, mine in by_model.items()
+        },
+        "pairs": pairs,
+        "missing": [],
+        **more,
+    }
+
+
+def make_grid(labels=("yolo11n", "yolo11n-diffattn")):
+    panels = [{"title": title, "src": PIXEL} for title in ("truth", *labels)]
+    image = {"file": "<img src=x>.jpg", "f1": dict.fromkeys(labels, 0.5), "panels": panels}
+    return [{"first": labels[0], "second": labels[1], "seed": 0, "images": [image], "unreadable": ["gone.jpg"]}]
+
+
+def plain(found, folder):
+    """Return `found` as whoever reads results.json gets it."""
+    write_json(folder / "results.json", found)
+    return read_json(folder / "results.json")
+
+
+@pytest.fixture
+def render(tmp_path):
+    return lambda found, grid=(): report_page.render(plain(found, tmp_path), list(grid))
+
+
+class Page(HTMLParser):
+    """A page as a parser that knows nothing of ours sees it."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.tags, self.open, self.words, self.css = [], [], [], ""
+        self.feed(source)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        assert len(dict(attrs)) == len(attrs)
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "style":
+            self.css += data
+        else:
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+def one_seed():
+    found = make_found(seeds=(0,))
+    found["runs"][0]["resumed_after"] = [3, 5]
+    found["missing"] = ["yolo11n seed 1", "yolo11n-diffattn seed <1>"]
+    return found
+
+
+def nothing_known():
+    found = make_found()
+    for run in found["runs"]:
+        run.update(seconds_per_epoch=None, peak_memory_mb=None, **{"lambda": {}})
+        run["metrics"] = dict.fromkeys(METRICS, 0.0) | {"AP small": None}
+        run["curve"] = {"epoch": [1], "mAP50-95": [None], "box_loss": [float("nan")], "cls_loss": [0.5]}
+    for label, model in found["models"].items():
+        model.update(summary([run for run in found["runs"] if run["model"] == label]), gflops=None)
+        model["latency_ms"] = {"pytorch": None, "onnxruntime": None}
+    for pair in found["pairs"]:
+        pair.update(seeds_needed=None, difference=0.0)
+        for gap in (pair["per_class"] or {}).values():
+            gap.update(difference=None, over_seeds=None)
+    return found
+
+
+LABELS = ["yolo11n", "yolo11n-diffattn", "yolo11n-diffattn-token", "m4", "m5", "m6", "m7"]
+CASES = {
+    "usual": make_found,
+    "one seed": one_seed,
+    "nothing known": nothing_known,
+    "80 classes, 7 models": lambda: make_found(LABELS, (0, 1), [f"class {i}" for i in range(80)], 300),
+    "validated at the end": lambda: make_found(arguments={"val": False}),
+    "no pair": lambda: make_found(pairs=[]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_sound_page_that_needs_nothing_else(case, render):
+    source = render(CASES[case](), make_grid())
+    page = Page(source)
+    assert source.startswith("<!DOCTYPE html>")
+    assert page.all("html") == [{"lang": "en"}]
+    assert "width=device-width" in str(page.all("meta"))
+    headings = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h\d", tag)]
+    assert headings[0] == 1
+    assert headings.count(1) == 1
+    assert all(b <= a + 1 for a, b in pairwise(headings))
+    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    named = {attrs[key] for _, attrs in page.tags for key in ("aria-labelledby",) if key in attrs}
+    inside = {ref for _, a in page.tags for v in a.values() for ref in re.findall(r"(?:url\(|^)#([^)]+)\)?$", v or "")}
+    assert named | inside <= set(ids)
+    assert all(attrs.get("scope") for attrs in page.all("th"))
+    assert all(attrs["alt"] and attrs["src"].startswith("data:") for attrs in page.all("img"))
+    assert not {"script", "link", "iframe", "object", "base", "form"} & {tag for tag, _ in page.tags}
+    assert not [a for _, a in page.tags for k, v in a.items() if k in ("href", "src") and not re.match("#|data:", v)]
+    assert not [key for _, attrs in page.tags for key in attrs if key.startswith("on")]
+    assert not re.search(r"url\(|@import|@font-face", page.css)
+    assert not re.search(r"\bnan\b|\bNone\b|#fe0", page.text.replace("augment=None", ""))
+    assert "#fe0" not in source.lower()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_chart_is_xml_with_a_title(case, render):
+    charts = re.findall(r"<svg.*?</svg>", render(CASES[case](), make_grid()), re.DOTALL)
+    assert len(charts) >= 4
+    for chart in charts:
+        root = ET.fromstring(chart)
+        space = "{http://www.w3.org/2000/svg}"
+        assert root.attrib["role"] == "img"
+        assert root[0].tag == f"{space}title"
+        assert root[0].text
+        assert root.attrib["aria-labelledby"] == root[0].attrib["id"]
+        assert all(element.tag.startswith(space) for element in root.iter())
+
+
+def test_names_are_text_wherever_they_stand(render):
+    page = Page(render(make_found(), make_grid()))
+    for name in (*NASTY[:2], "<b>bold</b>", "<img src=x>.jpg"):
+        assert name in page.text
+    assert "b" not in {tag for tag, _ in page.tags}
+    assert "x" not in [attrs["src"] for attrs in page.all("img")]
+    assert "diffattn compare models=yolo11n.yaml,yolo11n-diffattn.yaml seeds=0,1,2 epochs=8" in page.text
+
+
+def test_one_seed_and_what_went_wrong(render):
+    text = Page(render(one_seed(), make_grid())).text
+    assert "no interval over seeds, as there is only one" in text
+    assert "±" not in text
+    assert "Not finished, and not counted here: 2 of 4 trainings" in text
+    assert "yolo11n seed 1, yolo11n-diffattn seed <1>" in text
+    assert "resumed after epoch 3, 5" in text
+    assert text.count("not finished") == 2  # in the table of trainings
+    assert "1 could not be read any more, and are left out: gone.jpg" in text
+
+
+def test_of_many_classes_the_largest_are_drawn_and_all_are_listed(render, tmp_path):
+    names = [f"class {i}" for i in range(80)]
+    found = plain(make_found(classes=names, gain=0.01), tmp_path)
+    gaps = {name: gap["difference"] for name, gap in found["pairs"][0]["per_class"].items()}
+    largest = sorted(gaps, key=lambda name: -abs(gaps[name]))[:20]
+    (chart,) = report_page.classes(found)
+    drawn = [e.text for e in ET.fromstring(chart["svg"]).iter("{http://www.w3.org/2000/svg}text")]
+    assert {name for name in drawn if name and name.startswith("class")} == set(largest)
+    page = Page(render(found))
+    assert "the 20 of 80 classes that differ most" in page.text
+    assert all(f"{name} 0." in page.text for name in names)
+
+
+def test_a_best_value_is_marked_only_if_it_can_be_told(tmp_path):
+    for gain, second in ((0.2, "better"), (-0.2, "worse"), (0.0, "not distinguishable")):
+        found = plain(make_found(LABELS[:3], gain=gain), tmp_path)
+        assert {p["verdict"] for p in found["pairs"]} == {second}
+        marked = [row["label"] for row in report_page.model_rows(found) if any(cell["best"] for cell in row["cells"])]
+        assert marked == {"better": [LABELS[2]], "worse": [LABELS[0]], "not distinguishable": []}[second]
+        columns = [i for row in report_page.model_rows(found) for i, cell in enumerate(row["cells"]) if cell["best"]]
+        assert columns == ([0, 1] if marked else [])  # those with both intervals
+    found["pairs"][0]["verdict"] = "better"  # than the first, but not than the third
+    assert report_page.best(found, "mAP50-95") is None
+
+
+def test_differences_are_of_seeds_that_both_have(tmp_path):
+    found = make_found(seeds=(0, 1))
+    values = {("yolo11n", 0): 0.5, ("yolo11n", 1): 0.6, ("yolo11n-diffattn", 0): 0.53}
+    found["runs"] = [run for run in found["runs"] if (run["model"], run["seed"]) in values]
+    for run in found["runs"]:
+        run["metrics"]["recall"] = values[run["model"], run["seed"]]
+    found["models"]["yolo11n-diffattn"]["latency_ms"]["pytorch"] = 12.6
+    (row,) = report_page.difference_rows(plain(found, tmp_path))
+    cells = dict(zip([*METRICS, *report_page.COSTS], row["cells"], strict=True))
+    assert cells["recall"] == {"text": "+0.030", "seeds": None, "images": None}
+    assert cells["mAP50"]["images"] == pytest.approx(found["pairs"][1]["over_images"])
+    assert cells["PyTorch ms"]["text"] == "+20.0 %"
+    assert cells["ONNX Runtime ms"]["text"] == "-"
+
+
+def test_epochs_without_validation_are_gaps(tmp_path):
+    found = plain(make_found(), tmp_path)
+    curves = [run["curve"] for run in found["runs"]]
+    for curve in curves:
+        curve["mAP50-95"][:-1] = [0] * 7
+    zeros = report_page.learning(found)[0]["svg"]
+    found["arguments"]["val"] = False
+    gaps = report_page.learning(found)[0]["svg"]
+    for curve in curves:
+        curve["mAP50-95"][:-1] = [None] * 7
+    assert report_page.learning(found)[0]["svg"] == gaps != zeros
+
+
+def test_a_gap_interrupts_the_line_and_a_lone_point_has_a_mark():
+    def drawn(ys):
+        root = ET.fromstring(charts.lines("c", "t", {"a": [dict(enumerate(ys, 1))]}, "epoch"))
+        paths = [e.attrib for e in root.iter("{http://www.w3.org/2000/svg}path") if "clip-path" in e.attrib]
+        line = [p["d"] for p in paths if "fill: none" in p["style"] and "--series-0" in p["style"]]
+        marks = [e for e in root.iter("{http://www.w3.org/2000/svg}use") if "--series-0" in e.attrib["style"]]
+        return line[0].count("M") if line else 0, len(marks)
+
+    whole, broken, lone = drawn([1, 2, 3, 4, 5]), drawn([1, 2, None, 4, 5]), drawn([None, 2, None, None])
+    assert whole[0] == 1
+    assert broken[0] == 2
+    assert whole[1] - broken[1] == 1
+    assert lone[1] >= 1
+
+
+def test_colours_stand_out_in_light_and_dark(render):
+    def luminance(colour):
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in np.array(list(colour)) / 255]
+        return np.dot(linear, (0.2126, 0.7152, 0.0722))  # WCAG 2
+
+    light, dark = re.findall(r":root \{(.*?)\}", Page(render(make_found())).css, re.DOTALL)
+    for block in (light, dark):
+        found = {name: luminance(bytes.fromhex(c)) for name, c in re.findall(r"--([\w-]+): #(\w{6})", block)}
+        series = [name for name in found if name.startswith("series")]
+        assert len(series) == charts.COLOURS
+        for name in ("ink", "soft", *series):
+            for behind in ("page", "panel"):
+                low, high = sorted((found[name], found[behind]))
+                assert (high + 0.05) / (low + 0.05) > 4.5, (name, behind)
+
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+MEASURE = """<script>onload = () => {
+  const page = f.contentDocument, root = page.documentElement, style = f.contentWindow.getComputedStyle(page.body);
+  const outside = [...page.querySelectorAll("svg text")].filter(text => {
+    const a = text.getBoundingClientRect(), b = text.closest("svg").getBoundingClientRect(), slack = b.width / 100;
+    return a.left < b.left - slack || a.right > b.right + slack || a.top < b.top - slack || a.bottom > b.bottom + slack;
+  });
+  measured.textContent = JSON.stringify({
+    inner: f.contentWindow.innerWidth, scroll: root.scrollWidth, height: root.scrollHeight,
+    images: page.images.length, broken: [...page.images].filter(i => !i.naturalWidth).length,
+    text: style.color, background: style.backgroundColor, outside: outside.map(t => t.textContent),
+    smallest: Math.min(...[...page.querySelectorAll("svg text")].map(t => t.getBoundingClientRect().height)),
+  });
+}</script>"""
+
+
+def look(source, folder, width, height, dark):
+    """Open a page in a headless browser and return what was measured.
+
+    The page stands in a frame, since Chromium makes no window narrower than 500 pixels.
+    """
+    frame = f'<iframe id=f style="width:{width}px;height:{height}px;border:0" srcdoc="{stdlib_html.escape(source)}">'
+    head = '<!DOCTYPE html><html style="color-scheme: light dark"><meta charset="utf-8">'  # a frame has its parent's
+    (folder / "frame.html").write_text(f"{head}{frame}</iframe><pre id=measured></pre>{MEASURE}", encoding="utf-8")
+    flags = ["--no-sandbox", "--headless=new", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
+    flags += [f"--window-size={max(width, 500)},{height}", "--virtual-time-budget=5000", "--dump-dom"]
+    flags += ["--blink-settings=preferredColorScheme=0"] if dark else []
+    dom = subprocess.run(
+        [BROWSER, *flags, (folder / "frame.html").as_uri()], capture_output=True, encoding="utf-8", timeout=180
+    )
+    found = re.search(r'<pre id="measured">(.+?)</pre>', dom.stdout, re.DOTALL)
+    assert found, dom.stderr[-2000:]
+    return json.loads(stdlib_html.unescape(found[1]))
+
+
+def brightness(colour):
+    return np.mean([int(n) for n in re.findall(r"\d+", colour)[:3]])
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome on PATH")
+@pytest.mark.parametrize(("width", "height"), [(360, 800), (1280, 900)])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_in_a_browser(width, height, dark, render, tmp_path):
+    labels = [*LABELS[:2], "yolo11n-diffattn-of-a-checkpoint-that-bears-a-long-and-telling-name"]
+    found = make_found(labels, classes=[*NASTY, *(f"class {i}" for i in range(77))], epochs=40)
+    seen = look(render(found, make_grid()), tmp_path, width, height, dark)
+    assert seen["inner"] == width
+    assert seen["scroll"] <= width
+    assert seen["height"] > height
+    assert seen["images"] == 3
+    assert seen["broken"] == 0
+    assert seen["outside"] == []
+    assert seen["smallest"] > 10
+    light = brightness(seen["background"]) - brightness(seen["text"])
+    assert light < -150 if dark else light > 150

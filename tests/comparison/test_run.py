@@ -1,0 +1,131 @@
+"""One run: where it goes on after a kill at any moment."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from filelock import FileLock
+
+from ultralytics_diffattn.comparison import run, schedule
+from ultralytics_diffattn.output.files import read_json, write_json
+
+
+def spec(folder, tiny, **args):
+    folder.mkdir(parents=True, exist_ok=True)
+    given = {"data": str(tiny), "epochs": 1, "imgsz": 64, "batch": 4, "workers": 0, "plots": False, "seed": 0, **args}
+    write_json(folder / "spec.json", {"model": "yolo11n-diffattn.yaml", "args": given})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tiny, tmp_path_factory):
+    folder = spec(tmp_path_factory.mktemp("run") / "seed0", tiny)
+    assert schedule.train(folder) is None
+    return folder
+
+
+def test_finished(finished):
+    assert schedule.is_finished(finished)
+    assert {"run.json", "spec.json", "epochs.csv", "predictions.npz", "backup", "train"} <= {
+        f.name for f in finished.iterdir()
+    }
+    assert read_json(finished / "run.json")["epochs"] == 1
+
+
+def test_next_step_without_a_backup(tmp_path):
+    """As with several GPUs under an ultralytics that does not hand callbacks on."""
+    weights = tmp_path / "train" / "weights"
+    for epoch, step in ((None, "fresh"), (1, "resume"), (-1, "evaluate")):
+        if epoch is not None:
+            torch.save({"epoch": epoch}, weights / "last.pt")
+        assert run._next_step(tmp_path, 3) == step
+
+
+@pytest.mark.parametrize(("epoch", "step"), [(None, "fresh"), (0, "resume"), (1, "resume"), (2, "evaluate")])
+def test_next_step(tmp_path, epoch, step):
+    weights = tmp_path / "train" / "weights"
+    weights.mkdir(parents=True)
+    (weights / "last.pt").write_bytes(b"torn by a kill in the middle of a write")
+    if epoch is not None:
+        (tmp_path / "backup").mkdir()
+        torch.save({"epoch": epoch}, tmp_path / "backup" / "last.pt")
+    assert run._next_step(tmp_path, 3) == step
+    if epoch is not None:  # the whole file stands where ultralytics looks for it
+        assert torch.load(weights / "last.pt")["epoch"] == epoch
+
+
+@pytest.mark.parametrize("lost", [["run.json"], ["run.json", "predictions.npz"]])
+def test_killed_at_the_end_is_evaluated_and_not_trained_again(finished, lost):
+    from ultralytics_diffattn.evaluation import predictions
+
+    old = predictions.read(finished / "predictions.npz")
+    rows = (finished / "epochs.csv").read_text()
+    for name in lost:
+        (finished / name).unlink()
+    assert schedule.train(finished) is None
+    assert (finished / "epochs.csv").read_text() == rows
+    new = predictions.read(finished / "predictions.npz")
+    assert new.files == old.files
+    assert new.tp.shape == old.tp.shape
+    assert abs(new.conf - old.conf).max() < 1e-5
+    checkpoint = torch.load(finished / "train" / "weights" / "best.pt", weights_only=False)
+    assert checkpoint["optimizer"] is None  # stripped, as by the trainer
+
+
+def test_keep_replaces_the_backup_in_one_step(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    weights = tmp_path / "train" / "weights"
+    weights.mkdir(parents=True)
+    trainer = SimpleNamespace(save_dir=tmp_path / "train", best=weights / "best.pt", last=weights / "last.pt")
+    for n in (1, 2):
+        trainer.last.write_text(f"last {n}")
+        if n == 1:
+            trainer.best.write_text("best 1")
+        run.keep(trainer)
+    assert {f.name: f.read_text() for f in (tmp_path / "backup").iterdir()} == {
+        "best.pt": "best 1",
+        "last.pt": "last 2",
+    }
+
+    monkeypatch.setattr(run.os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    trainer.last.write_text("last 3")
+    with pytest.raises(OSError, match="No space"):
+        run.keep(trainer)
+    assert (tmp_path / "backup" / "last.pt").read_text() == "last 2"
+
+
+def test_reason_of_a_failure_is_kept(tmp_path, tiny):
+    folder = spec(tmp_path / "seed0", tiny, data="nowhere.yaml")
+    assert "nowhere.yaml" in schedule.train(folder)
+    assert not schedule.is_finished(folder)
+
+
+def test_two_processes_on_one_run(tmp_path, tiny):
+    folder = spec(tmp_path / "seed0", tiny)
+    with FileLock(folder / "lock"):
+        assert "being trained by another process" in schedule.train(folder)
+
+
+def test_ends_with_its_parent(tmp_path):
+    code = (
+        "from ultralytics_diffattn.comparison.run import *; end_with_parent(); print('up', flush=True); time.sleep(60)"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert child.stdout.readline() == b"up\n"
+    child.stdin.close()  # as when the parent is killed
+    deadline = time.time() + 20
+    while child.poll() is None and time.time() < deadline:
+        time.sleep(0.05)
+    assert child.poll() == -9
+
+
+def test_errno_is_found_below_other_errors():
+    error = RuntimeError("could not save")
+    error.__cause__ = OSError(28, "No space left on device")
+    assert run._errno(error) == 28
+    assert run._errno(ValueError()) is None

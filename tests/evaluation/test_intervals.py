@@ -1,0 +1,67 @@
+"""Intervals against scipy, against simulation, and at their edges."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from ultralytics_diffattn.evaluation import intervals
+
+
+@pytest.mark.parametrize("differences", [[0.01, 0.02, 0.03], [-0.1, 0.1], list(np.linspace(-1, 3, 9) ** 3)])
+def test_over_seeds_is_students(differences):
+    test = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
+    assert intervals.over_seeds(differences) == pytest.approx((test.low, test.high), rel=1e-12)
+
+
+def test_over_seeds_covers_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    covered = [low <= 0.3 <= high for low, high in map(intervals.over_seeds, rng.normal(0.3, 1, (2000, 3)))]
+    assert abs(np.mean(covered) - 0.95) < 0.015  # three standard errors
+
+
+@pytest.mark.parametrize(("differences", "expected"), [([0.1], None), ([], None), ([0.2, 0.2, 0.2], (0.2, 0.2))])
+def test_over_seeds_edges(differences, expected):
+    found = intervals.over_seeds(differences)
+    assert found == (expected if expected is None else pytest.approx(expected))
+
+
+def test_over_resamples():
+    assert intervals.over_resamples(np.arange(1001) / 1000) == pytest.approx((0.025, 0.975))
+
+
+@pytest.mark.parametrize(
+    ("differences", "expected"),
+    [
+        ([0.01, 0.02, 0.03], 4),
+        ([0.2, 0.2], 2),  # no spread: two suffice
+        ([1.0, -1.0], None),  # mean zero: no number would do
+        ([0.01], None),  # no spread known
+        ([1.0, -0.99], None),  # more than 1,000
+    ],
+)
+def test_seeds_needed(differences, expected):
+    assert intervals.seeds_needed(differences) == expected
+
+
+def test_seeds_needed_is_the_first_whose_interval_leaves_out_zero():
+    differences = [0.03, -0.01, 0.02]
+    n, mean, sd = intervals.seeds_needed(differences), np.mean(differences), np.std(differences, ddof=1)
+    half = {k: stats.t.ppf(0.975, k - 1) * sd / math.sqrt(k) for k in (n - 1, n)}
+    assert half[n] < mean <= half[n - 1]
+
+
+@pytest.mark.parametrize(
+    ("difference", "given", "expected"),
+    [
+        (0.02, [(0.01, 0.03), (0.001, 0.04)], "better"),
+        (-0.02, [(-0.03, -0.01), (-0.04, -0.001)], "worse"),
+        (0.02, [(0.01, 0.03), (-0.001, 0.04)], "not distinguishable"),
+        (0.02, [(-0.01, 0.03), (0.001, 0.04)], "not distinguishable"),
+        (0.02, [None, (0.001, 0.04)], "not distinguishable"),  # one seed
+        (0.0, [(0.0, 0.0), (0.0, 0.0)], "not distinguishable"),  # the same model twice
+    ],
+)
+def test_verdict(difference, given, expected):
+    assert intervals.verdict(difference, *given) == expected

@@ -1,0 +1,160 @@
+"""A comparison from the command line: alike in all but the model, resumable, and nobody's work is overwritten."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from filelock import FileLock
+
+from tests.interpreters import run
+from ultralytics_diffattn import cli
+from ultralytics_diffattn.verbs import compare
+
+SMALL = ("epochs=3", "imgsz=64", "batch=4", "workers=0", "plots=False", "seeds=0,1", "device=cpu")
+
+
+def command(tiny, folder, *more):
+    return [
+        sys.executable,
+        "-m",
+        "ultralytics_diffattn.cli",
+        "compare",
+        f"data={tiny}",
+        *SMALL,
+        f"project={folder}",
+        "name=c",
+        *more,
+    ]
+
+
+@pytest.fixture(scope="module")
+def killed(tiny, tmp_path_factory):
+    """Kill a comparison in its second run, start a second one meanwhile, then give the first command again."""
+    folder = tmp_path_factory.mktemp("compare")
+    environment = {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}
+    first = subprocess.Popen(
+        command(tiny, folder), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    finished, cut = (folder / "c" / name / "seed0" for name in ("yolo11n", "yolo11n-diffattn"))
+    while not (cut / "backup" / "last.pt").exists():
+        assert first.poll() is None
+        time.sleep(0.02)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    lock = FileLock(cut / "lock")
+    with lock.acquire(timeout=20):  # the training process ended with its parent
+        pass
+    assert not (cut / "run.json").exists(), "it was too late to kill"
+    (cut / "train" / "weights" / "last.pt").write_bytes(b"torn")
+    before = {
+        f: f.stat().st_mtime_ns for f in finished.rglob("*") if f.is_file() and f.name not in ("lock", "best.onnx")
+    }
+    again = run(*command(tiny, folder))
+    return {"folder": folder / "c", "before": before, "cut": cut, "again": again}
+
+
+def test_second_compare_in_the_folder_is_refused(tiny, tmp_path, capsys):
+    (tmp_path / "c").mkdir()
+    with FileLock(tmp_path / "c" / "lock"):
+        assert cli.main(command(tiny, tmp_path)[3:]) == 1
+    assert "another comparison is at work" in capsys.readouterr().err
+    assert [f.name for f in (tmp_path / "c").iterdir()] == ["lock"]
+
+
+def test_finished_runs_are_untouched(killed):
+    changed = [f for f, at in killed["before"].items() if f.stat().st_mtime_ns != at]
+    assert changed == []
+    assert "yolo11n seed0, is finished" in killed["again"].stdout + killed["again"].stderr
+
+
+def test_cut_run_is_continued_and_marked(killed):
+    found = json.loads((killed["folder"] / "results.json").read_text())
+    runs = {(r["model"], r["seed"]): r for r in found["runs"]}
+    assert len(runs) == 4
+    assert runs["yolo11n-diffattn", 0]["resumed_after"] in ([1], [2])
+    assert [r["resumed_after"] for key, r in runs.items() if key != ("yolo11n-diffattn", 0)] == [[], [], []]
+    assert all(r["curve"]["epoch"] == [1, 2, 3] for r in runs.values())
+    assert (
+        "Taken up again after an interruption: yolo11n-diffattn seed 0."
+        in (killed["folder"] / "results.md").read_text()
+    )
+
+
+def test_alike_in_all_but_the_model(killed):
+    files = sorted(killed["folder"].glob("*/seed*/train/weights/best.pt"))
+    args = [torch.load(f, weights_only=False)["train_args"] for f in files]
+    differing = {k for k in args[0] if len({repr(a[k]) for a in args}) > 1}
+    assert differing <= {"model", "seed", "name", "project", "save_dir", "resume"}
+    assert {a["seed"] for a in args} == {0, 1}
+
+
+def test_progress_names_the_run_and_the_time_left(killed):
+    out = killed["again"].stdout + killed["again"].stderr
+    assert "run 3 of 4, yolo11n seed1, about 1 min left" in out
+
+
+def test_results_are_all_there(killed):
+    names = {f.name for f in killed["folder"].iterdir()}
+    assert {"results.json", "results.csv", "results.md", "report.html"} <= names
+    assert list(killed["folder"].rglob("*.tmp*")) == []
+
+
+def test_another_setting_is_refused_and_changes_nothing(killed, tiny, capsys):
+    folder = killed["folder"]
+    before = {f: f.stat().st_mtime_ns for f in folder.rglob("*") if f.is_file() and f.name != "lock"}
+    words = command(tiny, folder.parent)[3:]
+    for change, message in [(["lr0=0.5"], "lr0"), (["imgsz=96"], "imgsz: 64 there, 96 now")]:
+        assert cli.main([*words, *change]) == 1
+        assert message in capsys.readouterr().err
+    assert before == {f: f.stat().st_mtime_ns for f in folder.rglob("*") if f.is_file() and f.name != "lock"}
+
+
+def test_foreign_files_are_refused(tiny, tmp_path, capsys):
+    (tmp_path / "c" / "yolo11n" / "seed0").mkdir(parents=True)
+    (tmp_path / "c" / "yolo11n" / "seed0" / "thesis.txt").write_text("mine")
+    assert cli.main(command(tiny, tmp_path)[3:]) == 1
+    assert "is not a run of a comparison" in capsys.readouterr().err
+    assert not (tmp_path / "c" / "yolo11n-diffattn").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["models=yolo11n.yaml"], "takes two or more"),
+        (["models=yolo11n.yaml,nothing.yaml"], "nothing.yaml does not build"),
+        (["models=yolo11n.yaml,yolo11n-diffattn-seg.yaml"], "is for segment"),
+        (["models=yolo11n.yaml,a/yolo11n.yaml"], "the same name"),
+        (["seeds=0,0"], "holds a seed twice"),
+        (["seeds=0.5"], "whole numbers"),
+        (["seeds=-1"], "whole numbers"),
+        (["batch=-1"], "give a number"),
+        (["time=1"], "epochs="),
+        (["epochs=many"], "epochs"),
+        (["model=yolo11n.yaml"], "models=a.yaml,b.yaml"),
+        (["seed=3"], "seeds=0,1,2"),
+        (["resume=True"], "the same command again"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_made(tiny, tmp_path, capsys, more, message):
+    assert cli.main([*command(tiny, tmp_path)[3:], *more]) == 1
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("given", "expected"), [((0, 1), [0, 1]), ("2,5", [2, 5]), (7, [7]), ([3], [3])])
+def test_parse_seeds(given, expected):
+    assert compare.parse_seeds(given) == expected
+
+
+def test_parse_models_makes_paths_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").touch()
+    assert compare.parse_models("mine.yaml, yolo11n.yaml") == {
+        "mine": str(tmp_path / "mine.yaml"),
+        "yolo11n": "yolo11n.yaml",
+    }

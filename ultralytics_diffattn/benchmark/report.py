@@ -1,0 +1,259 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""The results of `diffattn bench` as Markdown and as a picture; every figure comes from what performance.json holds."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import matplotlib.style
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from ultralytics_diffattn.output.files import write_json, write_text
+from ultralytics_diffattn.output.formatting import number
+from ultralytics_diffattn.output.markdown import table
+
+SECTIONS = {  # by group: title and what a reader has to know beside the table
+    "core": (
+        "Attention alone",
+        "On the CPU in float32, one image, in eager mode. `plain` is the expression of ultralytics' `Attention`, "
+        "`published` that of DiffCLIP; all read the one tensor that C2PSA's convolution gives, with two heads, values "
+        "of width 64 and queries of width 16 for each map, 32 for the plain one. `ours` lets `diff_attention` choose "
+        "its backend; `flash` and `formula` force one, to check its choice. Beside `timm` both modules run without "
+        "their projections, with lambda and the norm of the heads, and queries of width 32 for each map. Maps that are "
+        "held whole cost plain attention more in page faults than in arithmetic, unless the system's allocator keeps "
+        "their memory for the next call. glibc's does or does not by chance, so that at N = 1,600 one process may take "
+        "twice the time of another. `MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=4000000000` in the "
+        "environment makes it keep all.",
+    ),
+    "memory": (
+        "Memory",
+        "The most that PyTorch's allocator holds at a time for attention alone, forward and backward, beside its "
+        "input.",
+    ),
+    "block": ("The block", "Layer 10 of the fused models, `C2PSA_Diff` beside `C2PSA`, one feature map."),
+    "model": ("The whole model", "`yolo11n-diffattn` beside `yolo11n`, both fused, one image, without NMS."),
+    "train": ("Training", "Loss and gradients of the whole model, without the optimizer's step."),
+    "export": ("Exported", "The whole model on the CPU, one image, without NMS."),
+    "start": (
+        "Cost of the plugin itself",
+        "Fresh interpreters without .pth files; `with` first executes the line that the installed package adds.",
+    ),
+    "cuda": (
+        "On a GPU",
+        "`plain` is one `scaled_dot_product_attention` with queries, keys and values of width 64, two heads. The "
+        "models are fused and in float16; `compile` is `torch.compile` with its own options, `graph` replays a CUDA "
+        "graph.",
+    ),
+}
+LOOK = {  # colours of Okabe and Ito, which the colour-blind tell apart; markers and dashes do it without colour
+    "ours": ("ours", "#0072b2", "o", "-"),
+    "timm": ("timm", "#d55e00", "s", "--"),
+    "published": ("published formula, eager", "#cc79a7", "^", "-."),
+    "plain": ("plain attention, eager", "#444444", "D", ":"),
+}
+
+
+def as_markdown(found: dict[str, Any]) -> str:
+    """Return what was measured, how, on what; the targets met and missed; and all rows.
+
+    Args:
+        found (dict): What `performance.json` holds.
+
+    Returns:
+        (str): Markdown, which shows performance.png beside it.
+    """
+    lines = ["# Performance", "", *_head(found), "", "## Targets", "", *_targets(found)]
+    for name, group in found["groups"].items():
+        title, text = SECTIONS[name]
+        lines += ["", f"## {title}", "", text]
+        lines += ["", f"{group['note'][0].upper()}{group['note'][1:]}."] if group.get("note") else []
+        lines += ["", *_group_table(group["rows"])] if group["rows"] else []
+        lines += _curves(_drawn(group.get("curves", {})))
+        if group.get("nodes"):
+            text = ", ".join(f"{label} {count:,}" for label, count in group["nodes"].items())
+            lines += ["", f"Nodes of the ONNX graph: {text}."]
+        if group.get("at_start"):
+            s = group["at_start"]
+            lines += [
+                "",
+                f"Of this, `-X importtime` counts {s['ms']:.2f} ms [{s['low']:.2f} to {s['high']:.2f}] over "
+                f"{s['repeats']} starts for our import, {len(s['modules'])} modules: {', '.join(s['modules'])}.",
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def summary(found: dict[str, Any]) -> str:
+    """Return which targets are met and missed.
+
+    Args:
+        found (dict): What `performance.json` holds.
+
+    Returns:
+        (str): Markdown.
+    """
+    return "\n".join(_targets(found))
+
+
+def _targets(found: dict[str, Any]) -> list[str]:
+    rows = [row for group in found["groups"].values() for row in group["rows"] if row["target"] is not None]
+    if not rows:
+        return ["No ratio with a target was measured."]
+    met, missed = (sum(row["met"] is value for row in rows) for value in (True, False))
+    rest = f", {len(rows) - met - missed} could not be measured" if met + missed < len(rows) else ""
+    cells = [("what", "on", "ratio", "target", "")]
+    cells += [(_what(row), _on(row), _ratio(row), f"≤ {row['target']:g}", _verdict(row)) for row in rows]
+    return [
+        f"Of {len(rows)} ratios with a target {met} meet it, {missed} miss it{rest}.",
+        "",
+        *table(cells[0], cells[1:]),
+    ]
+
+
+def _head(found: dict[str, Any]) -> list[str]:
+    """Return the paragraphs that say what was measured, how, when and on what."""
+    minutes = sum(group["seconds"] for group in found["groups"].values()) / 60
+    hardware, packages = found["hardware"], ", ".join(f"{n} {v}" for n, v in found["versions"].items())
+    return [
+        "What differential attention costs beside plain attention and beside other implementations, measured on "
+        f"{found['date']} by",
+        "",
+        f"    {found['command']}",
+        "",
+        f"in {minutes:.0f} minutes. The callables of a case take turns on the same input. A ratio is the median "
+        "over the turns of ours over the other: below 1 ours takes less. In brackets are the quartiles. `again` "
+        "is a second copy of the stock model: what differs there is noise. Each group runs in a process of its "
+        "own. A target is met if the ratio does not exceed it; the spread is not considered. On a CPU that other "
+        "processes use as well, several threads that wait for each other after each small step lose far more than "
+        "one: ours may then take many times as long, and `torch.set_num_threads(1)` or `OMP_WAIT_POLICY=PASSIVE` "
+        "in the environment mends it.",
+        "",
+        f"Machine: {hardware['cpu']}, {hardware['cores']} cores, GPU {hardware['gpu']}, {hardware['system']}. "
+        f"Versions: {packages}.",
+    ]
+
+
+def _group_table(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the table of all rows of a group, in milliseconds, or megabytes where memory was measured."""
+    mb = any(row.get("ours_mb") is not None for row in rows)
+    unit, digits = ("mb", 1) if mb else ("ms", 2)
+    name = "MB" if mb else "ms"
+    cells = [("what", "on", f"first, {name}", f"second, {name}", "ratio", f"difference, {name}", "turns")]
+    for row in rows:
+        one, other = row.get(f"ours_{unit}"), row.get(f"other_{unit}")
+        difference = "-" if one is None or other is None else f"{one - other:+,.{digits}f}"
+        values = number(one, digits), number(other, digits), _ratio(row), difference, str(row["repeats"] or "-")
+        cells.append((_what(row), _on(row), *values))
+    return table(cells[0], cells[1:])
+
+
+def _curves(curves: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Return the picture, its figures, and what is left out of it."""
+    if not curves:
+        return []
+    names = [name for name in LOOK if name in curves]
+    by = {name: {p["tokens"]: p for p in curves[name]} for name in names}
+    cells = [("N", *(f"{name}, {unit}" for unit in ("ms", "MB") for name in names))]
+    for tokens in sorted({n for points in by.values() for n in points}):
+        row = [number(by[n].get(tokens, {}).get(key), digits) for key, digits in (("ms", 2), ("mb", 1)) for n in names]
+        cells.append((f"{tokens:,}", *row))
+    lines = [
+        "",
+        "![Time and peak memory of attention alone against the number of tokens, both axes "
+        "logarithmic](performance.png)",
+        "",
+        "Time is of the forward pass (median; here each runs by itself), memory of forward and backward.",
+        "",
+        *table(cells[0], cells[1:]),
+    ]
+    longest = max(p["tokens"] for points in curves.values() for p in points)
+    last = {name: curves[name][-1] for name in names}
+    wanted = {n: p["mb"] / 1e3 * (longest / p["tokens"]) ** 2 for n, p in last.items() if p["tokens"] < longest}
+    if wanted:
+        text = ", ".join(f"{name} {gb:,.3g} GB" for name, gb in wanted.items())
+        lines += ["", f"Left out at N = {longest:,}, as with N² memory would grow to: {text}."]
+    return lines
+
+
+def _what(row: dict[str, Any]) -> str:
+    return f"{row['what']}: {row['ours']} / {row['other']}"
+
+
+def _on(row: dict[str, Any]) -> str:
+    threads = row["threads"]
+    return row["device"] if threads is None else f"{row['device']}, {threads} thread{'s' * (threads > 1)}"
+
+
+def _ratio(row: dict[str, Any]) -> str:
+    if row["ratio"] is None:
+        return row.get("why") or "-"
+    spread = "" if row["low"] is None else f" [{row['low']:.3f} to {row['high']:.3f}]"
+    return f"{row['ratio']:.3f}{spread}"
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    return {True: "met", False: "**missed**", None: "not measured"}[row["met"]]
+
+
+def as_png(found: dict[str, Any]) -> bytes | None:
+    """Draw time and peak memory against the number of tokens, both axes logarithmic.
+
+    Args:
+        found (dict): What `performance.json` holds.
+
+    Returns:
+        (bytes | None): A PNG, or None where no curve was measured.
+    """
+    curves = _drawn(found["groups"].get("memory", {}).get("curves", {}))
+    if not curves:
+        return None
+    with matplotlib.style.context(["default", {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False}]):
+        figure = Figure((10, 4.4), dpi=150, layout="constrained")
+        panels = figure.subplots(1, 2)
+        titles = {"ms": "Time, forward, ms", "mb": "Peak memory, forward and backward, MB"}
+        for axes, (key, title) in zip(panels, titles.items(), strict=True):
+            for name, (label, colour, marker, dash) in LOOK.items():
+                points = curves.get(name, [])
+                xs, ys = [p["tokens"] for p in points], [p[key] for p in points]
+                axes.plot(xs, ys, color=colour, marker=marker, linestyle=dash, linewidth=2, markersize=6, label=label)
+            axes.set(xscale="log", yscale="log", xlabel="tokens, N")
+            axes.set_title(title, loc="left")
+            ticks = sorted({p["tokens"] for points in curves.values() for p in points})
+            axes.set_xticks(ticks, [f"{n:,}" for n in ticks])
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,g}"))
+            axes.grid(color="#dddddd", linewidth=0.8)
+            axes.set_axisbelow(True)
+            _legend(axes)
+        out = io.BytesIO()
+        figure.savefig(out, format="png")
+    return out.getvalue()
+
+
+def _legend(axes) -> None:
+    """Name the lines in their order from the top, each in its own colour, where rising lines leave room."""
+    lines = [line for line in axes.get_lines() if len(line.get_xdata())]
+    common = min(max(line.get_xdata()) for line in lines)
+
+    def height(line) -> float:
+        return max((y for x, y in zip(*line.get_data(), strict=True) if x <= common), default=0)
+
+    lines.sort(key=height, reverse=True)
+    axes.legend(lines, [line.get_label() for line in lines], labelcolor="linecolor", frameon=False, loc="upper left")
+
+
+def _drawn(curves: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the curves without the points that could not be measured, and without those that have none."""
+    curves = {name: [p for p in points if "mb" in p] for name, points in curves.items()}
+    return {name: points for name, points in curves.items() if points}
+
+
+def write(folder: Path, found: dict[str, Any]) -> None:
+    """Write what was measured as JSON, Markdown and, if there are curves, a picture."""
+    write_json(folder / "performance.json", found)
+    write_text(folder / "performance.md", as_markdown(found))
+    picture = as_png(found)
+    if picture:
+        (folder / "performance.png").write_bytes(picture)

@@ -1,0 +1,155 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""mAP of resampled images, from kept predictions: what would it be on another sample of such images?"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from ultralytics_diffattn.evaluation.predictions import Predictions
+
+_GRID = np.linspace(0, 1, 101)  # the recalls at which ultralytics, as COCO, reads the precision
+_WEIGHT = np.full(101, 0.01)  # of each in the trapezoidal rule
+_WEIGHT[[0, -1]] = 0.005
+_AREA = np.concatenate([[0.0], np.cumsum(_WEIGHT)])  # under a curve that is 1 at the first k recalls
+
+
+class Prepared(NamedTuple):
+    """Predictions sorted once, so that each resample is a few passes over flat arrays.
+
+    Attributes:
+        images (int): Number of images N.
+        classes (int): Number of classes C that have true boxes.
+        image (np.ndarray): (D,) image of each detection, sorted by class, then by falling score.
+        target_cls (np.ndarray): (T,) class of each true box, 0 ... C - 1.
+        target_image (np.ndarray): (T,) its image.
+        position (np.ndarray): (M,) place among the detections of each true positive; by IoU, then in their order.
+        first (np.ndarray): (M,) place of the first detection of its class.
+        cls (np.ndarray): (M,) its class.
+        group (np.ndarray): (M,) which of the G <= 10 C pairs of IoU and class it belongs to.
+        start (np.ndarray): (G,) first true positive of each group.
+        home (np.ndarray): (G,) IoU times C plus class.
+    """
+
+    images: int
+    classes: int
+    image: np.ndarray
+    target_cls: np.ndarray
+    target_image: np.ndarray
+    position: np.ndarray
+    first: np.ndarray
+    cls: np.ndarray
+    group: np.ndarray
+    start: np.ndarray
+    home: np.ndarray
+
+
+def prepare(predictions: Predictions) -> Prepared:
+    """Sort predictions for `mean_ap`.
+
+    Args:
+        predictions (Predictions): Of one model on one split.
+
+    Returns:
+        (Prepared): The same without what mAP does not read.
+    """
+    classes, target_cls = np.unique(predictions.target_cls, return_inverse=True)
+    seen = np.isin(predictions.cls, classes)  # a class without true boxes is in no mean
+    cls = np.searchsorted(classes, predictions.cls[seen])
+    order = np.lexsort((-predictions.conf[seen], cls))
+    cls = cls[order]
+    iou, position = np.nonzero(predictions.tp[seen][order].T)
+    home, start, group = np.unique(iou * len(classes) + cls[position], return_index=True, return_inverse=True)
+    return Prepared(
+        images=len(predictions.files),
+        classes=len(classes),
+        image=predictions.image[seen][order],
+        target_cls=target_cls,
+        target_image=predictions.target_image,
+        position=position,
+        first=np.searchsorted(cls, np.arange(len(classes)))[cls[position]],
+        cls=cls[position],
+        group=group,
+        start=start,
+        home=home,
+    )
+
+
+def mean_ap(prepared: Prepared, weight: np.ndarray | None = None) -> tuple[float, float]:
+    """Return mAP50-95 and mAP50 of a sample in which image i stands `weight[i]` times.
+
+    Args:
+        prepared (Prepared): The predictions.
+        weight (np.ndarray, optional): (N,) whole numbers; by default each image once.
+
+    Returns:
+        (tuple[float, float]): mAP50-95 and mAP50, by ultralytics' definition of AP: the precision envelope at 101
+            recalls, integrated by the trapezoidal rule, averaged over the classes that have true boxes.
+
+    References:
+        ultralytics/utils/metrics.py, `compute_ap` and `ap_per_class`.
+    """
+    p = prepared
+    weight = np.ones(p.images, np.int64) if weight is None else weight
+    truths = np.bincount(p.target_cls, weight[p.target_image], p.classes)  # (C,)
+    if not truths.any() or not len(p.position):
+        return 0.0, 0.0
+    detections = np.concatenate([[0], np.cumsum(weight[p.image])])  # (D + 1,) how many stand before each
+    hits = np.concatenate([[0], np.cumsum(weight[p.image[p.position]])])  # (M + 1,)
+    hits = hits[1:] - hits[p.start][p.group]
+    # Where the weights leave no detection or no truth, hits is 0, and so is the ratio.
+    precision = hits / np.maximum(detections[p.position + 1] - detections[p.first], 1)
+    recall = hits / np.maximum(truths, 1)[p.cls]
+    # The envelope, the largest precision from here to the group's end: an offset that grows towards the first group
+    # keeps the groups apart in one running maximum from the end.
+    offset = 2.0 * (len(p.start) - p.group)
+    envelope = np.maximum.accumulate((precision + offset)[::-1])[::-1] - offset
+    # Each true positive carries the grid's recalls from the one before it (included) to its own (excluded).
+    area = _AREA[_below(recall)]
+    step = np.diff(area, prepend=0.0)
+    step[p.start] = area[p.start]
+    ap = np.zeros(10 * p.classes)
+    ap[p.home] = np.add.reduceat(envelope * step, p.start)
+    ap = ap.reshape(10, p.classes)[:, truths > 0]  # (10, C)
+    return float(ap.mean()), float(ap[0].mean())
+
+
+def _below(recall: np.ndarray) -> np.ndarray:
+    """Return how many recalls of the grid are smaller: `np.searchsorted(_GRID, recall)`, some times faster."""
+    k = (recall * 100).astype(np.intp)
+    k += _GRID[k] < recall
+    k += _GRID[np.minimum(k, 100)] < recall  # the product was rounded down past a whole number
+    return k
+
+
+def resample(runs: list[Prepared], resamples: int = 1000, seed: int = 0) -> np.ndarray:
+    """Return mAP of every run on resampled images; in each resample the same for all runs, so differences are paired.
+
+    Args:
+        runs (list[Prepared]): Predictions on the same images in the same order.
+        resamples (int): How many samples to draw, with replacement, of as many images as there are.
+        seed (int): Of the draw.
+
+    Returns:
+        (np.ndarray): (resamples, runs, 2), mAP50-95 and mAP50.
+
+    Raises:
+        ValueError: If the runs have different numbers of images.
+
+    References:
+        Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13 (percentile interval).
+    """
+    images = {run.images for run in runs}
+    if len(images) != 1:
+        raise ValueError(f"the runs were validated on {sorted(images)} images; a paired resample needs the same ones.")
+    (images,) = images
+
+    def one(n: int) -> list[tuple[float, float]]:
+        weight = np.bincount(np.random.default_rng([seed, n]).integers(0, images, images), minlength=images)
+        return [mean_ap(run, weight) for run in runs]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy releases the lock in the long passes
+        return np.array(list(pool.map(one, range(resamples))))

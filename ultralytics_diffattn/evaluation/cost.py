@@ -1,0 +1,128 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""What models cost: parameters, GFLOPs, and latency measured side by side."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from ultralytics.utils import LOGGER
+
+from ultralytics_diffattn.evaluation.timing import interleaved
+
+REPEATS = 30
+
+
+def size(checkpoint: Path, imgsz: int) -> dict[str, float]:
+    """Return parameters and GFLOPs of a checkpoint, as ultralytics counts them.
+
+    Args:
+        checkpoint (Path): A `.pt` file of ultralytics.
+        imgsz (int): Height and width of the image, in pixels.
+
+    Returns:
+        (dict[str, float]): `parameters` and `gflops`.
+    """
+    from ultralytics import YOLO
+    from ultralytics.utils.torch_utils import get_flops
+
+    model = YOLO(checkpoint).model
+    return {"parameters": sum(p.numel() for p in model.parameters()), "gflops": get_flops(model, imgsz)}
+
+
+def latency(checkpoints: dict[str, Path], imgsz: int, device: str | None = None) -> dict[str, dict[str, float | None]]:
+    """Return the time that each model takes for one image, of PyTorch and of ONNX Runtime on the CPU.
+
+    The models take turns, so that what else the machine does falls on all of them; the median of 30 turns counts.
+    Only the model runs, fused and in float32, without loading, resizing or non-maximum suppression.
+
+    Args:
+        checkpoints (dict[str, Path]): By name of the model.
+        imgsz (int): Height and width of the image, in pixels.
+        device (str, optional): Where PyTorch runs, as ultralytics' `device=`.
+
+    Returns:
+        (dict[str, dict[str, float | None]]): For each name `pytorch` and `onnxruntime` in milliseconds; None where
+            onnx or onnxruntime is not installed, or the export fails.
+    """
+    image = torch.rand(1, 3, imgsz, imgsz)
+    runners = {name: _pytorch(file, image, device) for name, file in checkpoints.items()}
+    pytorch = _medians(runners)
+    onnx = dict.fromkeys(checkpoints)
+    if find_spec("onnx") and find_spec("onnxruntime"):  # else ultralytics would install them unasked
+        try:
+            onnx = _medians({name: _onnx(file, image) for name, file in checkpoints.items()})
+        except Exception as e:  # of ultralytics' or torch's export; hours of training are not to fail for it
+            LOGGER.warning(f"no latency of ONNX Runtime: {type(e).__name__}: {e}")
+    return {name: {"pytorch": pytorch[name], "onnxruntime": onnx[name]} for name in checkpoints}
+
+
+def _pytorch(file: Path, image: torch.Tensor, device: str | None) -> Callable[[], None]:
+    from ultralytics import YOLO
+    from ultralytics.utils.torch_utils import select_device
+
+    where = select_device(str(device or "").split(",")[0], verbose=False)
+    model, image = YOLO(file).model.to(where).float().fuse(verbose=False).eval(), image.to(where)
+
+    def run() -> None:
+        with torch.inference_mode():
+            model(image)
+        if where.type == "cuda":
+            torch.cuda.synchronize(where)
+
+    return run
+
+
+def _onnx(file: Path, image: torch.Tensor) -> Callable[[], None]:
+    return onnx_runner(exported(file, "onnx", image.shape[-1]), image)
+
+
+def exported(file: Path, kind: str, imgsz: int) -> str:
+    """Export a checkpoint for the CPU without a word, and without installing anything that is not there.
+
+    Args:
+        file (Path): A `.pt` file of ultralytics.
+        kind (str): "onnx" or "openvino"; their packages have to be installed.
+        imgsz (int): Height and width of the image, in pixels.
+
+    Returns:
+        (str): The file or folder, beside the checkpoint.
+    """
+    from ultralytics import YOLO
+
+    level = LOGGER.level
+    LOGGER.setLevel("WARNING")  # else a page for each model between the last training and the result
+    try:
+        # Without onnxslim ultralytics would install it unasked; for other formats it refuses the argument.
+        options = {"simplify": False} if kind == "onnx" and not find_spec("onnxslim") else {}
+        return YOLO(file).export(format=kind, imgsz=imgsz, device="cpu", verbose=False, **options)
+    finally:
+        LOGGER.setLevel(level)
+
+
+def onnx_runner(file: str, image: torch.Tensor) -> Callable[[], Any]:
+    """Load an ONNX file into ONNX Runtime on the CPU, with as many threads as PyTorch has now.
+
+    Args:
+        file (str): The file.
+        image (torch.Tensor): What it gets each time, (B, 3, imgsz, imgsz).
+
+    Returns:
+        (Callable): Runs it once.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    feed = {session.get_inputs()[0].name: image.numpy()}
+    return lambda: session.run(None, feed)
+
+
+def _medians(runners: dict[str, Callable[[], None]]) -> dict[str, float]:
+    """Return the median time of each in milliseconds, the runners taking turns."""
+    return {name: statistics.median(times) for name, times in interleaved(runners, REPEATS).items()}

@@ -1,0 +1,2 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""What attention looks at: maps of the objects of an image, as tensors, as pictures and as numbers."""

@@ -1,0 +1,24 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""Tables in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    r"""Return the lines of a table; a bar within a cell is escaped.
+
+    Args:
+        head (Sequence[str]): Of the columns.
+        rows (Iterable[Sequence[str]]): Cells of each row, as many as columns.
+
+    Returns:
+        (list[str]): Lines without a line break.
+
+    Examples:
+        >>> table(["model", "mAP"], [["a|b", "0.1"]])
+        ['| model | mAP |', '|---|---|', '| a\\\\|b | 0.1 |']
+    """
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (head, *rows)]
+    return [lines[0], "|---" * len(head) + "|", *lines[1:]]

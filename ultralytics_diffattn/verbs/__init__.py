@@ -1,0 +1,2 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""The verbs of the `diffattn` command, a file for each."""
