@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""A Python module run in a process of its own, which ends, with its children, when the process that started it ends."""
+"""Python modules in processes of their own, which end, with their children, when their parent ends."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ def run_module(module: str, *arguments: object) -> int:
 
 
 def end_with_parent() -> None:
-    """End this process and its children when the one that started it is gone, whose end of our stdin then closes."""
+    """End this process and its children as soon as its parent is gone.
+
+    `run_module` holds the other end of this process' stdin, which closes when the parent ends, however it ends.
+    """
 
     def wait() -> None:
         while os.read(0, 1):  # not sys.stdin, whose lock would trouble the interpreter at its end

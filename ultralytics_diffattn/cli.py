@@ -6,12 +6,11 @@ from __future__ import annotations
 import sys
 import traceback
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.suggestions import did_you_mean
-from ultralytics_diffattn.verbs.arguments import pair, parse, placed
+from ultralytics_diffattn.verbs.arguments import check_values, name_positional, pair, parse
 
 VERBS = {
     "train": "train with the catalogue's budget: diffattn train model=yolo11n-diffattn.yaml data=voc",
@@ -27,7 +26,7 @@ VERBS = {
     "clip-train": "train CLIP or DiffCLIP: diffattn clip-train model=diffclip-tiny.yaml data=captions.csv",
     "bench": "measure speed and memory on this machine, beside plain attention: diffattn bench only=core,block",
 }
-NOT_OF_YOLO = "zeroshot", "retrieve", "clip-train"  # whose arguments are all their own
+NOT_OF_YOLO = "zeroshot", "retrieve", "clip-train", "bench"  # whose arguments are all their own
 HELP = """diffattn VERB key=value ..., in the grammar of the yolo command
 
 {verbs}
@@ -58,39 +57,43 @@ def main(argv: list[str] | None = None) -> int:
         print(HELP.format(verbs="\n".join(f"  {verb:<11} {text}" for verb, text in VERBS.items())))
         return 0
     try:
-        if verb in VERBS and {"help", "-h", "--help"} & set(argv[1:]):
-            own = _home(verb).OWN
-            keys = "".join(f"\n  {pair(key, value)}" for key, value in own.items())
-            more = "" if verb in NOT_OF_YOLO else "\n\nand any argument of yolo that makes sense: yolo cfg lists them"
-            print(f"{VERBS[verb]}\n{keys}{more}")
-            return 0
         if verb not in VERBS:
             raise UserError(f"there is no such verb.{did_you_mean(verb, VERBS)} It is one of {', '.join(VERBS)}.")
-        module = _home(verb)
-        words = placed(argv[1:], getattr(module, "PLACES", ()))
-        return int(getattr(module, module.__name__.rpartition(".")[2])(**parse(words, module.OWN)) is False)
+        if {"help", "-h", "--help"} & set(argv[1:]):
+            print(_help(verb))
+            return 0
+        return _run(verb, argv[1:])
     except KeyboardInterrupt:
         print("\ndiffattn: interrupted", file=sys.stderr)
         return 130
-    except (ValueError, TypeError, OSError, ImportError, SyntaxError, RuntimeError) as e:
-        if not _ours(e):
-            traceback.print_exc()
+    except UserError as e:
         print(f"diffattn {verb}: {str(e).strip()}", file=sys.stderr)
+        return 1
+    except Exception:  # a bug, of which the user can say no more than where it was
+        traceback.print_exc()
         return 1
 
 
-def _home(verb: str) -> ModuleType:
+def _help(verb: str) -> str:
+    """Return what a verb does and its own arguments with their defaults."""
+    keys = "".join(f"\n  {pair(key, value)}" for key, value in _module(verb).OWN.items())
+    more = "" if verb in NOT_OF_YOLO else "\n\nand any argument of yolo that makes sense: yolo cfg lists them"
+    return f"{VERBS[verb]}\n{keys}{more}"
+
+
+def _run(verb: str, words: list[str]) -> int:
+    """Call the function of a verb, and return the exit status: 1 if it returns False."""
+    module = _module(verb)
+    arguments = parse(name_positional(words, getattr(module, "POSITIONAL", ())), module.OWN)
+    if verb not in NOT_OF_YOLO:
+        check_values({key: value for key, value in arguments.items() if key not in module.OWN})
+    function = getattr(module, verb.replace("-", "_"))
+    return int(function(**arguments) is False)
+
+
+def _module(verb: str) -> ModuleType:
     """Return the module of a verb, in which a function is named as the module is."""
     return import_module(f"ultralytics_diffattn.verbs.{verb.replace('-', '_')}")
-
-
-def _ours(error: BaseException) -> bool:
-    """Tell whether the error was raised on purpose for the user, here or by yolo's own check of arguments."""
-    file = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-    nowhere = FileNotFoundError, NotADirectoryError, PermissionError
-    if isinstance(error, (*nowhere, ConnectionError)):  # a name that does not exist or may not be written, no network
-        return True
-    return file.is_relative_to(Path(__file__).parent) or file.parts[-3:] == ("ultralytics", "cfg", "__init__.py")
 
 
 if __name__ == "__main__":

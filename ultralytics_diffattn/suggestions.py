@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""Did you mean ...? The known names that are nearest to one that is not known."""
+"""Did you mean ...? The known names nearest to an unknown one."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ def did_you_mean(name: object, known: Iterable[object], count: int = 1) -> str:
     """Return a sentence that suggests the nearest known names, or nothing if none is near.
 
     Args:
-        name (object): What was given.
-        known (Iterable[object]): What there is.
-        count (int): How many to suggest at most.
+        name (object): The unknown name.
+        known (Iterable[object]): The names to choose from; upper and lower case are alike.
+        count (int): The largest number of suggestions.
 
     Returns:
-        (str): With a space before it, to stand behind another sentence.
+        (str): With a space before it, to follow another sentence; empty if no name is near.
 
     Examples:
         >>> did_you_mean("fgo", ["fog", "snow"]), did_you_mean("rain", ["fog", "snow"])

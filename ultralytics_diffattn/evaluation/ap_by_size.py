@@ -3,30 +3,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
+from typing import Any, Literal, TypedDict
 
 from faster_coco_eval import COCO, COCOeval_faster
 
+from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.evaluation.predictions import Predictions
 
-STATS = {"AP": 0, "AP50": 1, "small": 3, "medium": 4, "large": 5}  # places in COCO's list of results
+Stat = Literal["AP", "AP50", "small", "medium", "large"]
+STATS: dict[Stat, int] = {"AP": 0, "AP50": 1, "small": 3, "medium": 4, "large": 5}  # indices of COCO's statistics
 
 
-def ap_by_size(truth: dict, predictions: list[dict]) -> dict[str, float | None]:
+class APBySize(TypedDict):
+    """COCO's average precision of boxes, 0 to 1; None where there is no such object.
+
+    Attributes:
+        AP (float | None): Over IoU 0.5 to 0.95.
+        AP50 (float | None): At IoU 0.5.
+        small (float | None): AP of objects below 32 x 32 pixels of the original image.
+        medium (float | None): AP of objects between.
+        large (float | None): AP of objects above 96 x 96 pixels.
+    """
+
+    AP: float | None
+    AP50: float | None
+    small: float | None
+    medium: float | None
+    large: float | None
+
+
+class CocoTruth(TypedDict):
+    """Objects in COCO's format."""
+
+    images: list[dict[str, Any]]
+    annotations: list[dict[str, Any]]
+    categories: list[dict[str, Any]]
+
+
+class CocoResult(TypedDict):
+    """A prediction in COCO's format."""
+
+    image_id: int
+    category_id: int
+    bbox: list[float]  # x, y of the upper left corner, width, height, in pixels
+    score: float
+
+
+def ap_by_size(truth: CocoTruth, predictions: Sequence[CocoResult]) -> APBySize:
     """Return COCO's average precision of boxes: over IoU 0.5 to 0.95, at IoU 0.5, and by size of the object.
 
     Sizes are COCO's, in pixels of the original image: small is below 32 x 32, large above 96 x 96. Of each image the
     100 predictions with the highest scores count.
 
     Args:
-        truth (dict): The objects in COCO's format: `images`, `annotations`, `categories`.
-        predictions (list[dict]): COCO results: `image_id`, `category_id`, `bbox` (x, y, w, h), `score`.
+        truth (CocoTruth): The objects: `images`, `annotations`, `categories`.
+        predictions (Sequence[CocoResult]): The predictions: `image_id`, `category_id`, `bbox` (x, y, w, h), `score`.
 
     Returns:
-        (dict[str, float | None]): `AP`, `AP50`, `small`, `medium`, `large`; None where there is no such object.
+        (APBySize): The five figures.
 
     Raises:
-        ValueError: If a prediction is of an image that `truth` does not have.
+        UserError: If a prediction is of an image that `truth` does not have.
 
     Examples:
         >>> box = {"image_id": 1, "category_id": 1, "bbox": [10, 10, 50, 50]}
@@ -37,48 +76,59 @@ def ap_by_size(truth: dict, predictions: list[dict]) -> dict[str, float | None]:
     """
     unknown = {p["image_id"] for p in predictions} - {image["id"] for image in truth["images"]}
     if unknown:
-        raise ValueError(
+        raise UserError(
             f"{len(unknown)} images have predictions but are not in the truth, such as that with the image_id "
             f"{min(unknown, key=str)!r}: use the ids of truth['images']"
         )
     if not truth["annotations"]:
-        return dict.fromkeys(STATS)
-    objects = COCO(deepcopy(truth))  # it writes into what it is given
+        return {"AP": None, "AP50": None, "small": None, "medium": None, "large": None}
+    objects = COCO(deepcopy(truth))  # it writes into its arguments
     results = objects.loadRes([dict(p) for p in predictions])
-    coco = COCOeval_faster(objects, results, "bbox", print_function=_quiet)
+    coco = COCOeval_faster(objects, results, "bbox", print_function=_print_nothing)
     coco.evaluate()
     coco.accumulate()
     coco.summarize()
-    return {name: None if coco.stats[i] < 0 else float(coco.stats[i]) for name, i in STATS.items()}
+    ap = {name: None if coco.stats[i] < 0 else float(coco.stats[i]) for name, i in STATS.items()}
+    return {
+        "AP": ap["AP"],
+        "AP50": ap["AP50"],
+        "small": ap["small"],
+        "medium": ap["medium"],
+        "large": ap["large"],
+    }
 
 
-def as_coco(kept: Predictions) -> tuple[dict, list[dict]]:
-    """Return kept predictions in COCO's format, for `ap_by_size`.
+def as_coco(predictions: Predictions) -> tuple[CocoTruth, list[CocoResult]]:
+    """Return the truth and the predictions of a validation in COCO's format, for `ap_by_size`.
 
     The area of an object is that of its box, as in ultralytics' own evaluation of custom data; COCO's annotations of
     its own images have the area of the outline instead, which makes some objects smaller.
 
     Args:
-        kept (Predictions): Of one model.
+        predictions (Predictions): Those of one model, with the true boxes.
 
     Returns:
-        (tuple[dict, list[dict]]): The truth, and the results; ids of images and classes are their indices plus one.
+        (tuple[CocoTruth, list[CocoResult]]): Truth and predictions; ids of images and classes are their indices plus
+            one.
     """
-    objects = zip(kept.target_image.tolist(), kept.target_cls.tolist(), kept.target_box.tolist(), strict=True)
-    truth = {
+    p = predictions
+    objects = zip(p.target_image.tolist(), p.target_cls.tolist(), p.target_box.tolist(), strict=True)
+    truth: CocoTruth = {
         "images": [
             {"id": i, "file_name": file, "height": height, "width": width}
-            for i, (file, (height, width)) in enumerate(zip(kept.files, kept.shape.tolist(), strict=True), 1)
+            for i, (file, (height, width)) in enumerate(zip(p.files, p.shape.tolist(), strict=True), 1)
         ],
         "annotations": [
             {"id": n, "image_id": i + 1, "category_id": c + 1, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
             for n, (i, c, box) in enumerate(objects, 1)
         ],
-        "categories": [{"id": i, "name": name} for i, name in enumerate(kept.names, 1)],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(p.names, 1)],
     }
-    found = zip(kept.image.tolist(), kept.cls.tolist(), kept.box.tolist(), kept.conf.tolist(), strict=True)
-    return truth, [{"image_id": i + 1, "category_id": c + 1, "bbox": box, "score": score} for i, c, box, score in found]
+    detections = zip(p.image.tolist(), p.cls.tolist(), p.box.tolist(), p.conf.tolist(), strict=True)
+    return truth, [
+        {"image_id": i + 1, "category_id": c + 1, "bbox": box, "score": score} for i, c, box, score in detections
+    ]
 
 
-def _quiet(*_: object) -> None:
+def _print_nothing(*_: object) -> None:
     """Print nothing."""

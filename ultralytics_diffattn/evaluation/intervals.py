@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""Intervals round a difference, and what may be said of it."""
+"""Confidence intervals of a difference, and the verdict that they allow."""
 
 from __future__ import annotations
 
@@ -11,33 +11,34 @@ LEVEL = 0.95
 
 
 def over_seeds(differences: Sequence[float]) -> tuple[float, float] | None:
-    """Return Student's 95 % interval round the mean of seed-paired differences.
+    """Return Student's 95 % confidence interval of the mean of seed-paired differences.
 
     Args:
         differences (Sequence[float]): One for each seed, of two models trained with it.
 
     Returns:
-        (tuple[float, float] | None): Low and high; None for a single seed, which says nothing about their spread.
+        (tuple[float, float] | None): Lower and upper bound; None for fewer than two seeds, which have no spread.
 
     Examples:
         >>> [round(x, 3) for x in over_seeds([0.01, 0.02, 0.03])]
         [-0.005, 0.045]
     """
-    from scipy.stats import t
+    from scipy.stats import sem, t
 
-    n = len(differences)
-    if n < 2:
+    if len(differences) < 2:
         return None
-    half = t.ppf((1 + LEVEL) / 2, n - 1) * np.std(differences, ddof=1) / np.sqrt(n)
-    mean = np.mean(differences)
-    return float(mean - half), float(mean + half)
+    error = sem(differences)
+    if error == 0:  # no spread: the interval is a point, where SciPy gives NaN
+        return float(np.mean(differences)), float(np.mean(differences))
+    low, high = t.interval(LEVEL, len(differences) - 1, loc=np.mean(differences), scale=error)
+    return float(low), float(high)
 
 
 def over_resamples(differences: np.ndarray) -> tuple[float, float]:
     """Return the percentile interval of bootstrapped differences.
 
     Args:
-        differences (np.ndarray): (resamples,).
+        differences (np.ndarray): (resamples,), of the same images for both models.
 
     Returns:
         (tuple[float, float]): The 2.5th and the 97.5th percentile.
@@ -47,14 +48,14 @@ def over_resamples(differences: np.ndarray) -> tuple[float, float]:
 
 
 def seeds_needed(differences: Sequence[float], most: int = 1000) -> int | None:
-    """Return how many seeds would take zero out of `over_seeds`, if mean and spread stay as they were seen.
+    """Return the least number of seeds whose interval would exclude zero, if mean and spread stay as they are.
 
     Args:
         differences (Sequence[float]): One for each seed.
-        most (int): Where to stop looking.
+        most (int): The largest number to consider.
 
     Returns:
-        (int | None): At least 2; None for a single seed, or if `most` would not do.
+        (int | None): At least 2; None for fewer than two seeds, or if `most` seeds would not suffice.
 
     Examples:
         >>> seeds_needed([0.01, 0.02, 0.03])
@@ -71,11 +72,11 @@ def seeds_needed(differences: Sequence[float], most: int = 1000) -> int | None:
 
 
 def verdict(difference: float, *intervals: tuple[float, float] | None) -> str:
-    """Say what the intervals allow.
+    """Return what the intervals allow to say of a difference.
 
     Args:
-        difference (float): The difference seen.
-        *intervals (tuple[float, float] | None): Those round it; None where there is none.
+        difference (float): The observed difference.
+        *intervals (tuple[float, float] | None): Its confidence intervals; None where there is none.
 
     Returns:
         (str): "better" or "worse" if every interval lies on one side of zero; else "not distinguishable".

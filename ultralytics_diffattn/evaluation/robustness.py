@@ -6,20 +6,91 @@ from __future__ import annotations
 import os
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ultralytics_diffattn.data.check import list_images
+from ultralytics_diffattn.errors import MissingFileError, UserError
 from ultralytics_diffattn.evaluation import intervals, predictions
 from ultralytics_diffattn.evaluation.corruptions import corrupt
 from ultralytics_diffattn.output.formatting import interval, signed
 from ultralytics_diffattn.output.markdown import table
 from ultralytics_diffattn.weights.checkpoints import label as label_of
 
+Floats = NDArray[np.float64]
+
+
+class Condition(NamedTuple):
+    """A corruption at a severity of 1 to 5; or the clean images, at 0."""
+
+    corruption: str
+    severity: int
+
+
+CLEAN = Condition("clean", 0)
+
+
+class CorruptionScore(TypedDict):
+    """mAP50-95 under one corruption: the mean, and by severity."""
+
+    mean: float
+    severities: dict[str, float]
+
+
+class ModelScores(TypedDict):
+    """mAP50-95 of one model.
+
+    Attributes:
+        clean (float): On the images as they are.
+        mean (float): Mean over all corruptions and severities.
+        relative (float | None): `mean` as a share of `clean`; None where `clean` is zero.
+        corruptions (dict[str, CorruptionScore]): By name.
+    """
+
+    clean: float
+    mean: float
+    relative: float | None
+    corruptions: dict[str, CorruptionScore]
+
+
+class Pair(TypedDict):
+    """How the mAP50-95 of a model differs from that of the first.
+
+    Attributes:
+        first (str): The first model.
+        second (str): The other one.
+        corruption (str): A name, "clean", or "mean" of all corruptions.
+        difference (float): Second less first.
+        over_images (tuple[float, float]): Its 95 % interval over resampled images.
+        verdict (str): From `intervals.verdict`.
+    """
+
+    first: str
+    second: str
+    corruption: str
+    difference: float
+    over_images: tuple[float, float]
+    verdict: str
+
+
+class Robustness(TypedDict):
+    """What `robustness.json` holds.
+
+    Attributes:
+        models (dict[str, ModelScores]): By the name of the checkpoint.
+        pairs (list[Pair]): Every model but the first beside it, for each corruption.
+        left_out (list[str]): Corruptions of the benchmark that are not covered.
+    """
+
+    models: dict[str, ModelScores]
+    pairs: list[Pair]
+    left_out: list[str]
+
 
 def detectors(files: list[Path], data: dict[str, Any]) -> dict[str, Path]:
-    """Return the checkpoints by name, after a look at their classes.
+    """Return the checkpoints by name, once it is sure that their classes are those of the data set.
 
     Args:
         files (list[Path]): The checkpoints.
@@ -29,42 +100,44 @@ def detectors(files: list[Path], data: dict[str, Any]) -> dict[str, Path]:
         (dict[str, Path]): A checkpoint best.pt or last.pt is named by its run.
 
     Raises:
-        ValueError: If none is given, one has other classes than the data set, or is not a detector.
-        FileNotFoundError: If one does not exist.
+        UserError: If there are none, one has other classes than the data set, or is not a detector.
+        MissingFileError: If one does not exist.
     """
     from ultralytics import YOLO
 
     if not files:
-        raise ValueError("models= is missing; give checkpoints with commas between, as models=a.pt,b.pt.")
+        raise UserError("models= is missing; give checkpoints with commas between, as models=a.pt,b.pt.")
     labels = [label_of(f) for f in files]
     if len(set(labels)) < len(labels):
         labels = [str(f) for f in files]
     for file in files:
         if not file.exists():
-            raise FileNotFoundError(f"models={file} does not exist; give trained checkpoints, such as weights/best.pt.")
+            raise MissingFileError(f"models={file} does not exist; give trained checkpoints, such as weights/best.pt.")
         model = YOLO(file)
         if model.task != "detect":
-            raise ValueError(f"{file} is for {model.task}; corruptions are evaluated for detectors.")
-        known, there = list(model.names.values()), list(data["names"].values())
-        if known != there:
-            raise ValueError(
-                f"{file} knows {len(known)} classes ({', '.join(known[:3])}, ...), the data set has {len(there)} "
-                f"({', '.join(there[:3])}, ...); give the data set that it was trained for."
+            raise UserError(f"{file} is for {model.task}; corruptions are evaluated for detectors.")
+        of_model, of_data = list(model.names.values()), list(data["names"].values())
+        if of_model != of_data:
+            raise UserError(
+                f"{file} knows {len(of_model)} classes ({', '.join(of_model[:3])}, ...), the data set has "
+                f"{len(of_data)} ({', '.join(of_data[:3])}, ...); give the data set that it was trained for."
             )
     return dict(zip(labels, files, strict=True))
 
 
-def write_corrupted(room: Path, data: dict[str, Any], name: str, severity: int) -> Path:
-    """Write the validation images corrupted, their labels beside them, and a data YAML.
+def write_corrupted(folder: Path, data: dict[str, Any], condition: Condition) -> Path:
+    """Return the data YAML of corrupted copies of the validation images, written with their labels.
 
     Args:
-        room (Path): An empty folder, or the one of the condition before, which is overwritten.
+        folder (Path): An empty folder, or that of the previous condition, which is overwritten.
         data (dict): From `data.check.check`.
-        name (str): The corruption, or "clean".
-        severity (int): 1 to 5; 0 for clean.
+        condition (Condition): The corruption and its severity.
 
     Returns:
         (Path): The data YAML.
+
+    Raises:
+        UserError: If an image cannot be read or written.
     """
     import cv2
     from ultralytics.data.utils import img2label_paths
@@ -72,34 +145,36 @@ def write_corrupted(room: Path, data: dict[str, Any], name: str, severity: int) 
     from ultralytics.utils.patches import imread, imwrite
 
     files = list_images(data, "val")
-    images, labels = room / "images", room / "labels"
+    images, labels = folder / "images", folder / "labels"
     images.mkdir(exist_ok=True)
     labels.mkdir(exist_ok=True)
 
     def one(job: tuple[int, tuple[str, str]]) -> None:
         n, (image, label) = job
         pixels = imread(image)
-        if name != "clean":
-            pixels = corrupt(pixels, name, severity, seed=n)  # by place: every model sees the same noise
+        if pixels is None:
+            raise UserError(f"{image} cannot be read as an image.")
+        if condition != CLEAN:
+            pixels = corrupt(pixels, *condition, seed=n)  # by index: every model sees the same noise
         if not imwrite(str(images / f"{n:07d}.png"), pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
-            raise OSError(f"could not write {images / f'{n:07d}.png'}; is the disk full?")
+            raise UserError(f"could not write {images / f'{n:07d}.png'}; is the disk full?")
         if os.path.exists(label):
             (labels / f"{n:07d}.txt").write_bytes(Path(label).read_bytes())
 
     with ThreadPool(NUM_THREADS) as pool:
-        pool.map(one, enumerate(zip(files, img2label_paths(files), strict=True)), 8)
-    (room / "labels.cache").unlink(missing_ok=True)
-    YAML.save(room / "data.yaml", {"path": str(room), "train": "images", "val": "images", "names": data["names"]})
-    return room / "data.yaml"
+        pool.map(one, enumerate(zip(files, img2label_paths([*files]), strict=True)), 8)
+    (folder / "labels.cache").unlink(missing_ok=True)
+    YAML.save(folder / "data.yaml", {"path": str(folder), "train": "images", "val": "images", "names": data["names"]})
+    return folder / "data.yaml"
 
 
-def predict(model: Path, yaml: Path, room: Path, args: dict[str, Any]) -> predictions.Predictions:
+def predict(model: Path, yaml: Path, folder: Path, args: dict[str, Any]) -> predictions.Predictions:
     """Return the predictions of a checkpoint on a data set.
 
     Args:
         model (Path): The checkpoint.
         yaml (Path): The data YAML.
-        room (Path): Where ultralytics may save.
+        folder (Path): Where ultralytics may save.
         args (dict): Further arguments of its validation.
 
     Returns:
@@ -107,87 +182,99 @@ def predict(model: Path, yaml: Path, room: Path, args: dict[str, Any]) -> predic
     """
     from ultralytics import YOLO
 
-    kept = []
-    built = YOLO(model)
-    predictions.listen(built)
-    built.add_callback("on_val_end", lambda validator: kept.append(predictions.gather(validator)))
-    built.val(
-        **{"plots": False, "verbose": False, **args}, data=str(yaml), project=str(room), name="val", exist_ok=True
-    )
-    return kept[0]
+    gathered: list[predictions.Predictions] = []
+    yolo = YOLO(model)
+    predictions.listen(yolo)
+    yolo.add_callback("on_val_end", lambda validator: gathered.append(predictions.gather(validator)))
+    quiet = {"plots": False, "verbose": False}
+    yolo.val(**{**quiet, **args}, data=str(yaml), project=str(folder), name="val", exist_ok=True)
+    return gathered[0]
 
 
-def summarise(labels: list[str], scores: dict, resampled: dict) -> dict[str, Any]:
+def summarise(labels: list[str], scores: dict[Condition, Floats], resampled: dict[Condition, Floats]) -> Robustness:
     """Return mAP50-95 per corruption, the means, and how each model differs from the first.
 
     Args:
         labels (list[str]): The models.
-        scores (dict): (models, 2) mAP50-95 and mAP50 by corruption and severity.
-        resampled (dict): (resamples, models, 2) likewise.
+        scores (dict[Condition, np.ndarray]): (models, 2), mAP50-95 and mAP50.
+        resampled (dict[Condition, np.ndarray]): (resamples, models, 2), the same of resampled images.
 
     Returns:
-        (dict): `models` (clean, by corruption and severity, mean), `pairs` (differences with intervals).
+        (Robustness): What `robustness.json` holds.
     """
-    names = list(dict.fromkeys(name for name, _ in scores if name != "clean"))
+    names = list(dict.fromkeys(c.corruption for c in scores if c != CLEAN))
+    return {
+        "models": {label: _model_scores(m, names, scores) for m, label in enumerate(labels)},
+        "pairs": [
+            _pair(labels, m, name, scores, resampled) for m in range(1, len(labels)) for name in ["clean", *names, None]
+        ],
+        "left_out": ["frost"],
+    }
 
-    def over(values: dict, name: str | None) -> np.ndarray:
-        """Average over the severities of a corruption, or of all."""
-        return np.mean([v for (n, _), v in values.items() if (n == name if name else n != "clean")], axis=0)
 
-    found = {}
-    for m, label in enumerate(labels):
-        by = {n: {str(s): float(v[m, 0]) for (k, s), v in scores.items() if k == n} for n in names}
-        clean, mean = float(scores["clean", 0][m, 0]), float(over(scores, None)[m, 0])
-        found[label] = {
-            "clean": clean,
-            "mean": mean,
-            "relative": mean / clean if clean else None,
-            "corruptions": {n: {"mean": float(over(scores, n)[m, 0]), "severities": by[n]} for n in names},
+def _over(values: dict[Condition, Floats], name: str | None) -> Floats:
+    """Return the mean over the severities of a corruption, or over all corruptions."""
+    chosen = [v for c, v in values.items() if (c.corruption == name if name else c != CLEAN)]
+    return np.asarray(np.mean(chosen, axis=0))
+
+
+def _model_scores(m: int, names: list[str], scores: dict[Condition, Floats]) -> ModelScores:
+    """Return the scores of model `m`."""
+    clean, mean = float(scores[CLEAN][m, 0]), float(_over(scores, None)[m, 0])
+    by_name: dict[str, CorruptionScore] = {
+        name: {
+            "mean": float(_over(scores, name)[m, 0]),
+            "severities": {str(c.severity): float(v[m, 0]) for c, v in scores.items() if c.corruption == name},
         }
-    pairs = []
-    for m, label in enumerate(labels[1:], 1):
-        for name in ["clean", *names, None]:
-            point, spread = over(scores, name)[:, 0], over(resampled, name)[:, :, 0]
-            difference = float(point[m] - point[0])
-            interval = intervals.over_resamples(spread[:, m] - spread[:, 0])
-            verdict = intervals.verdict(difference, interval)
-            pairs.append(
-                {
-                    "first": labels[0],
-                    "second": label,
-                    "corruption": name or "mean",
-                    "difference": difference,
-                    "over_images": interval,
-                    "verdict": verdict,
-                }
-            )
-    return {"models": found, "pairs": pairs, "left_out": ["frost"]}
+        for name in names
+    }
+    return {"clean": clean, "mean": mean, "relative": mean / clean if clean else None, "corruptions": by_name}
 
 
-def as_markdown(found: dict[str, Any]) -> str:
-    """Return the table, and the differences below it.
+def _pair(
+    labels: list[str],
+    m: int,
+    name: str | None,
+    scores: dict[Condition, Floats],
+    resampled: dict[Condition, Floats],
+) -> Pair:
+    """Return how model `m` differs from the first under a corruption, or in the mean of all."""
+    point, spread = _over(scores, name)[:, 0], _over(resampled, name)[:, :, 0]
+    difference = float(point[m] - point[0])
+    over_images = intervals.over_resamples(spread[:, m] - spread[:, 0])
+    return {
+        "first": labels[0],
+        "second": labels[m],
+        "corruption": name or "mean",
+        "difference": difference,
+        "over_images": over_images,
+        "verdict": intervals.verdict(difference, over_images),
+    }
+
+
+def as_markdown(results: Robustness) -> str:
+    """Return the table of scores, and the differences below it.
 
     Args:
-        found (dict): From `summarise`.
+        results (Robustness): From `summarise`.
 
     Returns:
         (str): Markdown.
     """
-    models = found["models"]
+    models = results["models"]
     names = list(next(iter(models.values()))["corruptions"])
-    rows = [("mAP50-95", *models), ("clean", *(f"{m['clean']:.3f}" for m in models.values()))]
+    rows = [("clean", *(f"{m['clean']:.3f}" for m in models.values()))]
     rows += [(name, *(f"{m['corruptions'][name]['mean']:.3f}" for m in models.values())) for name in names]
     rows += [("mean of corruptions", *(f"{m['mean']:.3f}" for m in models.values()))]
-    relative = ("-" if m["relative"] is None else f"{m['relative']:.1%}" for m in models.values())
-    rows += [("of clean", *relative)]
-    lines = [*table(rows[0], rows[1:]), ""]
-    for pair in found["pairs"]:
+    rows += [("of clean", *("-" if m["relative"] is None else f"{m['relative']:.1%}" for m in models.values()))]
+    lines = [*table(("mAP50-95", *models), rows), ""]
+    for pair in results["pairs"]:
         than = "from" if pair["verdict"] == "not distinguishable" else "than"
         lines.append(
             f"- {pair['corruption']}: {pair['second']} is {pair['verdict']} {than} {pair['first']}, "
             f"{signed(pair['difference'])}, 95 % interval over images {interval(pair['over_images'])}."
         )
-    if found["pairs"]:
+    if results["pairs"]:
         lines.append("\nThe intervals tell these checkpoints apart; other seeds of the same models may differ as much.")
-    lines.append(f"\nNot covered: {', '.join(found['left_out'])}, which needs photographs of frost.")
+    lines.append(f"\nNot covered: {', '.join(results['left_out'])}, which needs photographs of frost.")
     return "\n".join(lines) + "\n"

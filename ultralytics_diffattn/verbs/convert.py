@@ -17,7 +17,7 @@ from ultralytics_diffattn.weights.checkpoints import load, new_file, save
 OWN: dict[str, Any] = {"weights": "", "model": "", "out": ""}
 SAME = 1e-5  # float rounding
 TRAINING = "ema", "updates", "optimizer", "scaler", "best_fitness", "train_metrics", "train_results"  # not carried over
-PLACES = "weights", "out"  # may be given without their names: diffattn convert in.pt model=... out.pt
+POSITIONAL = "weights", "out"  # may be given without their names: diffattn convert in.pt model=... out.pt
 
 
 def convert(weights: str = "", model: str = "", out: str = "", **args: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 OWN: dict[str, Any] = {"weights": "", "out": "", "format": "pt"}
-PLACES = "weights", "out"
+POSITIONAL = "weights", "out"
 SUFFIXES = {"pt": ".pt", "onnx": ".onnx", "torchscript": ".torchscript"}
 
 

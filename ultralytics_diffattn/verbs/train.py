@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ultralytics_diffattn.errors import UserError, as_user_errors
+from ultralytics_diffattn.verbs.arguments import open_model
+
 OWN: dict[str, Any] = {}
 
 
@@ -20,22 +23,24 @@ def train(model: str = "yolo11n-diffattn.yaml", data: str = "", **args: Any) -> 
         (Any): The metrics, as ultralytics' `YOLO.train` returns them.
 
     Raises:
-        ValueError: If `data` is missing, or `pretrained` names weights of which only a part would be loaded.
+        UserError: If `data` is missing, `pretrained` names weights of which only a part would be loaded, or a file does
+            not exist or cannot be written.
 
     Examples:
         >>> train(model="yolo11n-diffattn.yaml", data="shapes")  # doctest: +SKIP
     """
-    from ultralytics import YOLO
-
     from ultralytics_diffattn.data import catalogue
     from ultralytics_diffattn.weights.transfer import check_pretrained
 
-    built = YOLO(model, task=args.pop("task", None))
-    if args.get("resume"):
-        return built.train(**args, **({"data": catalogue.resolve(data, built.task).data} if data else {}))
-    if not data:
-        raise ValueError("data= is missing; give a name of the catalogue, as data=shapes, or a data YAML of your own.")
-    if isinstance(args.get("pretrained"), str):
-        check_pretrained(args["pretrained"], built.model)
-    dataset = catalogue.resolve(data, built.task)
-    return built.train(**{**dataset.budget, **args, "data": dataset.data})
+    yolo = open_model(model, args.pop("task", None))
+    if not data and not args.get("resume"):
+        raise UserError("data= is missing; give a name of the catalogue, as data=shapes, or a data YAML of your own.")
+    budget: dict[str, Any] = {}
+    if data:
+        dataset = catalogue.resolve(data, yolo.task)
+        budget = {} if args.get("resume") else dataset.budget  # a training resumes with the arguments it began with
+        args["data"] = dataset.data
+    if isinstance(args.get("pretrained"), str) and not args.get("resume"):
+        check_pretrained(args["pretrained"], yolo.model)
+    with as_user_errors():
+        return yolo.train(**{**budget, **args})

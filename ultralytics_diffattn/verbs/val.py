@@ -3,16 +3,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sized
+from typing import Any, TypedDict
 
+from ultralytics_diffattn.errors import UserError, as_user_errors
 from ultralytics_diffattn.evaluation import predictions
-from ultralytics_diffattn.evaluation.ap_by_size import STATS, ap_by_size, as_coco
+from ultralytics_diffattn.evaluation.ap_by_size import STATS, APBySize, ap_by_size, as_coco
+from ultralytics_diffattn.evaluation.predictions import Predictions
+from ultralytics_diffattn.verbs.arguments import open_model
 
 OWN: dict[str, Any] = {}
 
 
-def val(model: str = "", **args: Any) -> dict[str, Any]:
-    """Validate a model with ultralytics' own validator, then report average precision by size.
+class Validation(TypedDict):
+    """Metrics of a validation.
+
+    Attributes:
+        results (dict[str, float]): Ultralytics' own `results_dict`.
+        sizes (APBySize | None): Average precision by size; None if the task has no upright boxes.
+    """
+
+    results: dict[str, float]
+    sizes: APBySize | None
+
+
+def val(model: str = "", **args: Any) -> Validation:
+    """Return the metrics of ultralytics' own validation, and average precision by size.
 
     Args:
         model (str): Weights, or an exported model.
@@ -20,49 +36,50 @@ def val(model: str = "", **args: Any) -> dict[str, Any]:
             `yolo val` takes. The catalogue's image size and batch for the data set are the defaults.
 
     Returns:
-        (dict): `results`, ultralytics' own `results_dict`; `sizes`, see `ap_by_size`, or None if the task has no
-            upright boxes.
+        (Validation): The metrics.
 
     Raises:
-        ValueError: If `model` is missing.
-        FileNotFoundError: If the model or the data set does not exist.
+        UserError: If `model` is missing, or knows another number of classes than the data set has.
+        MissingFileError: If the model or the data set does not exist.
 
     Examples:
         >>> val(model="best.pt", data="shapes")["sizes"]["small"]  # doctest: +SKIP
     """
     if not model:
-        raise ValueError("model= is missing: give weights to validate, as in model=runs/detect/train/weights/best.pt")
-    from ultralytics import YOLO
+        raise UserError("model= is missing: give weights to validate, as in model=runs/detect/train/weights/best.pt")
     from ultralytics.utils import LOGGER
 
     from ultralytics_diffattn.data import catalogue
     from ultralytics_diffattn.data.check import check
 
-    yolo = YOLO(model, task=args.pop("task", None))
+    yolo = open_model(model, args.pop("task", None))
     if "data" in args:
         dataset = catalogue.resolve(args["data"], yolo.task)
         budget = {key: value for key, value in dataset.budget.items() if key in ("imgsz", "batch")}
         args = {**budget, **args, "data": dataset.data}
         if yolo.task == "detect":
             _check_classes(model, yolo.names, check(dataset.data, dataset.classes)["names"])
-    kept = []
+    gathered: list[Predictions] = []
     if yolo.task in predictions.TASKS:
         predictions.listen(yolo)
-        yolo.add_callback("on_val_end", lambda validator: kept.append(predictions.gather(validator)))
-    results = {name: float(value) for name, value in yolo.val(**args).results_dict.items()}
-    if not kept:
+        yolo.add_callback("on_val_end", lambda validator: gathered.append(predictions.gather(validator)))
+    with as_user_errors():
+        metrics = yolo.val(**args)
+    results = {name: float(value) for name, value in metrics.results_dict.items()}
+    if not gathered:
         LOGGER.info(f"Average precision by size is for upright boxes, which the results of task={yolo.task} have not.")
         return {"results": results, "sizes": None}
-    sizes = ap_by_size(*as_coco(kept[0]))
+    sizes = ap_by_size(*as_coco(gathered[0]))
     LOGGER.info(("%22s" + "%11s" * 6) % ("COCO AP of boxes", "Objects", *STATS))
-    shown = ("-" if ap is None else f"{ap:.3g}" for ap in sizes.values())
-    LOGGER.info(("%22s" + "%11s" * 6) % ("all", len(kept[0].target_cls), *shown))
+    cells = ("-" if sizes[name] is None else f"{sizes[name]:.3g}" for name in STATS)
+    LOGGER.info(("%22s" + "%11s" * 6) % ("all", len(gathered[0].target_cls), *cells))
     return {"results": results, "sizes": sizes}
 
 
-def _check_classes(model: str, known: dict, there: dict) -> None:
+def _check_classes(model: str, of_model: Sized, of_data: Sized) -> None:
     """Refuse labels that the model cannot predict, of which ultralytics would make an mAP of zero."""
-    if len(known) != len(there):
-        raise ValueError(
-            f"{model} knows {len(known)} classes, the data set has {len(there)}; give the one that it was trained for."
+    if len(of_model) != len(of_data):
+        raise UserError(
+            f"{model} knows {len(of_model)} classes, the data set has {len(of_data)}; give the one that it was trained "
+            "for."
         )
