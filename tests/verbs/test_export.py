@@ -53,9 +53,9 @@ def test_trained_weights(kind, photos):
         pytest.importorskip("openvino")
     model, data = photos
     report = export(model=model, format=kind, imgsz=320, data=data)
-    expected = {"format": kind, "tested": True, "compared": True, "images": 16, "conf": 0.25}
+    expected = {"format": kind, "tested": True, "compared": True, "images": 16, "conf": 0.25, "precision": "float32"}
     assert {k: report[k] for k in expected} == expected
-    assert report["precision"] in ({"float32", "bfloat16"} if kind == "openvino" else {"float32"})
+    assert report["corner"] < 0.1  # on every processor, also where OpenVINO would compute in bfloat16
     assert report["boxes"] == sum(
         len(r) for r in YOLO(model).predict(str(Path(data).parent / "images" / "val"), imgsz=320, rect=False)
     )
@@ -92,7 +92,7 @@ def test_every_task_without_training(suffix, unsure, tiny):
     if suffix == "-cls":
         assert (report["boxes"], report["corner"]) == (0, None)
     else:
-        assert 0 < report["conf"] < 0.25  # there was something to compare
+        assert 0 < report["conf"] < 0.25  # low enough that there is something to compare
         assert report["pairs"] == report["boxes"] > 0
         assert report["corner"] < 0.01
 
@@ -147,7 +147,7 @@ def test_a_file_that_does_not_run(tested, unsure, tiny, monkeypatch, tmp_path):
     ("arguments", "error", "message"),
     [
         (dict(), ValueError, "model= is missing"),
-        (dict(model="no-such-weights.pt"), OSError, ""),
+        (dict(model="no-such-weights.pt"), FileNotFoundError, "no-such-weights.pt"),
         (dict(model="m.pt", format="onxx"), ValueError, "format=onxx is unknown. Did you mean onnx"),
         (dict(model="m.pt", format="zzz"), ValueError, "format=zzz is unknown. It is one of torchscript, onnx"),
         (dict(model="m.pt", source="empty"), ValueError, "holds no images; known are "),
@@ -232,5 +232,5 @@ A, B = (10.0, 10.0, 40.0, 40.0, 0.9, 0.0), (12.0, 10.0, 40.0, 44.0, 0.9, 0.0)
     ],
 )
 def test_difference(ours, theirs, expected, options):
-    found = difference(ours, theirs, TOLERANCES["float16"], [64, 64], **options)
-    assert tuple(found) == pytest.approx(expected, abs=1e-5, nan_ok=True)
+    result = difference(ours, theirs, TOLERANCES["float16"], [64, 64], **options)
+    assert tuple(result) == pytest.approx(expected, abs=1e-5, nan_ok=True)

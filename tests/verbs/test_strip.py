@@ -45,23 +45,23 @@ def images(tiny):
 @pytest.mark.parametrize("kind", ["onnx", "torchscript"])
 def test_an_export_predicts_the_same_without_this_package(trained, images, tmp_path, kind):
     report = strip.strip(str(trained), str(tmp_path / f"best.{kind}"), format=kind, imgsz=64, source=images)
-    assert report["elsewhere"] <= without_plugin.CLOSE
+    assert report["without_plugin"] <= without_plugin.CLOSE
     assert [f.name for f in tmp_path.iterdir()] == [f"best.{kind}"]
 
 
 def test_elsewhere_has_no_access_to_this_package():
-    code = without_plugin.ELSEWHERE.partition("file, task")[0] + "import ultralytics_diffattn"
+    code = without_plugin.SCRIPT.partition("file, task")[0] + "import ultralytics_diffattn"
     done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
     assert "No module named 'ultralytics_diffattn'" in done.stderr
 
 
 def test_what_differs_elsewhere_is_an_error(trained, images, tmp_path, monkeypatch):
     file = strip.strip(str(trained), str(tmp_path / "a.onnx"), format="onnx", imgsz=64, source=images)["file"]
-    moved = without_plugin.ELSEWHERE.replace(".data.tolist()", ".data.add(1).tolist()")
-    monkeypatch.setattr(without_plugin, "ELSEWHERE", moved)
+    moved = without_plugin.SCRIPT.replace(".data.tolist()", ".data.add(1).tolist()")
+    monkeypatch.setattr(without_plugin, "SCRIPT", moved)
     with pytest.raises(RuntimeError, match="predicts something else without this package: 1"):
         without_plugin.difference_without_plugin(file, str(trained), images)
-    monkeypatch.setattr(without_plugin, "ELSEWHERE", "raise SystemExit('no runtime')")
+    monkeypatch.setattr(without_plugin, "SCRIPT", "raise SystemExit('no runtime')")
     with pytest.raises(RuntimeError, match="does not run without this package"):
         without_plugin.difference_without_plugin(file, str(trained), images)
 

@@ -29,16 +29,16 @@ def test_trained_weights(options, photos, budget, caplog, monkeypatch):
     stock = module.ap_by_size
     monkeypatch.setattr(module, "ap_by_size", remember)
     with caplog.at_level(logging.INFO, LOGGER.name):
-        found = val(model=model, data=data, **budget, **options)
+        metrics = val(model=model, data=data, **budget, **options)
     row = caplog.messages[-1].split()
     plain = YOLO(model).val(data=data, **budget, **options).results_dict
-    assert found["results"] == {k: pytest.approx(float(v)) for k, v in plain.items()}
+    assert metrics["results"] == {k: pytest.approx(float(v)) for k, v in plain.items()}
     assert len(seen["predictions"]) > 1000
-    assert found["sizes"] == pytest.approx(pycocotools_ap(**seen), abs=1e-9, rel=0)
-    assert found["sizes"]["AP"] == pytest.approx(plain["metrics/mAP50-95(B)"], abs=0.02)  # by another interpolation
-    assert found["sizes"]["AP50"] == pytest.approx(plain["metrics/mAP50(B)"], abs=0.02)
-    assert 0 < found["sizes"]["small"] < found["sizes"]["large"]
-    assert row == ["all", str(len(seen["truth"]["annotations"])), *(f"{ap:.3g}" for ap in found["sizes"].values())]
+    assert metrics["sizes"] == pytest.approx(pycocotools_ap(**seen), abs=1e-9, rel=0)
+    assert metrics["sizes"]["AP"] == pytest.approx(plain["metrics/mAP50-95(B)"], abs=0.02)  # by another interpolation
+    assert metrics["sizes"]["AP50"] == pytest.approx(plain["metrics/mAP50(B)"], abs=0.02)
+    assert 0 < metrics["sizes"]["small"] < metrics["sizes"]["large"]
+    assert row == ["all", str(len(seen["truth"]["annotations"])), *(f"{ap:.3g}" for ap in metrics["sizes"].values())]
 
 
 @pytest.mark.parametrize(("suffix", "has"), [("-seg", True), ("-pose", True), ("-obb", False)])
@@ -61,13 +61,13 @@ def test_other_tasks(suffix, has, tiny, budget, tmp_path, caplog):
     model.ckpt = {"train_args": {"task": task}}  # as a trainer saves it; ultralytics 8.3 asks for it
     model.save(tmp_path / "m.pt")
     with caplog.at_level(logging.INFO, LOGGER.name):
-        found = val(model=str(tmp_path / "m.pt"), data=str(tmp_path / "data" / "data.yaml"), **{**budget, "imgsz": 64})
-    assert "metrics/mAP50-95(B)" in found["results"]
+        metrics = val(model=str(tmp_path / "m.pt"), data=str(tmp_path / "data" / "data.yaml"), **{**budget, "imgsz": 64})
+    assert "metrics/mAP50-95(B)" in metrics["results"]
     if has:
-        assert found["sizes"].keys() == {"AP", "AP50", "small", "medium", "large"}
-        assert 0 <= found["sizes"]["medium"] <= 1
+        assert metrics["sizes"].keys() == {"AP", "AP50", "small", "medium", "large"}
+        assert 0 <= metrics["sizes"]["medium"] <= 1
     else:
-        assert found["sizes"] is None
+        assert metrics["sizes"] is None
         assert "is for upright boxes" in caplog.messages[-1]
 
 
@@ -80,9 +80,9 @@ def test_classification(tiny, budget, tmp_path, caplog):
     model.ckpt = {"train_args": {"task": "classify"}}  # as a trainer saves it; ultralytics 8.3 asks for it
     model.save(tmp_path / "m.pt")
     with caplog.at_level(logging.INFO, LOGGER.name):
-        found = val(model=str(tmp_path / "m.pt"), data=str(tmp_path / "data"), **{**budget, "imgsz": 64})
-    assert "metrics/accuracy_top1" in found["results"]
-    assert found["sizes"] is None
+        metrics = val(model=str(tmp_path / "m.pt"), data=str(tmp_path / "data"), **{**budget, "imgsz": 64})
+    assert "metrics/accuracy_top1" in metrics["results"]
+    assert metrics["sizes"] is None
     assert "task=classify" in caplog.messages[-1]
 
 
@@ -90,7 +90,7 @@ def test_classification(tiny, budget, tmp_path, caplog):
     ("arguments", "error", "message"),
     [
         (dict(), ValueError, "model= is missing"),
-        (dict(model="no-such-weights.pt"), OSError, ""),
+        (dict(model="no-such-weights.pt"), FileNotFoundError, "no-such-weights.pt"),
         (dict(model="yolo11n-diffattn.yaml", data="no-such.yaml"), FileNotFoundError, "no-such.yaml"),
     ],
     ids=str,

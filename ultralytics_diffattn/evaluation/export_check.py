@@ -1,99 +1,192 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""An exported model beside PyTorch on real images: what the two find, how fast they are, and whether that will do."""
+"""An exported model beside PyTorch on real images: do they predict the same, and how fast are they?"""
 
 from __future__ import annotations
 
 from itertools import cycle, islice
 from statistics import median
+from typing import Any, TypedDict
 
-from ultralytics import YOLO
 from ultralytics.engine.results import Results
 from ultralytics.utils import DEFAULT_CFG, LOGGER
 
-from ultralytics_diffattn.evaluation.agreement import CONF, TOLERANCES, boxes, difference
+from ultralytics_diffattn.errors import DisagreementError
+from ultralytics_diffattn.evaluation.agreement import CONF, TOLERANCES, Difference, boxes, difference
+
+TIMED = 8  # batches of which the median is taken
 
 
-def precision_of(done: dict) -> str:
-    """Return how the exported model computes, a row of `TOLERANCES`."""
+class Latency(TypedDict):
+    """Median time of an image, in milliseconds."""
+
+    pytorch: float
+    exported: float
+
+
+class Comparison(TypedDict, total=False):
+    """The predictions of an exported model beside those of PyTorch; `compare_predictions` sets all fields.
+
+    Attributes:
+        images (int): Number of images compared.
+        boxes (int): Boxes that PyTorch predicts.
+        pairs (int): Boxes that both predict.
+        conf (float): Threshold of the score in both.
+        corner (float | None): Largest difference of a coordinate, in pixels of the model's input; None without pairs.
+        score (float): Largest difference of a score, with task `classify` of a probability.
+        far (int): Pairs, with `classify` images, that differ more than allowed.
+        alone (int): Boxes that only one of the two predicts.
+    """
+
+    images: int
+    boxes: int
+    pairs: int
+    conf: float
+    corner: float | None
+    score: float
+    far: int
+    alone: int
+
+
+def precision_of(done: dict[str, Any]) -> str:
+    """Return the precision in which an exported model is compared.
+
+    Args:
+        done (dict[str, Any]): The arguments with which ultralytics exported it.
+
+    Returns:
+        (str): A key of `TOLERANCES`.
+
+    Examples:
+        >>> precision_of({"half": True, "device": "cpu"}), precision_of({"int8": True})
+        ('float16', 'int8')
+    """
     quantize = done.get("quantize")  # ultralytics before 8.4 has half and int8 instead
     if done.get("int8") or quantize not in (None, 16, 32):
         return "int8"
-    if done["format"] == "openvino":  # on a CPU that can, OpenVINO computes in bfloat16, whatever the file holds
-        from openvino import Core
-
-        if Core().get_property("CPU", "INFERENCE_PRECISION_HINT").get_type_name() == "bf16":
-            return "bfloat16"
     on_gpu = str(done["device"] or "cpu") not in ("cpu", "mps")
     return "float16" if done.get("half") or quantize == 16 or on_gpu else "float32"
 
 
 def batches_of(images: list[str], n: int) -> list[list[str]]:
-    """Return the images in batches of n, the last one filled up, since an export may know no other size."""
+    """Return the images in batches of n, the last one filled up, since an export may know no other size.
+
+    Examples:
+        >>> batches_of(["a", "b", "c"], 2)
+        [['a', 'b'], ['c', 'a']]
+    """
     filled = list(islice(cycle(images), -(-len(images) // n) * n))
     return [filled[i : i + n] for i in range(0, len(filled), n)]
 
 
-def compare_predictions(yolo: YOLO, exported: YOLO, images: list[str], options: dict, precision: str) -> dict:
-    """Return what the two find and how fast they are."""
+def compare_predictions(
+    yolo: Any, exported: Any, images: list[str], options: dict[str, Any], precision: str
+) -> Comparison:
+    """Return how the predictions of an exported model differ from PyTorch's.
+
+    Args:
+        yolo (ultralytics.YOLO): The trained model.
+        exported (ultralytics.YOLO): The exported one.
+        images (list[str]): Images to predict.
+        options (dict[str, Any]): Arguments of the prediction: `imgsz` (height, width), `batch`, `conf`, ...
+        precision (str): A key of `TOLERANCES`.
+
+    Returns:
+        (Comparison): Numbers and largest differences. If PyTorch predicts nothing above `conf`, the threshold is
+            lowered until it does.
+    """
     batches = batches_of(images, options["batch"])
-
-    def predict(least: int = 0) -> tuple[list[Results], list[Results]]:
-        ours, theirs = [], []
-        for batch in islice(cycle(batches), max(least, len(batches))):  # in turns, so that a busy machine slows both
-            ours += yolo.predict(batch, **options)
-            theirs += exported.predict(batch, **options)
-        return ours, theirs
-
     if hasattr(yolo.model, "transforms"):  # of the training, whose size may be another than the export's
         del yolo.model.transforms
-    ours, theirs = predict()
+    ours, theirs = _predict(yolo, exported, batches, options)
     if yolo.task != "classify" and not sum(map(len, ours)) and not options.get("nms"):
-        found = [boxes(r) for batch in batches for r in yolo.predict(batch, **{**options, "conf": 1e-6})]
-        best = max((float(b.conf.max()) for b in found if len(b)), default=0.0)
+        predicted = [boxes(r) for batch in batches for r in yolo.predict(batch, **{**options, "conf": 1e-6})]
+        best = max((float(b.conf.max()) for b in predicted if len(b)), default=0.0)
         if best:
             LOGGER.info(f"PyTorch finds nothing above conf={options['conf']}: all above {best / 2:.2g} is compared.")
-            options |= {"conf": best / 2, "iou": 1.0}  # they score so alike that rounding decides whom NMS keeps
-            ours, theirs = predict()
+            # They score so alike that rounding decides which one NMS keeps.
+            options = {**options, "conf": best / 2, "iou": 1.0}
+            ours, theirs = _predict(yolo, exported, batches, options)
     rule = TOLERANCES[precision], options["imgsz"], options["conf"], options.get("max_det", DEFAULT_CFG.max_det)
     gaps = [difference(a, b, *rule) for a, b in zip(ours, theirs, strict=True)][: len(images)]
-    latency = [round(median(r.speed["inference"] for r in results), 2) for results in predict(8)]  # warm by now
+    return _sum_of(gaps, options["conf"])
+
+
+def _sum_of(gaps: list[Difference], conf: float) -> Comparison:
+    """Return the differences of all images together."""
     return {
-        "images": len(images),
+        "images": len(gaps),
         "boxes": sum(g.boxes for g in gaps),
         "pairs": sum(g.pairs for g in gaps),
-        "conf": options["conf"],
+        "conf": conf,
         "corner": max(g.corner for g in gaps) if any(g.pairs for g in gaps) else None,
         "score": max(g.score for g in gaps),
         "far": sum(g.far for g in gaps),
         "alone": sum(g.alone for g in gaps),
-        "latency_ms": dict(zip(("pytorch", "exported"), latency, strict=True)),
     }
 
 
-def judge(report: dict, task: str) -> None:
-    """Log the report and raise if the exported model does not find what PyTorch finds."""
-    corner, score, share = TOLERANCES[report["precision"]]
-    classify, wrong = task == "classify", report["far"] + report["alone"]
-    far = f"scores differ by up to {report['score']:.2g} (allowed {score})"
+def latencies(yolo: Any, exported: Any, images: list[str], options: dict[str, Any]) -> Latency:
+    """Return how long inference takes, without loading, resizing and non-maximum suppression.
+
+    Args:
+        yolo (ultralytics.YOLO): The trained model.
+        exported (ultralytics.YOLO): The exported one.
+        images (list[str]): Images to predict.
+        options (dict[str, Any]): As for `compare_predictions`.
+
+    Returns:
+        (Latency): The medians of 8 batches, after one of which the time does not count.
+    """
+    batches = batches_of(images, options["batch"])
+    batches = list(islice(cycle(batches), 1 + max(TIMED, len(batches))))
+    ours, theirs = (results[options["batch"] :] for results in _predict(yolo, exported, batches, options))
+    one, other = (round(median(r.speed["inference"] or 0.0 for r in results), 2) for results in (ours, theirs))
+    return {"pytorch": one, "exported": other}
+
+
+def _predict(
+    yolo: Any, exported: Any, batches: list[list[str]], options: dict[str, Any]
+) -> tuple[list[Results], list[Results]]:
+    """Return the predictions of both, which take turns, so that a busy machine slows both."""
+    ours: list[Results] = []
+    theirs: list[Results] = []
+    for batch in batches:
+        ours += yolo.predict(batch, **options)
+        theirs += exported.predict(batch, **options)
+    return ours, theirs
+
+
+def judge(file: str, precision: str, comparison: Comparison, task: str) -> None:
+    """Log a comparison, and raise if the exported model does not predict what PyTorch predicts.
+
+    Args:
+        file (str): The exported file.
+        precision (str): A key of `TOLERANCES`.
+        comparison (Comparison): From `compare_predictions`.
+        task (str): Of the model.
+
+    Raises:
+        DisagreementError: If the predictions differ more than allowed, or nothing was predicted.
+    """
+    corner, score, share = TOLERANCES[precision]
+    c, classify, wrong = comparison, task == "classify", comparison["far"] + comparison["alone"]
+    text = f"scores differ by up to {c['score']:.2g} (allowed {score})"
     if not classify:
-        found = "-" if report["corner"] is None else f"{report['corner']:.2g}"
-        far = f"corners differ by up to {found} px of the input (allowed {corner}), {far}"
-        far = f"{report['boxes']} boxes above conf={report['conf']:.2g}: {far}, {report['alone']} found by one alone"
-    ours, theirs = report["latency_ms"].values()
-    LOGGER.info(f"{report['images']} images, {far}")
-    LOGGER.info(f"inference of an image: PyTorch {ours} ms, {report['format']} {theirs} ms")
-    if wrong > share * report["boxes"]:
+        gap = "-" if c["corner"] is None else f"{c['corner']:.2g}"
+        text = f"corners differ by up to {gap} px of the input (allowed {corner}), {text}"
+        text = f"{c['boxes']} boxes above conf={c['conf']:.2g}: {text}, {c['alone']} found by one alone"
+    LOGGER.info(f"{c['images']} images, {text}")
+    if wrong > share * c["boxes"]:
         what = f"{wrong} images" if classify else f"{wrong} boxes are further off than allowed, or found by one alone"
         mend = "export without half and int8, with more data to calibrate on, or in another format"
-        if not classify and report["conf"] < CONF:
+        if not classify and c["conf"] < CONF:
             mend = "PyTorch is sure of nothing in these images, so train longer or give others, as in source=folder"
-        raise RuntimeError(
-            f"{report['file']} does not find what PyTorch finds, computing in {report['precision']}: {what}, while "
-            f"{int(share * report['boxes'])} may. On {report['images']} images, {far}. "
-            f"It is not to be trusted: {mend}."
+        raise DisagreementError(
+            f"{file} does not find what PyTorch finds, computing in {precision}: {what}, while "
+            f"{int(share * c['boxes'])} may. On {c['images']} images, {text}. It is not to be trusted: {mend}."
         )
-    if not classify and not report["pairs"]:
-        raise RuntimeError(
-            f"{report['file']} was not compared: PyTorch finds no boxes in {report['images']} images: "
+    if not classify and not c["pairs"]:
+        raise DisagreementError(
+            f"{file} was not compared: PyTorch finds no boxes in {c['images']} images: "
             "give images with objects, as in source=folder, or a lower conf."
         )
