@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.evaluation.corruptions import CORRUPTIONS, corrupt
 
 NAMES = list(CORRUPTIONS)
@@ -265,20 +266,20 @@ GOOD = np.zeros((32, 40, 3), np.uint8)
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ((GOOD, "gausian_noise", 1), ValueError, "'gausian_noise'. Did you mean 'gaussian_noise'.*jpeg_compression"),
-        ((GOOD, "xyz", 1), ValueError, "no corruption 'xyz'. Allowed: gaussian_noise, shot"),
-        ((GOOD, "frost", 1), ValueError, "'frost'. It is left out, as it needs photographs"),
-        ((GOOD, "fog", 0), ValueError, "severity is 0, but must be 1, 2, 3, 4 or 5"),
-        ((GOOD, "fog", 6), ValueError, "severity is 6"),
-        ((GOOD, "fog", 1.0), ValueError, r"severity is 1\.0"),
-        ((GOOD, "fog", "1"), ValueError, "severity is '1'"),
-        ((GOOD, "fog", 1, -1), ValueError, "seed is -1, but must be a whole number, 0 or more"),
-        ((GOOD, "fog", 1, None), ValueError, "seed is None"),
-        ((GOOD[..., 0], "fog", 1), ValueError, r"shape \(32, 40\), but .*COLOR_GRAY2BGR"),
-        ((np.zeros((32, 40, 4), np.uint8), "fog", 1), ValueError, r"shape \(32, 40, 4\)"),
-        ((GOOD[:0], "fog", 1), ValueError, r"shape \(0, 40, 3\), but must be .* not empty"),
-        ((GOOD.astype(np.float32), "fog", 1), TypeError, "array of float32, but must be a uint8 array"),
-        ((None, "fog", 1), TypeError, "image is NoneType"),
+        ((GOOD, "gausian_noise", 1), UserError, "'gausian_noise'. Did you mean gaussian_noise.*jpeg_compression"),
+        ((GOOD, "xyz", 1), UserError, "no corruption 'xyz'. Allowed: gaussian_noise, shot"),
+        ((GOOD, "frost", 1), UserError, "'frost'. It is left out, as it needs photographs"),
+        ((GOOD, "fog", 0), UserError, "severity is 0, but must be 1, 2, 3, 4 or 5"),
+        ((GOOD, "fog", 6), UserError, "severity is 6"),
+        ((GOOD, "fog", 1.0), UserError, r"severity is 1\.0"),
+        ((GOOD, "fog", "1"), UserError, "severity is '1'"),
+        ((GOOD, "fog", 1, -1), UserError, "seed is -1, but must be a whole number, 0 or more"),
+        ((GOOD, "fog", 1, None), UserError, "seed is None"),
+        ((GOOD[..., 0], "fog", 1), UserError, r"shape \(32, 40\), but .*COLOR_GRAY2BGR"),
+        ((np.zeros((32, 40, 4), np.uint8), "fog", 1), UserError, r"shape \(32, 40, 4\)"),
+        ((GOOD[:0], "fog", 1), UserError, r"shape \(0, 40, 3\), but must be .* not empty"),
+        ((GOOD.astype(np.float32), "fog", 1), UserError, "array of float32, but must be a uint8 array"),
+        ((None, "fog", 1), UserError, "image is NoneType"),
     ],
 )
 def test_bad_input(arguments, error, message):

@@ -99,7 +99,7 @@ def test_releases_that_leave_out_images_without_anything():
     from types import SimpleNamespace
 
     tp = torch.ones(1, 10, dtype=torch.bool)
-    validator = SimpleNamespace(metrics=None, stats={"tp": []}, diffattn_kept=[], diffattn_matched=0)
+    validator = SimpleNamespace(metrics=None, stats={"tp": []}, diffattn_rows=[], diffattn_matched=0)
     box = torch.tensor([[1.0, 2.0, 3.0, 4.0, 0.9, 0.0]])
     batch = {
         "im_file": ["nothing.jpg", "found.jpg", "missed.jpg"],
@@ -113,7 +113,7 @@ def test_releases_that_leave_out_images_without_anything():
 
     predictions._update(validator, stock, [box[:0], box, box[:0]], batch)
     predictions._update(validator, stock, [box[:0], box, box[:0]], batch)
-    assert [(file, len(rows), len(right)) for file, _, rows, right in validator.diffattn_kept] == [
+    assert [(file, len(rows), len(right)) for file, _, rows, right in validator.diffattn_rows] == [
         ("nothing.jpg", 0, 0),
         ("found.jpg", 1, 1),
         ("missed.jpg", 0, 0),

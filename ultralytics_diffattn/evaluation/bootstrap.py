@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""mAP of resampled images, from kept predictions: what would it be on another sample of such images?"""
+"""mAP of resampled images, from saved predictions: what would it be on another sample of such images?"""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.evaluation.predictions import Predictions
+
+Ints = NDArray[np.integer]
+Floats = NDArray[np.float64]
 
 _GRID = np.linspace(0, 1, 101)  # the recalls at which ultralytics, as COCO, reads the precision
 _WEIGHT = np.full(101, 0.01)  # of each in the trapezoidal rule
@@ -26,32 +31,32 @@ class Prepared(NamedTuple):
         image (np.ndarray): (D,) image of each detection, sorted by class, then by falling score.
         target_cls (np.ndarray): (T,) class of each true box, 0 ... C - 1.
         target_image (np.ndarray): (T,) its image.
-        position (np.ndarray): (M,) place among the detections of each true positive; by IoU, then in their order.
-        first (np.ndarray): (M,) place of the first detection of its class.
+        position (np.ndarray): (M,) index among the detections of each true positive; by IoU, then in their order.
+        first (np.ndarray): (M,) index of the first detection of its class.
         cls (np.ndarray): (M,) its class.
         group (np.ndarray): (M,) which of the G <= 10 C pairs of IoU and class it belongs to.
         start (np.ndarray): (G,) first true positive of each group.
-        home (np.ndarray): (G,) IoU times C plus class.
+        cell (np.ndarray): (G,) IoU times C plus class, its index in the flat table of AP.
     """
 
     images: int
     classes: int
-    image: np.ndarray
-    target_cls: np.ndarray
-    target_image: np.ndarray
-    position: np.ndarray
-    first: np.ndarray
-    cls: np.ndarray
-    group: np.ndarray
-    start: np.ndarray
-    home: np.ndarray
+    image: Ints
+    target_cls: Ints
+    target_image: Ints
+    position: Ints
+    first: Ints
+    cls: Ints
+    group: Ints
+    start: Ints
+    cell: Ints
 
 
 def prepare(predictions: Predictions) -> Prepared:
-    """Sort predictions for `mean_ap`.
+    """Return predictions sorted for `mean_ap`.
 
     Args:
-        predictions (Predictions): Of one model on one split.
+        predictions (Predictions): Those of one model on one split.
 
     Returns:
         (Prepared): The same without what mAP does not read.
@@ -62,7 +67,7 @@ def prepare(predictions: Predictions) -> Prepared:
     order = np.lexsort((-predictions.conf[seen], cls))
     cls = cls[order]
     iou, position = np.nonzero(predictions.tp[seen][order].T)
-    home, start, group = np.unique(iou * len(classes) + cls[position], return_index=True, return_inverse=True)
+    cell, start, group = np.unique(iou * len(classes) + cls[position], return_index=True, return_inverse=True)
     return Prepared(
         images=len(predictions.files),
         classes=len(classes),
@@ -74,12 +79,12 @@ def prepare(predictions: Predictions) -> Prepared:
         cls=cls[position],
         group=group,
         start=start,
-        home=home,
+        cell=cell,
     )
 
 
-def mean_ap(prepared: Prepared, weight: np.ndarray | None = None) -> tuple[float, float]:
-    """Return mAP50-95 and mAP50 of a sample in which image i stands `weight[i]` times.
+def mean_ap(prepared: Prepared, weight: Ints | None = None) -> tuple[float, float]:
+    """Return mAP50-95 and mAP50 of a sample that contains image i `weight[i]` times.
 
     Args:
         prepared (Prepared): The predictions.
@@ -97,7 +102,7 @@ def mean_ap(prepared: Prepared, weight: np.ndarray | None = None) -> tuple[float
     truths = np.bincount(p.target_cls, weight[p.target_image], p.classes)  # (C,)
     if not truths.any() or not len(p.position):
         return 0.0, 0.0
-    detections = np.concatenate([[0], np.cumsum(weight[p.image])])  # (D + 1,) how many stand before each
+    detections = np.concatenate([[0], np.cumsum(weight[p.image])])  # (D + 1,) sampled detections before each
     hits = np.concatenate([[0], np.cumsum(weight[p.image[p.position]])])  # (M + 1,)
     hits = hits[1:] - hits[p.start][p.group]
     # Where the weights leave no detection or no truth, hits is 0, and so is the ratio.
@@ -112,40 +117,40 @@ def mean_ap(prepared: Prepared, weight: np.ndarray | None = None) -> tuple[float
     step = np.diff(area, prepend=0.0)
     step[p.start] = area[p.start]
     ap = np.zeros(10 * p.classes)
-    ap[p.home] = np.add.reduceat(envelope * step, p.start)
+    ap[p.cell] = np.add.reduceat(envelope * step, p.start)
     ap = ap.reshape(10, p.classes)[:, truths > 0]  # (10, C)
     return float(ap.mean()), float(ap[0].mean())
 
 
-def _below(recall: np.ndarray) -> np.ndarray:
-    """Return how many recalls of the grid are smaller: `np.searchsorted(_GRID, recall)`, some times faster."""
-    k = (recall * 100).astype(np.intp)
+def _below(recall: Floats) -> NDArray[np.intp]:
+    """Return the number of smaller recalls in the grid: `np.searchsorted(_GRID, recall)`, some times faster."""
+    k: NDArray[np.intp] = (recall * 100).astype(np.intp)
     k += _GRID[k] < recall
     k += _GRID[np.minimum(k, 100)] < recall  # the product was rounded down past a whole number
     return k
 
 
-def resample(runs: list[Prepared], resamples: int = 1000, seed: int = 0) -> np.ndarray:
-    """Return mAP of every run on resampled images; in each resample the same for all runs, so differences are paired.
+def resample(runs: list[Prepared], resamples: int = 1000, seed: int = 0) -> Floats:
+    """Return mAP of every run on resampled images, the same ones for all runs, so that differences are paired.
 
     Args:
         runs (list[Prepared]): Predictions on the same images in the same order.
-        resamples (int): How many samples to draw, with replacement, of as many images as there are.
-        seed (int): Of the draw.
+        resamples (int): Number of samples to draw, with replacement, each of as many images as the split has.
+        seed (int): Seed of the draw.
 
     Returns:
         (np.ndarray): (resamples, runs, 2), mAP50-95 and mAP50.
 
     Raises:
-        ValueError: If the runs have different numbers of images.
+        UserError: If the runs have different numbers of images.
 
     References:
         Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13 (percentile interval).
     """
-    images = {run.images for run in runs}
-    if len(images) != 1:
-        raise ValueError(f"the runs were validated on {sorted(images)} images; a paired resample needs the same ones.")
-    (images,) = images
+    counts = {run.images for run in runs}
+    if len(counts) != 1:
+        raise UserError(f"the runs were validated on {sorted(counts)} images; a paired resample needs the same ones.")
+    (images,) = counts
 
     def one(n: int) -> list[tuple[float, float]]:
         weight = np.bincount(np.random.default_rng([seed, n]).integers(0, images, images), minlength=images)

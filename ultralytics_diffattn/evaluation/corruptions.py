@@ -10,18 +10,25 @@ which moves pixels by a few pixels, and results are truncated to whole grey leve
 
 from __future__ import annotations
 
-import difflib
 import io
 import zlib
 from collections.abc import Callable
 from numbers import Integral
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
+from ultralytics_diffattn.errors import UserError
+from ultralytics_diffattn.suggestions import did_you_mean
 
-def corrupt(image: np.ndarray, name: str, severity: int, seed: int = 0) -> np.ndarray:
+Pixels = NDArray[np.uint8]  # (H, W, 3), BGR
+Floats = NDArray[np.floating]
+
+
+def corrupt(image: Pixels, name: str, severity: int, seed: int = 0) -> Pixels:
     """Return a corrupted copy of an image, the same one for the same arguments.
 
     What is random is drawn from the pixels, the name, the severity and the seed together: two images of a data set get
@@ -37,8 +44,7 @@ def corrupt(image: np.ndarray, name: str, severity: int, seed: int = 0) -> np.nd
         (np.ndarray): (H, W, 3), uint8, BGR.
 
     Raises:
-        TypeError: If the image is no uint8 array.
-        ValueError: If the image is empty or not (H, W, 3), or the name, the severity or the seed is not allowed.
+        UserError: If the image is no uint8 array of (H, W, 3), or the name, the severity or the seed is not allowed.
 
     Examples:
         >>> image = np.full((48, 64, 3), 100, np.uint8)
@@ -51,53 +57,52 @@ def corrupt(image: np.ndarray, name: str, severity: int, seed: int = 0) -> np.nd
         Hendrycks & Dietterich 2019, arXiv 1903.12261; Michaelis et al. 2019, arXiv 1907.07484.
     """
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
-        given = f"an array of {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise TypeError(f"image is {given}, but must be a uint8 array, as cv2.imread returns it.")
+        kind = f"an array of {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise UserError(f"image is {kind}, but must be a uint8 array, as cv2.imread returns it.")
     if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ValueError(
+        raise UserError(
             f"image has shape {image.shape}, but must be (height, width, 3) and not empty; "
             "cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) gives a grey image three channels."
         )
     if name not in CORRUPTIONS:
-        near = difflib.get_close_matches(str(name), CORRUPTIONS, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        if name == "frost":
-            hint = " It is left out, as it needs photographs of frost."
-        raise ValueError(f"there is no corruption {name!r}.{hint} Allowed: {', '.join(CORRUPTIONS)}.")
+        frost = " It is left out, as it needs photographs of frost."
+        hint = frost if name == "frost" else did_you_mean(name, CORRUPTIONS)
+        raise UserError(f"there is no corruption {name!r}.{hint} Allowed: {', '.join(CORRUPTIONS)}.")
     if not isinstance(severity, Integral) or not 1 <= severity <= 5:
-        raise ValueError(f"severity is {severity!r}, but must be 1, 2, 3, 4 or 5.")
+        raise UserError(f"severity is {severity!r}, but must be 1, 2, 3, 4 or 5.")
     if not isinstance(seed, Integral) or seed < 0:
-        raise ValueError(f"seed is {seed!r}, but must be a whole number, 0 or more.")
+        raise UserError(f"seed is {seed!r}, but must be a whole number, 0 or more.")
     image = np.ascontiguousarray(image)
     rng = np.random.default_rng([seed, severity, zlib.crc32(name.encode()), zlib.crc32(image)])
     return CORRUPTIONS[name](image, severity, rng)
 
 
-def _pixels(x: np.ndarray) -> np.ndarray:
+def _pixels(x: NDArray[Any]) -> Pixels:
     """Return grey levels of 0 to 255 as uint8, truncated as the benchmark's are."""
-    return np.clip(x, 0, 255).astype(np.uint8)
+    pixels: Pixels = np.clip(x, 0, 255).astype(np.uint8)
+    return pixels
 
 
-def gaussian_noise(image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+def gaussian_noise(image: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
     """Add normal noise, as in low light."""
     scale = (0.08, 0.12, 0.18, 0.26, 0.38)[severity - 1]
     return _pixels(image + 255 * scale * rng.standard_normal(image.shape, np.float32))
 
 
-def shot_noise(image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+def shot_noise(image: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
     """Count photons: Poisson noise, of which white receives `photons` on average."""
     photons = (60, 25, 12, 5, 3)[severity - 1]
     return _pixels(rng.poisson(image * (photons / 255)) / photons * 255)  # in this order 1 becomes 255, not 254.99
 
 
-def impulse_noise(image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+def impulse_noise(image: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
     """Set a share of the values, each channel for itself, to 0 or 255: salt and pepper."""
     share = (0.03, 0.06, 0.09, 0.17, 0.27)[severity - 1]
     draw = rng.random(image.shape, np.float32)
     return np.where(draw < share, np.where(draw < share / 2, 0, 255), image).astype(np.uint8)
 
 
-def defocus_blur(image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+def defocus_blur(image: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
     """Blur with a disc, as a lens out of focus."""
     radius, edge = ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5))[severity - 1]
     reach = max(radius, 8)
@@ -107,7 +112,7 @@ def defocus_blur(image: np.ndarray, severity: int, rng: np.random.Generator) -> 
     return _pixels(cv2.filter2D(image, cv2.CV_32F, disc))
 
 
-def glass_blur(image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+def glass_blur(image: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
     """Blur, move pixels about locally, and blur again, as through frosted glass."""
     sigma, reach, rounds = ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2))[severity - 1]
     image = _pixels(_gaussian(image.astype(np.float32), (sigma, sigma), 4, cv2.BORDER_REPLICATE))
@@ -116,40 +121,34 @@ def glass_blur(image: np.ndarray, severity: int, rng: np.random.Generator) -> np
     return _pixels(_gaussian(image.astype(np.float32), (sigma, sigma), 4, cv2.BORDER_REPLICATE))
 
 
-def _scatter(image: np.ndarray, offsets: np.ndarray, reach: int) -> np.ndarray:
+def _scatter(image: Pixels, offsets: NDArray[np.int32], reach: int) -> Pixels:
     """Overwrite each pixel but the margin's with the one at its offset, one after another from the lower right.
 
     The benchmark means to swap the two, but assigns through views of the array, which copies. A pixel whose source was
     overwritten before it gets the new value: such chains are followed for all pixels at once, by pointer doubling.
-
-    Args:
-        image (np.ndarray): (H, W, 3), uint8.
-        offsets (np.ndarray): (2, H, W), int32, rows and columns, each at least -`reach` and below `reach`.
-        reach (int): Width of the margin, 1 more at the top and left and 1 less at the bottom and right.
-
-    Returns:
-        (np.ndarray): (H, W, 3), uint8.
+    `offsets` is (2, H, W), rows and columns, from -`reach` to `reach` - 1; the margin is `reach` wide, at the top and
+    left 1 more, at the bottom and right 1 less.
     """
     H, W = image.shape[:2]
-    place = np.arange(H * W, dtype=np.int32).reshape(H, W)
+    index = np.arange(H * W, dtype=np.int32).reshape(H, W)
     inside = np.zeros((H, W), bool)
     inside[reach + 1 : H - reach + 1, reach + 1 : W - reach + 1] = True
-    source = np.where(inside, place + offsets[0] * W + offsets[1], place).ravel()
-    chain = np.where((source > place.ravel()) & inside.ravel()[source], source, place.ravel())
+    source = np.where(inside, index + offsets[0] * W + offsets[1], index).ravel()
+    chain = np.where((source > index.ravel()) & inside.ravel()[source], source, index.ravel())
     while True:
         longer = chain[chain]
         if np.array_equal(longer, chain):
-            return image.reshape(-1, 3)[source[chain]].reshape(image.shape)
+            return image.reshape(-1, 3)[source[chain]].reshape(image.shape)  # (H * W, 3) to (H, W, 3)
         chain = longer
 
 
-def motion_blur(image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+def motion_blur(image: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
     """Smear along a random direction, at most 45 degrees from the horizontal."""
     radius, sigma = ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))[severity - 1]
     return _pixels(_smear(image, radius, sigma, rng.uniform(-45, 45)))
 
 
-def zoom_blur(image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+def zoom_blur(image: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
     """Average enlargements of the middle, as a camera that moves forward."""
     # arange's rounding errors decide whether the first list ends at 1.1 or 1.11, and are the benchmark's, too
     factors = np.arange(1, *((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03))[severity - 1])
@@ -163,7 +162,7 @@ def zoom_blur(image: np.ndarray, severity: int, rng: np.random.Generator) -> np.
     return _pixels(total / (len(factors) + 1))
 
 
-def snow(image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+def snow(image: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
     """Whiten the image and let flakes fall, the same ones a second time turned by 180 degrees."""
     mean, scale, size, least, radius, sigma, keep = (
         (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
@@ -182,7 +181,7 @@ def snow(image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarr
     return _pixels(keep * x + (1 - keep) * np.maximum(x, white) + (flakes + flakes[::-1, ::-1])[..., None])
 
 
-def fog(image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+def fog(image: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
     """Add a cloud and scale the sum back to the brightest value of the image."""
     density, decay = ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4))[severity - 1]
     H, W = image.shape[:2]
@@ -191,22 +190,16 @@ def fog(image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarra
     return _pixels((image + cloud) * np.float32(brightest / (brightest + density)))
 
 
-def _cloud(side: int, decay: float, rng: np.random.Generator) -> np.ndarray:
-    """Draw a plasma fractal by the diamond-square algorithm on a torus.
+def _cloud(side: int, decay: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return a plasma fractal by the diamond-square algorithm on a torus, (S, S), 0 to 1.
 
-    Args:
-        side (int): Least side, 2 or more.
-        decay (float): What the noise is divided by, twice, from one scale to the next.
-        rng (np.random.Generator): Source of the noise.
-
-    Returns:
-        (np.ndarray): (S, S), float32, 0 to 1, where S is the next power of two.
+    S is the least power of two from `side` on. The noise is divided by `decay` twice from one scale to the next.
     """
     step = 1 << (side - 1).bit_length()
     cloud = np.zeros((step, step), np.float32)
     noise = 100.0
 
-    def mean(total: np.ndarray) -> np.ndarray:
+    def mean(total: Floats) -> Floats:
         return total / 4 + noise**2 * (2 * rng.random(total.shape, np.float32) - 1)
 
     while step > 1:
@@ -220,10 +213,11 @@ def _cloud(side: int, decay: float, rng: np.random.Generator) -> np.ndarray:
         cloud[half::step, ::step] = mean(down + centres + np.roll(centres, 1, 1))
         step, noise = half, noise / decay
     cloud -= cloud.min()
-    return cloud / cloud.max()
+    cloud /= cloud.max()
+    return cloud
 
 
-def brightness(image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+def brightness(image: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
     """Raise the value of HSV; hue and saturation stay."""
     more = 255 * (0.1, 0.2, 0.3, 0.4, 0.5)[severity - 1]
     value = image.max(2, keepdims=True).astype(np.float32)
@@ -232,47 +226,49 @@ def brightness(image: np.ndarray, severity: int, rng: np.random.Generator) -> np
     return _pixels(np.where(value > 0, image * (raised / np.maximum(value, 1)), raised))
 
 
-def contrast(image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+def contrast(image: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
     """Draw each channel towards its mean."""
     keep = (0.4, 0.3, 0.2, 0.1, 0.05)[severity - 1]
     mean = image.mean((0, 1))
-    return cv2.LUT(image, _pixels((np.arange(256)[:, None] - mean) * keep + mean)[:, None])
+    return np.asarray(cv2.LUT(image, _pixels((np.arange(256)[:, None] - mean) * keep + mean)[:, None]), np.uint8)
 
 
-def elastic_transform(image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+def elastic_transform(image: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
     """Move each pixel by a smooth random field of a few pixels; boxes are meant to stay."""
     strength = (12.5, 16.25, 21.25, 25, 30)[severity - 1]
     H, W = image.shape[:2]
     # the benchmark takes the height for both directions
-    field = rng.uniform(-0.005 * H, 0.005 * H, (H, W, 2)).astype(np.float32)
-    field = strength * _gaussian(field, (0.01 * W, 0.01 * H), 3, cv2.BORDER_REFLECT)
+    noise = rng.uniform(-0.005 * H, 0.005 * H, (H, W, 2)).astype(np.float32)
+    field = strength * _gaussian(noise, (0.01 * W, 0.01 * H), 3, cv2.BORDER_REFLECT)
     field += np.stack(np.meshgrid(np.arange(W), np.arange(H)), -1)
-    return _pixels(cv2.remap(image.astype(np.float32), field, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT))
+    x, y = np.ascontiguousarray(field[..., 0]), np.ascontiguousarray(field[..., 1])
+    return _pixels(cv2.remap(image.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT))
 
 
-def pixelate(image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+def pixelate(image: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
     """Reduce the image and enlarge it again, without smoothing."""
     scale = (0.6, 0.5, 0.4, 0.3, 0.25)[severity - 1]
     H, W = image.shape[:2]
-    small = Image.fromarray(image).resize((max(int(W * scale), 1), max(int(H * scale), 1)), Image.BOX)
-    return np.array(small.resize((W, H), Image.NEAREST))
+    small = Image.fromarray(image).resize((max(int(W * scale), 1), max(int(H * scale), 1)), Image.Resampling.BOX)
+    return np.array(small.resize((W, H), Image.Resampling.NEAREST))
 
 
-def jpeg_compression(image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+def jpeg_compression(image: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
     """Pass the image through a JPEG file of low quality."""
     quality = (25, 18, 15, 10, 7)[severity - 1]
     file = io.BytesIO()
     Image.fromarray(image[..., ::-1]).save(file, "JPEG", quality=quality)
-    return np.array(Image.open(file))[..., ::-1].copy()
+    pixels: Pixels = np.asarray(Image.open(file))[..., ::-1].copy()
+    return pixels
 
 
-def _gaussian(x: np.ndarray, sigma: tuple[float, float], reach: float, border: int) -> np.ndarray:
+def _gaussian(x: NDArray[Any], sigma: tuple[float, float], reach: float, border: int) -> NDArray[Any]:
     """Blur float32 (H, W, C) with a Gaussian of sigma (x, y) that is cut after `reach` sigmas, as SciPy's is."""
     sides = tuple(2 * int(reach * s + 0.5) + 1 for s in sigma)
     return cv2.GaussianBlur(x, sides, sigmaX=sigma[0], sigmaY=sigma[1], borderType=border)
 
 
-def _smear(x: np.ndarray, radius: int, sigma: float, angle: float) -> np.ndarray:
+def _smear(x: NDArray[Any], radius: int, sigma: float, angle: float) -> NDArray[Any]:
     """Smear (H, W) or (H, W, 3) over 2 `radius` pixels along an angle in degrees, with half a Gaussian; float32."""
     steps = np.arange(2 * radius + 1)
     weights = np.exp(-(steps**2) / (2 * sigma**2))
@@ -284,7 +280,7 @@ def _smear(x: np.ndarray, radius: int, sigma: float, angle: float) -> np.ndarray
     return cv2.filter2D(x, cv2.CV_32F, kernel, anchor=anchor, borderType=cv2.BORDER_REPLICATE)
 
 
-def _enlarge(x: np.ndarray, factor: float, size: tuple[int, int]) -> np.ndarray:
+def _enlarge(x: NDArray[Any], factor: float, size: tuple[int, int]) -> NDArray[Any]:
     """Enlarge float32 (h, w) or (h, w, 3) linearly, corner pixels on corner pixels, and cut to `size`, (H, W)."""
     h, w = ((n - 1) / max(round(n * factor) - 1, 1) for n in x.shape[:2])
     matrix = np.array([[w, 0, 0], [0, h, 0]])
@@ -292,7 +288,7 @@ def _enlarge(x: np.ndarray, factor: float, size: tuple[int, int]) -> np.ndarray:
     return cv2.warpAffine(x, matrix, size[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
-CORRUPTIONS: dict[str, Callable[[np.ndarray, int, np.random.Generator], np.ndarray]] = {
+CORRUPTIONS: dict[str, Callable[[Pixels, int, np.random.Generator], Pixels]] = {
     function.__name__: function
     for function in (
         *(gaussian_noise, shot_noise, impulse_noise),

@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""What models cost: parameters, GFLOPs, and latency measured side by side."""
+"""Cost of models: parameters, GFLOPs, and latency measured side by side."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from ultralytics.utils import LOGGER
@@ -17,7 +17,21 @@ from ultralytics_diffattn.evaluation.timing import interleaved
 REPEATS = 30
 
 
-def size(checkpoint: Path, imgsz: int) -> dict[str, float]:
+class Size(TypedDict):
+    """Size of a model: the number of its parameters, and GFLOPs for one image."""
+
+    parameters: int
+    gflops: float
+
+
+class Latency(TypedDict):
+    """Median time for one image, in milliseconds; None where ONNX Runtime could not be measured."""
+
+    pytorch: float
+    onnxruntime: float | None
+
+
+def size(checkpoint: Path, imgsz: int) -> Size:
     """Return parameters and GFLOPs of a checkpoint, as ultralytics counts them.
 
     Args:
@@ -25,17 +39,17 @@ def size(checkpoint: Path, imgsz: int) -> dict[str, float]:
         imgsz (int): Height and width of the image, in pixels.
 
     Returns:
-        (dict[str, float]): `parameters` and `gflops`.
+        (Size): Both figures.
     """
     from ultralytics import YOLO
     from ultralytics.utils.torch_utils import get_flops
 
-    model = YOLO(checkpoint).model
+    model: Any = YOLO(checkpoint).model
     return {"parameters": sum(p.numel() for p in model.parameters()), "gflops": get_flops(model, imgsz)}
 
 
-def latency(checkpoints: dict[str, Path], imgsz: int, device: str | None = None) -> dict[str, dict[str, float | None]]:
-    """Return the time that each model takes for one image, of PyTorch and of ONNX Runtime on the CPU.
+def latency(checkpoints: dict[str, Path], imgsz: int, device: str | None = None) -> dict[str, Latency]:
+    """Return the time that each model takes for one image, in PyTorch and in ONNX Runtime on the CPU.
 
     The models take turns, so that what else the machine does falls on all of them; the median of 30 turns counts.
     Only the model runs, fused and in float32, without loading, resizing or non-maximum suppression.
@@ -46,27 +60,29 @@ def latency(checkpoints: dict[str, Path], imgsz: int, device: str | None = None)
         device (str, optional): Where PyTorch runs, as ultralytics' `device=`.
 
     Returns:
-        (dict[str, dict[str, float | None]]): For each name `pytorch` and `onnxruntime` in milliseconds; None where
-            onnx or onnxruntime is not installed, or the export fails.
+        (dict[str, Latency]): By name of the model; `onnxruntime` is None where onnx or onnxruntime is not installed, or
+            the export fails.
     """
     image = torch.rand(1, 3, imgsz, imgsz)
     runners = {name: _pytorch(file, image, device) for name, file in checkpoints.items()}
     pytorch = _medians(runners)
-    onnx = dict.fromkeys(checkpoints)
+    onnx: dict[str, float | None] = dict.fromkeys(checkpoints)
     if find_spec("onnx") and find_spec("onnxruntime"):  # else ultralytics would install them unasked
         try:
-            onnx = _medians({name: _onnx(file, image) for name, file in checkpoints.items()})
+            onnx = {**_medians({name: _onnx(file, image) for name, file in checkpoints.items()})}
         except Exception as e:  # of ultralytics' or torch's export; hours of training are not to fail for it
             LOGGER.warning(f"no latency of ONNX Runtime: {type(e).__name__}: {e}")
     return {name: {"pytorch": pytorch[name], "onnxruntime": onnx[name]} for name in checkpoints}
 
 
 def _pytorch(file: Path, image: torch.Tensor, device: str | None) -> Callable[[], None]:
+    """Return a callable that runs the fused model once in PyTorch."""
     from ultralytics import YOLO
     from ultralytics.utils.torch_utils import select_device
 
     where = select_device(str(device or "").split(",")[0], verbose=False)
-    model, image = YOLO(file).model.to(where).float().fuse(verbose=False).eval(), image.to(where)
+    network: Any = YOLO(file).model
+    model, image = network.to(where).float().fuse(verbose=False).eval(), image.to(where)
 
     def run() -> None:
         with torch.inference_mode():
@@ -78,11 +94,12 @@ def _pytorch(file: Path, image: torch.Tensor, device: str | None) -> Callable[[]
 
 
 def _onnx(file: Path, image: torch.Tensor) -> Callable[[], None]:
+    """Return a callable that runs the exported model once in ONNX Runtime."""
     return onnx_runner(exported(file, "onnx", image.shape[-1]), image)
 
 
 def exported(file: Path, kind: str, imgsz: int) -> str:
-    """Export a checkpoint for the CPU without a word, and without installing anything that is not there.
+    """Return the path of a checkpoint exported for the CPU, without output and without installing a missing package.
 
     Args:
         file (Path): A `.pt` file of ultralytics.
@@ -95,24 +112,24 @@ def exported(file: Path, kind: str, imgsz: int) -> str:
     from ultralytics import YOLO
 
     level = LOGGER.level
-    LOGGER.setLevel("WARNING")  # else a page for each model between the last training and the result
+    LOGGER.setLevel("WARNING")  # else a page of log for each model
     try:
         # Without onnxslim ultralytics would install it unasked; for other formats it refuses the argument.
         options = {"simplify": False} if kind == "onnx" and not find_spec("onnxslim") else {}
-        return YOLO(file).export(format=kind, imgsz=imgsz, device="cpu", verbose=False, **options)
+        return str(YOLO(file).export(format=kind, imgsz=imgsz, device="cpu", verbose=False, **options))
     finally:
         LOGGER.setLevel(level)
 
 
 def onnx_runner(file: str, image: torch.Tensor) -> Callable[[], Any]:
-    """Load an ONNX file into ONNX Runtime on the CPU, with as many threads as PyTorch has now.
+    """Return a callable that runs an ONNX file in ONNX Runtime on the CPU, with as many threads as PyTorch has now.
 
     Args:
         file (str): The file.
-        image (torch.Tensor): What it gets each time, (B, 3, imgsz, imgsz).
+        image (torch.Tensor): The input of each run, (B, 3, imgsz, imgsz), float32.
 
     Returns:
-        (Callable): Runs it once.
+        (Callable): Runs the model once and returns its outputs.
     """
     import onnxruntime
 

@@ -13,8 +13,8 @@ from typing import Any
 def openvino_in_float32() -> Iterator[None]:
     """Have OpenVINO compute models that are compiled meanwhile in float32.
 
-    A processor with AMX makes it compute in bfloat16, whatever the file holds, and ultralytics has no argument that says
-    otherwise; on Windows and 64-bit ARM it asks for float32 itself, with the same property.
+    A processor with AMX makes it compute in bfloat16, whatever the file holds, and ultralytics has no argument against
+    it; on Windows and 64-bit ARM it asks for float32 itself, with the same property.
 
     Yields:
         (None): Nothing; without OpenVINO nothing changes.

@@ -182,13 +182,11 @@ def predict(model: Path, yaml: Path, folder: Path, args: dict[str, Any]) -> pred
     """
     from ultralytics import YOLO
 
-    gathered: list[predictions.Predictions] = []
     yolo = YOLO(model)
-    predictions.listen(yolo)
-    yolo.add_callback("on_val_end", lambda validator: gathered.append(predictions.gather(validator)))
+    collected = predictions.collect(yolo)
     quiet = {"plots": False, "verbose": False}
     yolo.val(**{**quiet, **args}, data=str(yaml), project=str(folder), name="val", exist_ok=True)
-    return gathered[0]
+    return collected[0]
 
 
 def summarise(labels: list[str], scores: dict[Condition, Floats], resampled: dict[Condition, Floats]) -> Robustness:

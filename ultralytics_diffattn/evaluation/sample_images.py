@@ -40,7 +40,7 @@ def images_in(source: str | Path) -> list[str]:
 
 
 def validation_images(yolo: YOLO, data: str | None = None) -> list[str]:
-    """Return at most 16 validation images of a data set, or of the one that a model was trained on, or ultralytics' own.
+    """Return at most 16 validation images: of `data`, or of the data that a model was trained on, or ultralytics' own.
 
     Args:
         yolo (YOLO): A trained model.

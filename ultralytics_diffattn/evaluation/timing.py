@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""Time and memory of callables beside each other: they take turns, so that what else the machine does falls on all."""
+"""Time and memory of callables measured in turns, so that other load on the machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def interleaved(
     """Return the times of each callable, all of them taking turns.
 
     Args:
-        runners (dict[str, Callable]): By name.
-        repeats (int): Turns that count.
-        warmup (int): Turns before them that do not.
+        runners (dict[str, Callable]): The callables by name.
+        repeats (int): Number of timed turns.
+        warmup (int): Number of turns before them that are not timed.
         synchronize (Callable, optional): Waits for the device; called before the clock starts and before it stops.
 
     Returns:
-        (dict[str, list[float]]): For each name the milliseconds of each turn.
+        (dict[str, list[float]]): By name the milliseconds of each turn.
 
     Examples:
         >>> times = interleaved({"a": lambda: sum(range(9)), "b": lambda: None}, repeats=4)
@@ -51,14 +51,14 @@ def interleaved(
 
 
 def ratio(ours: list[float], other: list[float]) -> tuple[float, float, float]:
-    """Return how many times as long one takes as another, with its spread.
+    """Return the median ratio of two callables' times, and its quartiles.
 
     Args:
-        ours (list[float]): Times of the one, from `interleaved`.
-        other (list[float]): Times of the other in the same turns.
+        ours (list[float]): Times of the numerator, from `interleaved`.
+        other (list[float]): Times of the denominator in the same turns.
 
     Returns:
-        (tuple[float, float, float]): The median of the ratios turn by turn, and their quartiles.
+        (tuple[float, float, float]): Median, lower and upper quartile of the ratios turn by turn.
 
     Examples:
         >>> ratio([1.0, 2.0, 3.0], [2.0, 2.0, 2.0])
@@ -70,10 +70,10 @@ def ratio(ours: list[float], other: list[float]) -> tuple[float, float, float]:
 
 
 def peak_memory(run: Callable[[], Any], device: torch.device | str = "cpu") -> int:
-    """Return the most that a callable holds at a time, beyond what there was before, as PyTorch's allocator sees it.
+    """Return the peak memory of a callable in PyTorch's allocator, beyond what was allocated before.
 
     Args:
-        run (Callable): What to run; it is not warmed up here.
+        run (Callable): The callable; it is not warmed up here.
         device (torch.device | str): The device whose memory counts, a CPU or a CUDA GPU.
 
     Returns:
@@ -106,7 +106,7 @@ def peak_memory(run: Callable[[], Any], device: torch.device | str = "cpu") -> i
 
 @contextmanager
 def threads(count: int | None) -> Iterator[None]:
-    """Let PyTorch's operators use `count` threads of the CPU, as many as before when it ends.
+    """Have PyTorch's operators use `count` threads of the CPU, and the former number afterwards.
 
     Args:
         count (int, optional): Number of threads; None changes nothing.

@@ -53,7 +53,12 @@ def difference_without_plugin(file: str, weights: str, source: str | None = None
 
     yolo = YOLO(weights)
     images = images_in(source) if source else validation_images(yolo)
-    options: dict[str, Any] = {"conf": 0.001, "rect": False, "verbose": False, "device": "cpu"}  # of the size that the file knows
+    options: dict[str, Any] = {
+        "conf": 0.001,
+        "rect": False,
+        "verbose": False,
+        "device": "cpu",
+    }  # of the size that the file knows
     results: Any = YOLO(file, task=yolo.task).predict(images, **options)
     here = [(r.obb if r.obb is not None else r.boxes if r.boxes is not None else r.probs).data for r in results]
     with tempfile.TemporaryDirectory() as folder:
@@ -79,5 +84,7 @@ def difference_without_plugin(file: str, weights: str, source: str | None = None
             )
         gaps.append(float(np.abs(a - b).max(initial=0)))
     if max(gaps) > CLOSE:
-        raise DisagreementError(f"{file} predicts something else without this package: {max(gaps):.2g}. Please report this.")
+        raise DisagreementError(
+            f"{file} predicts something else without this package: {max(gaps):.2g}. Please report this."
+        )
     return max(gaps)

@@ -9,7 +9,6 @@ from typing import Any, TypedDict
 from ultralytics_diffattn.errors import UserError, as_user_errors
 from ultralytics_diffattn.evaluation import predictions
 from ultralytics_diffattn.evaluation.ap_by_size import STATS, APBySize, ap_by_size, as_coco
-from ultralytics_diffattn.evaluation.predictions import Predictions
 from ultralytics_diffattn.verbs.arguments import open_model
 
 OWN: dict[str, Any] = {}
@@ -59,20 +58,17 @@ def val(model: str = "", **args: Any) -> Validation:
         args = {**budget, **args, "data": dataset.data}
         if yolo.task == "detect":
             _check_classes(model, yolo.names, check(dataset.data, dataset.classes)["names"])
-    gathered: list[Predictions] = []
-    if yolo.task in predictions.TASKS:
-        predictions.listen(yolo)
-        yolo.add_callback("on_val_end", lambda validator: gathered.append(predictions.gather(validator)))
+    collected = predictions.collect(yolo) if yolo.task in predictions.TASKS else []
     with as_user_errors():
         metrics = yolo.val(**args)
     results = {name: float(value) for name, value in metrics.results_dict.items()}
-    if not gathered:
+    if not collected:
         LOGGER.info(f"Average precision by size is for upright boxes, which the results of task={yolo.task} have not.")
         return {"results": results, "sizes": None}
-    sizes = ap_by_size(*as_coco(gathered[0]))
+    sizes = ap_by_size(*as_coco(collected[0]))
     LOGGER.info(("%22s" + "%11s" * 6) % ("COCO AP of boxes", "Objects", *STATS))
     cells = ("-" if sizes[name] is None else f"{sizes[name]:.3g}" for name in STATS)
-    LOGGER.info(("%22s" + "%11s" * 6) % ("all", len(gathered[0].target_cls), *cells))
+    LOGGER.info(("%22s" + "%11s" * 6) % ("all", len(collected[0].target_cls), *cells))
     return {"results": results, "sizes": sizes}
 
 
