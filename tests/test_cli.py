@@ -1,8 +1,10 @@
 """The command line: yolo's grammar, the nearest valid name for a wrong one, and no traceback for a user's mistake."""
 
 import re
+from importlib import import_module
 
 import pytest
+from ultralytics import YOLO
 
 from tests.interpreters import python, run
 from tests.places import ROOT
@@ -70,6 +72,66 @@ def test_mistakes_are_named(words, message, capsys):
     assert cli.main(words) == 1
     error = capsys.readouterr().err
     assert message in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_a_mistake_is_one_line_in_every_verb(verb, capsys):
+    assert cli.main([verb, "no_such_key=1"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"diffattn {verb}: ")
+    assert "no_such_key" in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_a_bug_shows_where_it_is_in_every_verb(verb, capsys, monkeypatch):
+    """The same `TypeError` of a line of our own, which no message to the user explains."""
+
+    def broken(**_):
+        return 1 + "one"
+
+    name = verb.replace("-", "_")
+    monkeypatch.setattr(import_module(f"ultralytics_diffattn.verbs.{name}"), name, broken)
+    assert cli.main([verb]) == 1
+    error = capsys.readouterr().err
+    assert "Traceback" in error
+    assert 'return 1 + "one"' in error
+    assert "TypeError: unsupported operand" in error
+
+
+@pytest.mark.parametrize("mode", ["train", "val", "export"])
+@pytest.mark.parametrize(
+    ("raised", "bug"), [(PermissionError("best.pt"), False), (TypeError("forward"), True)], ids=repr
+)
+def test_errors_inside_ultralytics(mode, raised, bug, capsys, monkeypatch):
+    """What it says of files is for the user; what our own modules raise in it is for us."""
+
+    def fail(self, **_):
+        raise raised
+
+    monkeypatch.setattr(YOLO, mode, fail)
+    words = ["data=shapes"] if mode == "train" else []
+    assert cli.main([mode, "model=yolo11n-diffattn.yaml", *words]) == 1
+    error = capsys.readouterr().err
+    assert str(raised) in error
+    assert ("Traceback" in error) is bug
+
+
+@pytest.mark.parametrize(("verb", "words"), [("bench", ["only=cuda"]), ("train", ["data=shapes", "device=cpu"])])
+def test_a_folder_that_cannot_be_made(verb, words, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert cli.main([verb, *words, f"project={tmp_path / 'file'}"]) == 1
+    error = capsys.readouterr().err
+    assert str(tmp_path / "file") in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("verb", ["train", "val", "export", "compare", "robustness", "attend"])
+def test_a_value_that_ultralytics_refuses(verb, capsys):
+    assert cli.main([verb, "imgsz=640", "epochs=three"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"diffattn {verb}: 'epochs=three' is of invalid type str.")
     assert "Traceback" not in error
 
 

@@ -52,6 +52,7 @@ def as_user_errors(*kinds: type[Exception]) -> Iterator[None]:
 
     Raises:
         MissingFileError: In place of a `FileNotFoundError`.
+        ExistingFileError: In place of a `FileExistsError`.
         UserError: In place of `kinds`, and of errors of permission, connection, a full or a read-only disk.
 
     Examples:
@@ -74,6 +75,8 @@ def as_user_errors(*kinds: type[Exception]) -> Iterator[None]:
         raise
     except FileNotFoundError as e:
         raise MissingFileError(str(e).strip()) from e
+    except FileExistsError as e:
+        raise ExistingFileError(str(e).strip()) from e
     except refused as e:
         raise UserError(str(e).strip()) from e
     except OSError as e:

@@ -33,7 +33,7 @@ def results(**groups):
 
 
 @pytest.fixture
-def found():
+def measured():
     rows = [
         row(target=0.6),
         row(other="timm", target=0.5),
@@ -54,12 +54,12 @@ def found():
     )
 
 
-def lines(found):
-    return report.as_markdown(found).splitlines()
+def lines(measured):
+    return report.as_markdown(measured).splitlines()
 
 
-def test_targets(found):
-    text = report.as_markdown(found)
+def test_targets(measured):
+    text = report.as_markdown(measured)
     assert "Of 4 ratios with a target 2 meet it, 1 miss it, 1 could not be measured." in text
     rows = [line for line in text.splitlines() if "| ≤ " in line]
     assert rows == [
@@ -68,11 +68,11 @@ def test_targets(found):
         "| core: ours / published | cpu, 2 threads | 0.500 [0.490 to 0.520] | ≤ 0.5 | **missed** |",
         "| core: ours / plain | cpu, 2 threads | timm is not installed | ≤ 1 | not measured |",
     ]
-    assert report.summary(found) in text
+    assert report.summary(measured) in text
 
 
-def test_every_row_is_in_its_group(found):
-    text = lines(found)
+def test_every_row_is_in_its_group(measured):
+    text = lines(measured)
     assert (
         "| free: ours / plain | cpu, 2 threads | 1,000.00 | 2,000.00 | 0.500 [0.490 to 0.520] | -1,000.00 | 7 |" in text
     )
@@ -83,23 +83,23 @@ def test_every_row_is_in_its_group(found):
     )
 
 
-def test_what_a_reader_needs_to_repeat_it(found):
-    text = report.as_markdown(found)
+def test_what_a_reader_needs_to_repeat_it(measured):
+    text = report.as_markdown(measured)
     assert "    diffattn bench project=. name=docs\n" in text
     assert "2026-01-02" in text
     assert "in 5 minutes" in text
     assert "Machine: a processor, 2 cores, GPU none, Linux. Versions: torch 2.0, timm not installed." in text
 
 
-def test_notes_nodes_and_start(found):
-    text = report.as_markdown(found)
+def test_notes_nodes_and_start(measured):
+    text = report.as_markdown(measured)
     assert "\nNo CUDA GPU on this machine: not measured.\n" in text
     assert "Nodes of the ONNX graph: ours 301, stock 290." in text
     assert "0.40 ms [0.30 to 0.50] over 15 starts for our import, 2 modules: a, a.b." in text
 
 
-def test_figures_of_the_curves(found):
-    text = lines(found)
+def test_figures_of_the_curves(measured):
+    text = lines(measured)
     assert "| N | ours, ms | plain, ms | ours, MB | plain, MB |" in text  # of timm there is none
     assert "| 25,600 | 900.00 | - | 65.5 | - |" in text
     assert "| 100 | 0.01 | 3.20 | 0.0 | 0.3 |" in text
@@ -119,13 +119,13 @@ def test_every_group_has_a_section():
     assert report.SECTIONS.keys() == GROUPS.keys()
 
 
-def test_a_bar_in_a_message_does_not_break_the_table(found):
-    found["groups"]["core"]["rows"][-1]["why"] = "a | b"
-    assert any("a \\| b" in line for line in lines(found))
+def test_a_bar_in_a_message_does_not_break_the_table(measured):
+    measured["groups"]["core"]["rows"][-1]["why"] = "a | b"
+    assert any("a \\| b" in line for line in lines(measured))
 
 
-def test_picture(found):
-    image = cv2.imdecode(np.frombuffer(report.as_png(found), np.uint8), cv2.IMREAD_COLOR)
+def test_picture(measured):
+    image = cv2.imdecode(np.frombuffer(report.as_png(measured), np.uint8), cv2.IMREAD_COLOR)
     assert image.shape[0] > 400
     assert image.shape[1] > 1000
     for name, there in (("ours", True), ("plain", True), ("timm", False)):
@@ -134,13 +134,13 @@ def test_picture(found):
         assert (near.sum() > 300) is np.bool_(there), name
 
 
-def test_axes_are_logarithmic_and_the_legend_follows_the_lines(found, monkeypatch):
+def test_axes_are_logarithmic_and_the_legend_follows_the_lines(measured, monkeypatch):
     drawn = []
     stock = report.Figure.savefig
     monkeypatch.setattr(report.Figure, "savefig", lambda self, *a, **k: drawn.append(self) or stock(self, *a, **k))
-    report.as_png(found)
+    report.as_png(measured)
     for axes, key in zip(drawn[0].axes, ("ms", "mb"), strict=True):
         assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
         assert [text.get_text() for text in axes.get_legend().get_texts()] == ["plain attention, eager", "ours"]
         (ours,) = (line for line in axes.get_lines() if line.get_label() == "ours")
-        assert list(ours.get_ydata()) == [p[key] for p in found["groups"]["memory"]["curves"]["ours"]]
+        assert list(ours.get_ydata()) == [p[key] for p in measured["groups"]["memory"]["curves"]["ours"]]

@@ -8,8 +8,8 @@ from ultralytics_diffattn.benchmark import startup
 def test_with_and_without(monkeypatch):
     monkeypatch.setenv("DIFFATTN_AUTOLOAD", "0")  # of this process; what is measured is the plugin at work
     code = "import sys; print('ultralytics_diffattn' in sys.modules, any('iffattn' in str(f) for f in sys.meta_path))"
-    found = {name: run().strip() for name, run in startup.start(code).items()}
-    assert found == {"with": "True True", "without": "False False"}
+    printed = {name: run().strip() for name, run in startup.start(code).items()}
+    assert printed == {"with": "True True", "without": "False False"}
 
 
 def test_ultralytics_knows_ours_with_it_alone():
@@ -21,9 +21,9 @@ def test_ultralytics_knows_ours_with_it_alone():
 
 
 def test_at_start():
-    found = startup.at_start()
-    assert found["ms"] > 0
-    assert set(found["modules"]) == {"ultralytics_diffattn", "ultralytics_diffattn.autoload"}
+    ms, modules = startup.at_start()
+    assert ms > 0
+    assert set(modules) == {"ultralytics_diffattn", "ultralytics_diffattn.autoload"}
 
 
 def test_a_line_that_loads_nothing(monkeypatch):

@@ -1,4 +1,4 @@
-"""`coco_ap` against pycocotools, on random objects and on a validator's own predictions."""
+"""`ap_by_size` against pycocotools, on random objects and on a validator's own predictions."""
 
 import copy
 
@@ -45,11 +45,11 @@ def scene(seed, images=12, classes=3, sizes=(8, 300)):
 def test_equals_pycocotools(seed, sizes):
     truth, predictions = scene(seed, sizes=sizes)
     before = copy.deepcopy((truth, predictions))
-    found = ap_by_size(truth, predictions)
+    ap = ap_by_size(truth, predictions)
     for name, expected in pycocotools_ap(truth, predictions).items():
-        assert found[name] == (None if expected is None else pytest.approx(expected, abs=1e-9, rel=0)), name
-    assert found["AP"] > 0.02
-    assert [k for k in ("small", "medium", "large") if found[k] is None] == {
+        assert ap[name] == (None if expected is None else pytest.approx(expected, abs=1e-9, rel=0)), name
+    assert ap["AP"] > 0.02
+    assert [k for k in ("small", "medium", "large") if ap[k] is None] == {
         (8, 300): [],
         (4, 30): ["medium", "large"],
         (33, 95): ["small", "large"],
@@ -84,8 +84,8 @@ RIGHT = {"image_id": 1, "category_id": 1, "bbox": [10, 10, 50, 50], "score": 0.9
 )
 def test_by_hand(objects, predictions, expected):
     truth = {"images": [{"id": 1}], "categories": [{"id": 1}, {"id": 2}], "annotations": objects}
-    found = ap_by_size(truth, predictions)
-    assert list(found.values()) == [e if e is None else pytest.approx(e, abs=1e-6) for e in expected]
+    ap = ap_by_size(truth, predictions)
+    assert list(ap.values()) == [e if e is None else pytest.approx(e, abs=1e-6) for e in expected]
 
 
 def test_predictions_of_an_unknown_image():

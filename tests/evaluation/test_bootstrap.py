@@ -55,11 +55,11 @@ def test_below_is_searchsorted():
 
 def test_resamples_are_paired_and_repeatable():
     a, b = (bootstrap.prepare(random_predictions(seed)) for seed in (0, 1))
-    found = bootstrap.resample([a, b, a], 50)
-    assert found.shape == (50, 3, 2)
-    assert (found[:, 0] == found[:, 2]).all()  # the same images for every run
-    assert (found == bootstrap.resample([a, b, a], 50)).all()
-    assert found[:, 0, 0].std() > 0
+    scores = bootstrap.resample([a, b, a], 50)
+    assert scores.shape == (50, 3, 2)
+    assert (scores[:, 0] == scores[:, 2]).all()  # the same images for every run
+    assert (scores == bootstrap.resample([a, b, a], 50)).all()
+    assert scores[:, 0, 0].std() > 0
 
 
 def test_spread_of_resamples_is_that_of_new_images():

@@ -16,17 +16,17 @@ def checkpoints(tmp_path_factory):
 
 
 def test_size(checkpoints):
-    found = {name: cost.size(file, 640) for name, file in checkpoints.items()}
+    sizes = {name: cost.size(file, 640) for name, file in checkpoints.items()}
     published = 2_624_080  # ultralytics/cfg/models/11/yolo11.yaml, as are its 6.6 GFLOPs
-    assert found["yolo11n"] == {"parameters": published, "gflops": pytest.approx(6.6, abs=0.1)}
-    assert found["yolo11n-diffattn"]["parameters"] == published + 128  # four vectors of 16, a gain of 64
+    assert sizes["yolo11n"] == {"parameters": published, "gflops": pytest.approx(6.6, abs=0.1)}
+    assert sizes["yolo11n-diffattn"]["parameters"] == published + 128  # four vectors of 16, a gain of 64
 
 
 def test_latency_of_both_runtimes(checkpoints, monkeypatch):
     monkeypatch.setattr(cost, "REPEATS", 2)
-    found = cost.latency(checkpoints, 64)
-    assert list(found) == list(checkpoints)
-    assert all(time > 0 for times in found.values() for time in times.values())
+    times_of = cost.latency(checkpoints, 64)
+    assert list(times_of) == list(checkpoints)
+    assert all(time > 0 for times in times_of.values() for time in times.values())
 
 
 def test_without_onnxruntime_nothing_is_installed(checkpoints, monkeypatch):
@@ -41,5 +41,5 @@ def test_a_failing_export_costs_its_column_only(checkpoints, monkeypatch):
 
     monkeypatch.setattr(cost, "REPEATS", 1)
     monkeypatch.setattr(YOLO, "export", fail)
-    found = cost.latency(checkpoints, 64)
-    assert [(t["onnxruntime"], t["pytorch"] > 0) for t in found.values()] == [(None, True)] * 2
+    times_of = cost.latency(checkpoints, 64)
+    assert [(t["onnxruntime"], t["pytorch"] > 0) for t in times_of.values()] == [(None, True)] * 2

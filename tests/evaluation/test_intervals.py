@@ -23,8 +23,8 @@ def test_over_seeds_covers_the_truth_as_often_as_it_says():
 
 @pytest.mark.parametrize(("differences", "expected"), [([0.1], None), ([], None), ([0.2, 0.2, 0.2], (0.2, 0.2))])
 def test_over_seeds_edges(differences, expected):
-    found = intervals.over_seeds(differences)
-    assert found == (expected if expected is None else pytest.approx(expected))
+    interval = intervals.over_seeds(differences)
+    assert interval == (expected if expected is None else pytest.approx(expected))
 
 
 def test_over_resamples():

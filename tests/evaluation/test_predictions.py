@@ -1,4 +1,4 @@
-"""What is kept of a validation, against what ultralytics itself made of it."""
+"""The recorded predictions of a validation, against what ultralytics itself made of it."""
 
 import shutil
 
@@ -17,7 +17,7 @@ from ultralytics_diffattn.evaluation.predictions import Predictions
 
 @pytest.fixture(scope="module")
 def validated(tiny, tmp_path_factory):
-    """Return the kept predictions and ultralytics' results of a model that half knows the answers."""
+    """Return the recorded predictions and ultralytics' results of a model that half knows the answers."""
     stock, rng, seen = DetectionValidator.preprocess, torch.Generator().manual_seed(0), {}
 
     def preprocess(self, batch):
@@ -39,46 +39,44 @@ def validated(tiny, tmp_path_factory):
             out.append(as_dict if hasattr(self, "scale_preds") else rows)  # the latter in ultralytics 8.3.108
         return out
 
-    kept = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DetectionValidator, "preprocess", preprocess)
         patch.setattr(DetectionValidator, "postprocess", postprocess)
         model = YOLO("yolo11n.yaml")
-        predictions.listen(model)
-        model.add_callback("on_val_end", lambda validator: kept.append(predictions.gather(validator)))
+        collected = predictions.collect(model)
         folder = tmp_path_factory.mktemp("val")
         results = model.val(data=str(tiny), imgsz=96, batch=3, plots=False, project=str(folder), workers=0)
-    return kept[0], results
+    return collected[0], results
 
 
 def test_scores_are_ultralytics_own(validated):
-    kept, results = validated
-    _, _, p, r, _, ap, *_ = ap_per_class(kept.tp, kept.conf, kept.cls, kept.target_cls)
+    recorded, results = validated
+    _, _, p, r, _, ap, *_ = ap_per_class(recorded.tp, recorded.conf, recorded.cls, recorded.target_cls)
     expected = [results.results_dict[f"metrics/{name}(B)"] for name in ("precision", "recall", "mAP50", "mAP50-95")]
     assert 0.1 < expected[-1] < 0.9  # neither nothing nor all
     assert [p.mean(), r.mean(), ap[:, 0].mean(), ap.mean()] == pytest.approx(expected, abs=1e-12)
-    assert bootstrap.mean_ap(bootstrap.prepare(kept)) == pytest.approx((expected[3], expected[2]), abs=1e-12)
+    assert bootstrap.mean_ap(bootstrap.prepare(recorded)) == pytest.approx((expected[3], expected[2]), abs=1e-12)
 
 
 def test_images_and_truth_are_those_of_the_files(validated):
-    kept, _ = validated
-    assert len(kept.files) == 4
-    for n, label in enumerate(img2label_paths(kept.files)):
+    recorded, _ = validated
+    assert len(recorded.files) == 4
+    for n, label in enumerate(img2label_paths(recorded.files)):
         rows = np.loadtxt(label, ndmin=2)
-        mine = kept.target_image == n
-        height, width = kept.shape[n]
-        centre = kept.target_box[mine][:, :2] + kept.target_box[mine][:, 2:] / 2
-        assert (kept.target_cls[mine] == rows[:, 0]).all()
+        mine = recorded.target_image == n
+        height, width = recorded.shape[n]
+        centre = recorded.target_box[mine][:, :2] + recorded.target_box[mine][:, 2:] / 2
+        assert (recorded.target_cls[mine] == rows[:, 0]).all()
         assert centre / [width, height] == pytest.approx(rows[:, 1:3], abs=1e-5)
-        assert kept.target_box[mine][:, 2:] / [width, height] == pytest.approx(rows[:, 3:], abs=1e-5)
+        assert recorded.target_box[mine][:, 2:] / [width, height] == pytest.approx(rows[:, 3:], abs=1e-5)
 
 
 def test_boxes_are_in_pixels_of_the_image_and_belong_to_their_match(validated):
     """A prediction that ultralytics calls right at IoU 0.5 overlaps a true box of its class and image so far."""
-    kept, _ = validated
-    for d in np.flatnonzero(kept.tp[:, 0]):
-        mine = (kept.target_image == kept.image[d]) & (kept.target_cls == kept.cls[d])
-        truth, (x, y, w, h) = kept.target_box[mine], kept.box[d]
+    recorded, _ = validated
+    for d in np.flatnonzero(recorded.tp[:, 0]):
+        mine = (recorded.target_image == recorded.image[d]) & (recorded.target_cls == recorded.cls[d])
+        truth, (x, y, w, h) = recorded.target_box[mine], recorded.box[d]
         wide = np.minimum(x + w, truth[:, 0] + truth[:, 2]) - np.maximum(x, truth[:, 0])
         high = np.minimum(y + h, truth[:, 1] + truth[:, 3]) - np.maximum(y, truth[:, 1])
         common = wide.clip(0) * high.clip(0)
@@ -86,12 +84,12 @@ def test_boxes_are_in_pixels_of_the_image_and_belong_to_their_match(validated):
 
 
 def test_round_trip(validated, tmp_path):
-    kept, _ = validated
-    predictions.write(tmp_path / "p.npz", kept)
+    recorded, _ = validated
+    predictions.write(tmp_path / "p.npz", recorded)
     again = predictions.read(tmp_path / "p.npz")
     assert [f.name for f in tmp_path.iterdir()] == ["p.npz"]
     for name in Predictions._fields:
-        assert np.array_equal(getattr(kept, name), getattr(again, name)), name
+        assert np.array_equal(getattr(recorded, name), getattr(again, name)), name
 
 
 def test_releases_that_leave_out_images_without_anything():
@@ -136,7 +134,7 @@ def twins(tiny, tmp_path):
 
 
 def test_predictions_of_images_of_one_name_stay_apart(twins, tmp_path):
-    """Ultralytics' own JSON names an image by its stem; what is kept is what `predict` finds in each of the files."""
+    """Ultralytics' own JSON names an image by its stem; recorded is what `predict` finds in each file."""
     torch.manual_seed(0)
     model = YOLO("yolo11n-diffattn.yaml")
     for m in model.model.modules():  # the scores are far from zero, and the image has an effect on them
@@ -147,17 +145,15 @@ def test_predictions_of_images_of_one_name_stay_apart(twins, tmp_path):
         head[-1].weight.data *= 0.1
     model.save(tmp_path / "m.pt")
     model = YOLO(tmp_path / "m.pt")
-    kept = []
-    predictions.listen(model)
-    model.add_callback("on_val_end", lambda validator: kept.append(predictions.gather(validator)))
+    collected = predictions.collect(model)
     budget = dict(imgsz=64, max_det=5, conf=0.1, iou=0.7, device="cpu", verbose=False)
     model.val(data=str(twins), batch=3, rect=False, plots=False, project=str(tmp_path), **budget)
-    truth, found = as_coco(kept[0])
-    assert all(set(p) == {"image_id", "category_id", "bbox", "score"} for p in found)
+    truth, results = as_coco(collected[0])
+    assert all(set(p) == {"image_id", "category_id", "bbox", "score"} for p in results)
     assert [sum(a["image_id"] == i for a in truth["annotations"]) > 0 for i in range(1, 5)] == [True, True, True, False]
     scores = []
     for image in truth["images"]:
-        best = max((p for p in found if p["image_id"] == image["id"]), key=lambda p: p["score"])
+        best = max((p for p in results if p["image_id"] == image["id"]), key=lambda p: p["score"])
         (result,) = YOLO(tmp_path / "m.pt").predict(image["file_name"], rect=False, **budget)
         x, y, w, h = best["bbox"]
         assert best["score"] == pytest.approx(float(result.boxes.conf[0]), abs=1e-4)

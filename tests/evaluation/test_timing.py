@@ -9,9 +9,9 @@ from ultralytics_diffattn.evaluation import timing
 
 def test_runners_take_turns():
     turns = []
-    found = timing.interleaved({name: lambda name=name: turns.append(name) for name in "ab"}, repeats=2)
+    times_of = timing.interleaved({name: lambda name=name: turns.append(name) for name in "ab"}, repeats=2)
     assert "".join(turns) == "ab" * 5  # three turns warm up
-    assert {name: len(times) for name, times in found.items()} == {"a": 2, "b": 2}
+    assert {name: len(times) for name, times in times_of.items()} == {"a": 2, "b": 2}
 
 
 def test_the_device_is_waited_for_around_each_turn(monkeypatch):
@@ -24,8 +24,8 @@ def test_the_device_is_waited_for_around_each_turn(monkeypatch):
         queued.clear()
 
     runners = {"a": lambda: queued.append(0.001), "b": lambda: queued.append(0.002)}  # as a GPU: it returns at once
-    found = timing.interleaved(runners, repeats=2, warmup=1, synchronize=wait)
-    assert found == {"a": [pytest.approx(1)] * 2, "b": [pytest.approx(2)] * 2}
+    times = timing.interleaved(runners, repeats=2, warmup=1, synchronize=wait)
+    assert times == {"a": [pytest.approx(1)] * 2, "b": [pytest.approx(2)] * 2}
 
 
 @pytest.mark.parametrize(

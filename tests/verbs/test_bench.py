@@ -15,7 +15,8 @@ from tests.interpreters import run
 from tests.places import ROOT
 from tests.samples import SMALL_GROUPS
 from ultralytics_diffattn import cli
-from ultralytics_diffattn.benchmark import groups
+from ultralytics_diffattn.benchmark import groups, targets
+from ultralytics_diffattn.benchmark.rows import Setting
 from ultralytics_diffattn.verbs import bench as module
 from ultralytics_diffattn.verbs.bench import bench
 
@@ -29,7 +30,7 @@ def here(monkeypatch):
 @pytest.fixture
 def small(monkeypatch, here):
     for name, value in SMALL_GROUPS.items():
-        monkeypatch.setattr(groups, name, value)
+        monkeypatch.setattr(targets, name, value)
 
 
 @pytest.mark.usefixtures("small")
@@ -38,17 +39,17 @@ def test_everything_on_a_small_scale(tmp_path, monkeypatch, capsys):
     words = ["project=.", "name=docs", "exist_ok", "threads=1", "device=cpu"]
     assert cli.main(["bench", *words]) == 0, capsys.readouterr().err
     assert {f.name for f in (tmp_path / "docs").iterdir()} == {f"performance.{kind}" for kind in ("json", "md", "png")}
-    found = json.loads((tmp_path / "docs" / "performance.json").read_text())
-    assert list(found["groups"]) == list(groups.GROUPS)
-    assert found["command"] == "diffattn bench project=. name=docs exist_ok=True threads=1 device=cpu"
-    assert {"torch", "ultralytics", "timm", "openvino"} <= found["versions"].keys()
-    for name, group in found["groups"].items():
+    results = json.loads((tmp_path / "docs" / "performance.json").read_text())
+    assert list(results["groups"]) == list(groups.GROUPS)
+    assert results["command"] == "diffattn bench project=. name=docs exist_ok=True threads=1 device=cpu"
+    assert {"torch", "ultralytics", "timm", "openvino"} <= results["versions"].keys()
+    for name, group in results["groups"].items():
         assert bool(group["rows"]) is (name != "cuda")
         for row in group["rows"]:
             assert row["group"] == name
             assert row["ratio"] > 0 if "why" not in row else row["why"].endswith("is not installed")
     text = (tmp_path / "docs" / "performance.md").read_text()
-    rows = [row for group in found["groups"].values() for row in group["rows"] if row["target"]]
+    rows = [row for group in results["groups"].values() for row in group["rows"] if row["target"]]
     verdicts = [line.rsplit("|", 2)[1].strip(" *") for line in text.splitlines() if "| ≤ " in line]
     expected = [
         "not measured" if row["ratio"] is None else "met" if row["ratio"] <= row["target"] else "missed" for row in rows
@@ -66,7 +67,7 @@ def stub(monkeypatch, here):
 
     def group(setting):
         seen.append(setting)
-        return {"rows": [row]}
+        return {"rows": [dict(row)]}
 
     for name in groups.GROUPS:
         monkeypatch.setitem(groups.GROUPS, name, group)
@@ -74,11 +75,11 @@ def stub(monkeypatch, here):
 
 
 def test_a_group_runs_in_a_process_of_its_own(tmp_path, monkeypatch):
-    found = bench(project=tmp_path, only="cuda", threads="2,1", repeats=1, device="cpu")
-    assert found["groups"]["cuda"]["note"].endswith("not measured")
+    results = bench(project=tmp_path, only="cuda", threads="2,1", repeats=1, device="cpu")
+    assert results["groups"]["cuda"]["note"].endswith("not measured")
     monkeypatch.setattr(sys, "executable", shutil.which("false"))  # as when memory runs out
-    found = bench(project=tmp_path, only="cuda")
-    assert found["groups"]["cuda"]["note"] == "failed: its process ended with 1"
+    results = bench(project=tmp_path, only="cuda")
+    assert results["groups"]["cuda"]["note"] == "failed: its process ended with 1"
 
 
 def test_a_group_ends_with_the_command(tmp_path):
@@ -106,14 +107,14 @@ def command_of(pid):
 def wait_for(condition, seconds=60):
     """Return what a condition says as soon as it is true."""
     end = time.monotonic() + seconds
-    while not (found := condition()) and time.monotonic() < end:
+    while not (value := condition()) and time.monotonic() < end:
         time.sleep(0.05)
-    return found
+    return value
 
 
 def test_settings_reach_the_process(stub, tmp_path):
     groups.main("core", str(tmp_path / "group.json"), "2,1", "3", "cuda:1")
-    assert stub == [groups.Setting([2, 1], 3, torch.device("cuda", 1))]
+    assert stub == [Setting([2, 1], 3, torch.device("cuda", 1))]
     assert len(json.loads((tmp_path / "group.json").read_text())["rows"]) == 1
 
 
@@ -122,9 +123,9 @@ def test_a_failing_group_costs_itself_alone(stub, tmp_path, monkeypatch):
         raise OSError("the disk is full")
 
     monkeypatch.setitem(groups.GROUPS, "block", fail)
-    found = bench(project=tmp_path, only="core,block,model")
-    assert [len(group["rows"]) for group in found["groups"].values()] == [1, 0, 1]
-    assert found["groups"]["block"]["note"] == "failed: OSError: the disk is full"
+    results = bench(project=tmp_path, only="core,block,model")
+    assert [len(group["rows"]) for group in results["groups"].values()] == [1, 0, 1]
+    assert results["groups"]["block"]["note"] == "failed: OSError: the disk is full"
     assert "Failed: OSError: the disk is full." in (tmp_path / "bench" / "performance.md").read_text()
     assert len(stub) == 2
 
@@ -136,14 +137,14 @@ def test_a_cut_leaves_the_groups_that_are_done(stub, tmp_path, monkeypatch):
     monkeypatch.setitem(groups.GROUPS, "model", cut)
     with pytest.raises(KeyboardInterrupt):
         bench(project=tmp_path, only="core,block,model,train")
-    found = json.loads((tmp_path / "bench" / "performance.json").read_text())
-    assert list(found["groups"]) == ["core", "block"]
+    results = json.loads((tmp_path / "bench" / "performance.json").read_text())
+    assert list(results["groups"]) == ["core", "block"]
     assert len(stub) == 2
 
 
 def test_arguments_reach_the_groups(stub, tmp_path):
     bench(project=tmp_path, only=["train"], threads="2,1,2", repeats="7", device="cpu")
-    assert stub == [groups.Setting([2, 1], 7, None)]
+    assert stub == [Setting([2, 1], 7, None)]
 
 
 def test_folders(stub, tmp_path, monkeypatch):
@@ -201,8 +202,8 @@ def test_bad_input(word, message, tmp_path, capsys, monkeypatch):
 def test_parse_device(given, count, expected, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    found = module.parse_device(given)
-    assert found == (None if expected is None else torch.device(expected))
+    device = module.parse_device(given)
+    assert device == (None if expected is None else torch.device(expected))
 
 
 def test_a_gpu_that_is_not_there_among_others(monkeypatch):

@@ -1,21 +1,24 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""The results of `diffattn bench` as Markdown and as a picture; every figure comes from what performance.json holds."""
+"""The results of `diffattn bench` as Markdown and as a picture; every figure comes from performance.json."""
 
 from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
 
 import matplotlib.style
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from ultralytics_diffattn.benchmark.results import Group, Performance, Point, Row
 from ultralytics_diffattn.output.files import write_json, write_text
 from ultralytics_diffattn.output.formatting import number
 from ultralytics_diffattn.output.markdown import table
 
-SECTIONS = {  # by group: title and what a reader has to know beside the table
+SECTIONS = {  # by group: title, and text above the table
     "core": (
         "Attention alone",
         "On the CPU in float32, one image, in eager mode. `plain` is the expression of ultralytics' `Attention`, "
@@ -56,49 +59,56 @@ LOOK = {  # colours of Okabe and Ito, which the colour-blind tell apart; markers
 }
 
 
-def as_markdown(found: dict[str, Any]) -> str:
-    """Return what was measured, how, on what; the targets met and missed; and all rows.
+def as_markdown(results: Performance) -> str:
+    """Return the report: how and on what was measured, the targets met and missed, and all rows.
 
     Args:
-        found (dict): What `performance.json` holds.
+        results (Performance): What `performance.json` holds.
 
     Returns:
         (str): Markdown, which shows performance.png beside it.
     """
-    lines = ["# Performance", "", *_head(found), "", "## Targets", "", *_targets(found)]
-    for name, group in found["groups"].items():
-        title, text = SECTIONS[name]
-        lines += ["", f"## {title}", "", text]
-        lines += ["", f"{group['note'][0].upper()}{group['note'][1:]}."] if group.get("note") else []
-        lines += ["", *_group_table(group["rows"])] if group["rows"] else []
-        lines += _curves(_drawn(group.get("curves", {})))
-        if group.get("nodes"):
-            text = ", ".join(f"{label} {count:,}" for label, count in group["nodes"].items())
-            lines += ["", f"Nodes of the ONNX graph: {text}."]
-        if group.get("at_start"):
-            s = group["at_start"]
-            lines += [
-                "",
-                f"Of this, `-X importtime` counts {s['ms']:.2f} ms [{s['low']:.2f} to {s['high']:.2f}] over "
-                f"{s['repeats']} starts for our import, {len(s['modules'])} modules: {', '.join(s['modules'])}.",
-            ]
+    lines = ["# Performance", "", *_head(results), "", "## Targets", "", *_targets(results)]
+    for name, group in results["groups"].items():
+        lines += _section(name, group)
     return "\n".join(lines) + "\n"
 
 
-def summary(found: dict[str, Any]) -> str:
-    """Return which targets are met and missed.
+def _section(name: str, group: Group) -> list[str]:
+    """Return the section of a group."""
+    title, text = SECTIONS[name]
+    lines = ["", f"## {title}", "", text]
+    lines += ["", f"{group['note'][0].upper()}{group['note'][1:]}."] if group.get("note") else []
+    lines += ["", *_group_table(group["rows"])] if group["rows"] else []
+    lines += _curves(_drawn(group.get("curves", {})))
+    if group.get("nodes"):
+        text = ", ".join(f"{label} {count:,}" for label, count in group["nodes"].items())
+        lines += ["", f"Nodes of the ONNX graph: {text}."]
+    if group.get("at_start"):
+        s = group["at_start"]
+        lines += [
+            "",
+            f"Of this, `-X importtime` counts {s['ms']:.2f} ms [{s['low']:.2f} to {s['high']:.2f}] over "
+            f"{s['repeats']} starts for our import, {len(s['modules'])} modules: {', '.join(s['modules'])}.",
+        ]
+    return lines
+
+
+def summary(results: Performance) -> str:
+    """Return the targets met and missed.
 
     Args:
-        found (dict): What `performance.json` holds.
+        results (Performance): What `performance.json` holds.
 
     Returns:
         (str): Markdown.
     """
-    return "\n".join(_targets(found))
+    return "\n".join(_targets(results))
 
 
-def _targets(found: dict[str, Any]) -> list[str]:
-    rows = [row for group in found["groups"].values() for row in group["rows"] if row["target"] is not None]
+def _targets(results: Performance) -> list[str]:
+    """Return the table of all rows with a target."""
+    rows = [row for group in results["groups"].values() for row in group["rows"] if row["target"] is not None]
     if not rows:
         return ["No ratio with a target was measured."]
     met, missed = (sum(row["met"] is value for row in rows) for value in (True, False))
@@ -112,15 +122,15 @@ def _targets(found: dict[str, Any]) -> list[str]:
     ]
 
 
-def _head(found: dict[str, Any]) -> list[str]:
-    """Return the paragraphs that say what was measured, how, when and on what."""
-    minutes = sum(group["seconds"] for group in found["groups"].values()) / 60
-    hardware, packages = found["hardware"], ", ".join(f"{n} {v}" for n, v in found["versions"].items())
+def _head(results: Performance) -> list[str]:
+    """Return the paragraphs on what was measured, how, when and on what."""
+    minutes = sum(group["seconds"] for group in results["groups"].values()) / 60
+    hardware, packages = results["hardware"], ", ".join(f"{n} {v}" for n, v in results["versions"].items())
     return [
         "What differential attention costs beside plain attention and beside other implementations, measured on "
-        f"{found['date']} by",
+        f"{results['date']} by",
         "",
-        f"    {found['command']}",
+        f"    {results['command']}",
         "",
         f"in {minutes:.0f} minutes. The callables of a case take turns on the same input. A ratio is the median "
         "over the turns of ours over the other: below 1 ours takes less. In brackets are the quartiles. `again` "
@@ -135,30 +145,31 @@ def _head(found: dict[str, Any]) -> list[str]:
     ]
 
 
-def _group_table(rows: list[dict[str, Any]]) -> list[str]:
+def _group_table(rows: list[Row]) -> list[str]:
     """Return the table of all rows of a group, in milliseconds, or megabytes where memory was measured."""
-    mb = any(row.get("ours_mb") is not None for row in rows)
-    unit, digits = ("mb", 1) if mb else ("ms", 2)
-    name = "MB" if mb else "ms"
+    mb = any("ours_mb" in row for row in rows)
+    name, digits = ("MB", 1) if mb else ("ms", 2)
     cells = [("what", "on", f"first, {name}", f"second, {name}", "ratio", f"difference, {name}", "turns")]
     for row in rows:
-        one, other = row.get(f"ours_{unit}"), row.get(f"other_{unit}")
+        one, other = (row.get("ours_mb"), row.get("other_mb")) if mb else (row["ours_ms"], row["other_ms"])
         difference = "-" if one is None or other is None else f"{one - other:+,.{digits}f}"
         values = number(one, digits), number(other, digits), _ratio(row), difference, str(row["repeats"] or "-")
         cells.append((_what(row), _on(row), *values))
     return table(cells[0], cells[1:])
 
 
-def _curves(curves: dict[str, list[dict[str, Any]]]) -> list[str]:
-    """Return the picture, its figures, and what is left out of it."""
+def _curves(curves: dict[str, list[Point]]) -> list[str]:
+    """Return the picture, its figures, and the points left out of it."""
     if not curves:
         return []
     names = [name for name in LOOK if name in curves]
     by = {name: {p["tokens"]: p for p in curves[name]} for name in names}
     cells = [("N", *(f"{name}, {unit}" for unit in ("ms", "MB") for name in names))]
     for tokens in sorted({n for points in by.values() for n in points}):
-        row = [number(by[n].get(tokens, {}).get(key), digits) for key, digits in (("ms", 2), ("mb", 1)) for n in names]
-        cells.append((f"{tokens:,}", *row))
+        points = [by[n].get(tokens) for n in names]
+        ms = (number(p and p["ms"], 2) for p in points)
+        mb = (number(p and p["mb"], 1) for p in points)
+        cells.append((f"{tokens:,}", *ms, *mb))
     lines = [
         "",
         "![Time and peak memory of attention alone against the number of tokens, both axes "
@@ -177,83 +188,95 @@ def _curves(curves: dict[str, list[dict[str, Any]]]) -> list[str]:
     return lines
 
 
-def _what(row: dict[str, Any]) -> str:
+def _what(row: Row) -> str:
+    """Return the operation and the two implementations."""
     return f"{row['what']}: {row['ours']} / {row['other']}"
 
 
-def _on(row: dict[str, Any]) -> str:
+def _on(row: Row) -> str:
+    """Return the device and the number of threads."""
     threads = row["threads"]
     return row["device"] if threads is None else f"{row['device']}, {threads} thread{'s' * (threads > 1)}"
 
 
-def _ratio(row: dict[str, Any]) -> str:
+def _ratio(row: Row) -> str:
+    """Return the ratio with its quartiles, or the reason for none."""
     if row["ratio"] is None:
         return row.get("why") or "-"
     spread = "" if row["low"] is None else f" [{row['low']:.3f} to {row['high']:.3f}]"
     return f"{row['ratio']:.3f}{spread}"
 
 
-def _verdict(row: dict[str, Any]) -> str:
+def _verdict(row: Row) -> str:
+    """Return whether the target is met."""
     return {True: "met", False: "**missed**", None: "not measured"}[row["met"]]
 
 
-def as_png(found: dict[str, Any]) -> bytes | None:
-    """Draw time and peak memory against the number of tokens, both axes logarithmic.
+def as_png(results: Performance) -> bytes | None:
+    """Return a picture of time and peak memory against the number of tokens, both axes logarithmic.
 
     Args:
-        found (dict): What `performance.json` holds.
+        results (Performance): What `performance.json` holds.
 
     Returns:
         (bytes | None): A PNG, or None where no curve was measured.
     """
-    curves = _drawn(found["groups"].get("memory", {}).get("curves", {}))
+    memory = results["groups"].get("memory")
+    curves = _drawn(memory.get("curves", {})) if memory else {}
     if not curves:
         return None
     with matplotlib.style.context(["default", {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False}]):
         figure = Figure((10, 4.4), dpi=150, layout="constrained")
-        panels = figure.subplots(1, 2)
-        titles = {"ms": "Time, forward, ms", "mb": "Peak memory, forward and backward, MB"}
-        for axes, (key, title) in zip(panels, titles.items(), strict=True):
-            for name, (label, colour, marker, dash) in LOOK.items():
-                points = curves.get(name, [])
-                xs, ys = [p["tokens"] for p in points], [p[key] for p in points]
-                axes.plot(xs, ys, color=colour, marker=marker, linestyle=dash, linewidth=2, markersize=6, label=label)
-            axes.set(xscale="log", yscale="log", xlabel="tokens, N")
-            axes.set_title(title, loc="left")
-            ticks = sorted({p["tokens"] for points in curves.values() for p in points})
-            axes.set_xticks(ticks, [f"{n:,}" for n in ticks])
-            axes.xaxis.set_minor_locator(NullLocator())
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,g}"))
-            axes.grid(color="#dddddd", linewidth=0.8)
-            axes.set_axisbelow(True)
-            _legend(axes)
+        left, right = figure.subplots(1, 2)
+        _panel(left, "Time, forward, ms", {name: [(p["tokens"], p["ms"]) for p in curves[name]] for name in curves})
+        memory_of = {name: [(p["tokens"], p["mb"]) for p in curves[name]] for name in curves}
+        _panel(right, "Peak memory, forward and backward, MB", memory_of)
         out = io.BytesIO()
         figure.savefig(out, format="png")
     return out.getvalue()
 
 
-def _legend(axes) -> None:
-    """Name the lines in their order from the top, each in its own colour, where rising lines leave room."""
-    lines = [line for line in axes.get_lines() if len(line.get_xdata())]
-    common = min(max(line.get_xdata()) for line in lines)
+def _panel(axes: Axes, title: str, curves: dict[str, list[tuple[int, float]]]) -> None:
+    """Draw one quantity of all implementations against the number of tokens."""
+    for name, (label, colour, marker, dash) in LOOK.items():
+        points = curves.get(name, [])
+        xs, ys = [x for x, _ in points], [y for _, y in points]
+        axes.plot(xs, ys, color=colour, marker=marker, linestyle=dash, linewidth=2, markersize=6, label=label)
+    axes.set(xscale="log", yscale="log", xlabel="tokens, N")
+    axes.set_title(title, loc="left")
+    ticks = sorted({x for points in curves.values() for x, _ in points})
+    axes.set_xticks(ticks, [f"{n:,}" for n in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,g}"))
+    axes.grid(color="#dddddd", linewidth=0.8)
+    axes.set_axisbelow(True)
+    _legend(axes)
 
-    def height(line) -> float:
-        return max((y for x, y in zip(*line.get_data(), strict=True) if x <= common), default=0)
+
+def _legend(axes: Axes) -> None:
+    """Name the lines in their order from the top, each in its own colour, where rising lines leave space."""
+    lines = [line for line in axes.get_lines() if len(np.asarray(line.get_xdata()))]
+    common = min(np.asarray(line.get_xdata()).max() for line in lines)
+
+    def height(line: Line2D) -> float:
+        x, y = (np.asarray(values) for values in line.get_data())
+        return float(y[x <= common].max(initial=0))
 
     lines.sort(key=height, reverse=True)
-    axes.legend(lines, [line.get_label() for line in lines], labelcolor="linecolor", frameon=False, loc="upper left")
+    labels = [str(line.get_label()) for line in lines]
+    axes.legend(lines, labels, labelcolor="linecolor", frameon=False, loc="upper left")
 
 
-def _drawn(curves: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+def _drawn(curves: dict[str, list[Point]]) -> dict[str, list[Point]]:
     """Return the curves without the points that could not be measured, and without those that have none."""
     curves = {name: [p for p in points if "mb" in p] for name, points in curves.items()}
     return {name: points for name, points in curves.items() if points}
 
 
-def write(folder: Path, found: dict[str, Any]) -> None:
-    """Write what was measured as JSON, Markdown and, if there are curves, a picture."""
-    write_json(folder / "performance.json", found)
-    write_text(folder / "performance.md", as_markdown(found))
-    picture = as_png(found)
+def write(folder: Path, results: Performance) -> None:
+    """Write the results as JSON, Markdown and, if there are curves, a picture."""
+    write_json(folder / "performance.json", results)
+    write_text(folder / "performance.md", as_markdown(results))
+    picture = as_png(results)
     if picture:
         (folder / "performance.png").write_bytes(picture)

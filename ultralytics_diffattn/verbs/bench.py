@@ -13,43 +13,55 @@ from ultralytics.utils import LOGGER
 
 from ultralytics_diffattn.benchmark import report
 from ultralytics_diffattn.benchmark.apart import measure_apart
-from ultralytics_diffattn.benchmark.groups import GROUPS, Setting
+from ultralytics_diffattn.benchmark.groups import GROUPS
+from ultralytics_diffattn.benchmark.results import Performance
+from ultralytics_diffattn.benchmark.rows import Setting
+from ultralytics_diffattn.errors import UserError, as_user_errors
 from ultralytics_diffattn.evaluation.environment import hardware, optional_versions, versions
 from ultralytics_diffattn.output.run_folder import run_folder
 from ultralytics_diffattn.verbs.arguments import check_known, chosen, listed
 
-OWN = {"only": ",".join(GROUPS), "threads": (1, 2), "repeats": 0}
-ALLOWED = (*OWN, "device", "project", "name", "exist_ok")
+OWN: dict[str, Any] = {
+    "only": ",".join(GROUPS),
+    "threads": (1, 2),
+    "repeats": 0,
+    "device": "",
+    "project": "",
+    "name": "bench",
+    "exist_ok": False,
+}
 
 
-def bench(**given: Any) -> dict[str, Any]:
-    """Measure ours beside timm's, the published formula and stock's, and say which targets are met.
+def bench(**arguments: Any) -> Performance:
+    """Return the time and memory of ours beside timm's, the published formula and stock's, and the targets met.
 
     Args:
-        **given (Any): `only` (groups with commas between, by default all), `threads` (of the CPU, several with commas
-            between), `repeats` (turns of every case; 0 for each group's own), `device` (a GPU's number, or cpu to leave
-            the GPU out), `project`, `name` and `exist_ok` (the folder; `project` from the current directory).
+        **arguments (Any): `only` (groups with commas between, by default all), `threads` (of the CPU, several with
+            commas between), `repeats` (turns of every case; 0 for each group's own), `device` (a GPU's number, or cpu
+            to leave the GPU out), `project`, `name` and `exist_ok` (the folder; `project` from the current directory).
 
     Returns:
-        (dict[str, Any]): What `performance.json` holds.
+        (Performance): What `performance.json` holds.
 
     Raises:
-        ValueError: If an argument is unknown or out of range.
+        UserError: If an argument is unknown or out of range.
 
     Examples:
         >>> bench(only="core", threads=1, project=".", name="docs", exist_ok=True)  # doctest: +SKIP
     """
-    check_known("bench", given, ALLOWED)
-    groups = parse_groups(given.get("only", OWN["only"]))
-    repeats = parse_repeats(given.get("repeats", OWN["repeats"]))
-    setting = Setting(parse_threads(given.get("threads", OWN["threads"])), repeats, parse_device(given.get("device")))
-    folder = _folder(given.get("project"), given.get("name"), given.get("exist_ok", False))
-    folder.mkdir(parents=True, exist_ok=True)
+    check_known("bench", arguments, OWN)
+    groups = parse_groups(arguments.get("only", OWN["only"]))
+    threads = parse_threads(arguments.get("threads", OWN["threads"]))
+    repeats = parse_repeats(arguments.get("repeats", OWN["repeats"]))
+    setting = Setting(threads, repeats, parse_device(arguments.get("device")))
+    folder = _folder(arguments.get("project"), arguments.get("name"), arguments.get("exist_ok", False))
+    with as_user_errors():
+        folder.mkdir(parents=True, exist_ok=True)
     LOGGER.info(f"bench: {folder}")
 
-    found: dict[str, Any] = {
+    results: Performance = {
         "date": datetime.now(timezone.utc).date().isoformat(),
-        "command": " ".join(["diffattn bench", *(f"{key}={_typed(value)}" for key, value in given.items())]),
+        "command": " ".join(["diffattn bench", *(f"{key}={_typed(value)}" for key, value in arguments.items())]),
         "versions": versions() | optional_versions(),
         "hardware": hardware(),
         "groups": {},
@@ -58,24 +70,26 @@ def bench(**given: Any) -> dict[str, Any]:
         LOGGER.info(f"\nbench: {name}")
         start = time.perf_counter()
         group = measure_apart(name, setting)
-        group["rows"] = [{"group": name, **row} for row in group["rows"]]
-        found["groups"][name] = {**group, "seconds": time.perf_counter() - start}
-        report.write(folder, found)  # after each, so that a run which is cut leaves what it has
-    LOGGER.info(f"\n{report.summary(found)}\n\nbench: {folder}")
-    return found
+        for row in group["rows"]:
+            row["group"] = name
+        group["seconds"] = time.perf_counter() - start
+        results["groups"][name] = group
+        report.write(folder, results)  # after each, so that an interrupted run leaves what it has
+    LOGGER.info(f"\n{report.summary(results)}\n\nbench: {folder}")
+    return results
 
 
-def parse_groups(only: str | list | tuple) -> list[str]:
-    """Return the groups by name.
+def parse_groups(only: object) -> list[str]:
+    """Return the names of groups.
 
     Args:
-        only (str | list | tuple): Some of `GROUPS`, in a text with commas between.
+        only (str | Sequence[str]): Some of `GROUPS`; a text has commas between them.
 
     Returns:
-        (list[str]): In the order given.
+        (list[str]): The groups in their order, each once.
 
     Raises:
-        ValueError: If one is unknown, with the nearest.
+        UserError: If one is unknown, with the nearest known one.
 
     Examples:
         >>> parse_groups("core,block")
@@ -84,30 +98,30 @@ def parse_groups(only: str | list | tuple) -> list[str]:
     return chosen(only, GROUPS, f"only={only!r}: NAME is no group.")
 
 
-def parse_threads(threads: int | str | list | tuple) -> list[int]:
-    """Return the numbers of threads as a list.
+def parse_threads(threads: object) -> list[int]:
+    """Return numbers of threads.
 
     Args:
-        threads (int | str | list | tuple): Whole numbers from 1 on.
+        threads (int | str | Sequence[int]): Whole numbers from 1 on.
 
     Returns:
-        (list[int]): In the order given.
+        (list[int]): The numbers in their order, each once.
 
     Raises:
-        ValueError: If one is not.
+        UserError: If one is no such number.
 
     Examples:
         >>> parse_threads("1,2")
         [1, 2]
     """
-    found = listed(threads)
-    if not found or not all(t.isdecimal() and int(t) for t in found):
-        raise ValueError(f"threads={threads!r} must be whole numbers from 1 on, with commas between: threads=1,2.")
-    return [int(t) for t in dict.fromkeys(found)]
+    items = listed(threads)
+    if not items or not all(t.isdecimal() and int(t) for t in items):
+        raise UserError(f"threads={threads!r} must be whole numbers from 1 on, with commas between: threads=1,2.")
+    return [int(t) for t in dict.fromkeys(items)]
 
 
 def parse_repeats(repeats: int | str) -> int:
-    """Return how many turns each case takes.
+    """Return the number of turns of each case.
 
     Args:
         repeats (int | str): A whole number; 0 for the group's own.
@@ -116,14 +130,14 @@ def parse_repeats(repeats: int | str) -> int:
         (int): The number.
 
     Raises:
-        ValueError: If it is not.
+        UserError: If it is no such number.
 
     Examples:
         >>> parse_repeats(5)
         5
     """
     if not str(repeats).isdecimal():
-        raise ValueError(f"repeats={repeats!r} must be a whole number, such as repeats=20, or 0 for each group's own.")
+        raise UserError(f"repeats={repeats!r} must be a whole number, such as repeats=20, or 0 for each group's own.")
     return int(repeats)
 
 
@@ -137,7 +151,7 @@ def parse_device(device: int | str | None) -> torch.device | None:
         (torch.device | None): The GPU, or None for none.
 
     Raises:
-        ValueError: If there is no such GPU.
+        UserError: If there is no such GPU.
 
     Examples:
         >>> parse_device("cpu")
@@ -148,15 +162,15 @@ def parse_device(device: int | str | None) -> torch.device | None:
         return None
     number = name.removeprefix("cuda").removeprefix(":") or "0"
     if not number.isdecimal() or int(number) >= count:
-        there = f"GPUs here are {', '.join(map(str, range(count)))}" if count else "there is no CUDA GPU here"
-        raise ValueError(f"device={device!r} cannot be used: {there}. Give the number of one, or device=cpu.")
+        available = f"GPUs here are {', '.join(map(str, range(count)))}" if count else "there is no CUDA GPU here"
+        raise UserError(f"device={device!r} cannot be used: {available}. Give the number of one, or device=cpu.")
     return torch.device("cuda", int(number))
 
 
 def _folder(project: Any, name: Any, exist_ok: Any) -> Path:
     """Return the folder; a relative `project` is below the current directory, as its user sees it, not below runs/."""
     if not isinstance(exist_ok, bool):
-        raise ValueError(f"exist_ok={exist_ok!r} must be True, to write into a folder that is there, or False.")
+        raise UserError(f"exist_ok={exist_ok!r} must be True, to write into an existing folder, or False.")
     project = str(Path(str(project)).resolve()) if project else None
     return run_folder("detect", "val", str(name or "bench"), project, exist_ok)
 
