@@ -27,15 +27,15 @@ def draw(**args: object) -> Image.Image:
         (PIL.Image.Image): RGB.
     """
     (maps,) = attention_maps(**args)
-    small = drawing.resized(drawing.picture(maps), drawing.PANEL)
-    ground, rows = drawing.faded(small), list(drawing.rows_of(maps, small.shape[:2]))
+    small = drawing.resized(drawing.rgb_image(maps), drawing.PANEL)
+    ground, rows = drawing.faded(small), list(drawing.iterate_rows(maps, small.shape[:2]))
     h, w = (n + drawing.GAP for n in small.shape[:2])
     canvas = Image.new("RGB", (w * (1 + len(COLUMNS)), drawing.LINE + len(rows) * h), "white")
     pen, font = ImageDraw.Draw(canvas), drawing.font(drawing.TEXT)
     for j, title in enumerate(("object", *COLUMNS.values())):
         pen.text((j * w, 0), title, drawing.INK, font)
     for i, row in enumerate(rows):
-        shown = [drawing.painted(ground, row.maps[title] / row.strongest) for title in COLUMNS]
+        shown = [drawing.painted(ground, row.maps[title] / row.scale) for title in COLUMNS]
         for j, panel in enumerate([drawing.marked(small, maps, row.index), *shown]):
             canvas.paste(Image.fromarray(np.asarray(panel)), (j * w, drawing.LINE + i * h))
     return canvas
