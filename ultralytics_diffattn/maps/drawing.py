@@ -150,8 +150,8 @@ def titled(block: BlockMaps, plain: BlockMaps | None) -> dict[str, tuple[BlockMa
 
     Examples:
         >>> block = BlockMaps(torch.rand(1, 2, 3, 4), torch.rand(1, 2, 3, 4), torch.rand(2), (0, 0, 4, 3))
-        >>> list(titled(block, None))
-        ['A1', 'A2', 'λ·A2', 'A1 − λ·A2']
+        >>> list(titled(block, None))[:3]
+        ['A1', 'A2', 'λ·A2']
     """
     columns = {} if plain is None else {PLAIN: (plain, plain.a1)}
     columns[A1] = block, block.a1

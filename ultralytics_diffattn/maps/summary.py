@@ -84,8 +84,9 @@ def as_markdown(measurement: Measurement) -> str:
         (str): Markdown.
 
     Examples:
-        >>> as_markdown({"images": 3, "objects": 12, "area": 0.1, "mAP50-95": {"model": 0.5}, "blocks": {}}).split("\\n")[0]
-        '12 labelled objects in 3 validation images; mAP50-95 0.500 (model).'
+        >>> print(as_markdown({"images": 3, "objects": 12, "area": 0.1, "mAP50-95": {"model": 0.5}, "blocks": {}}))
+        12 labelled objects in 3 validation images; mAP50-95 0.500 (model).
+        ...
     """
     lines = [scope(measurement), ""]
     for block in summarize(measurement):

@@ -171,7 +171,7 @@ def show(files: list[str]) -> None:
         for file in files:
             jpeg = BytesIO()  # a PNG of photographs would make the notebook seven times as large
             Picture.open(file).save(jpeg, "JPEG", quality=85)
-            display(Image(data=jpeg.getvalue()))
+            display(Image(data=jpeg.getvalue()))  # type: ignore[no-untyped-call]  # IPython has no annotations
 
 
 def _differential_attentions(yolo: Model, model: Any) -> dict[str, nn.Module]:
