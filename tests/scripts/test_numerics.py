@@ -59,7 +59,7 @@ def test_commands_of_the_page():
         assert parse(words.split(), SCRIPT["OWN"]).keys() >= SCRIPT["REQUIRED"][verb], words
 
 
-def test_script_refuses_what_it_does_not_know(monkeypatch, caplog):
+def test_bad_arguments_print_the_usage(monkeypatch, caplog):
     caplog.set_level(LOGGER.level, LOGGER.name)  # puts back in the end what the script changes
     for words in ([], ["drift"], ["norm", "models=a"], ["norms", "models=a.yaml"]):
         monkeypatch.setattr(sys, "argv", ["numerics.py", *words])
@@ -86,7 +86,7 @@ def test_spikes_of_the_page_are_its_tables():
     for name, n, over in re.findall(r"^\| (\S+) \| \d \| (\d+) \| \d+% \| [^|]+/(\d+) \|", PAGE, re.M):
         sums[name] += int(over)
         steps[name] += int(n)
-    said = re.search(r"(\d+) of (\d+) steps of stock and (\d+) of (\d+) of `split`", PAGE).groups()
-    assert tuple(map(int, said)) == (
+    quoted = re.search(r"(\d+) of (\d+) steps of stock and (\d+) of (\d+) of `split`", PAGE).groups()
+    assert tuple(map(int, quoted)) == (
         sums["yolo11n"], steps["yolo11n"], sums["yolo11n-diffattn"], steps["yolo11n-diffattn"]
     )  # fmt: skip
