@@ -108,10 +108,10 @@ def test_figure_shows_softmaxes():
     assert share(second) < share(first) < share(first - script["LAMBDA"] * second)
 
 
-def test_figure_says_where_it_goes():
+def test_figure_needs_a_file():
     done = run(sys.executable, ROOT / "scripts" / "figure.py", check=False)
     assert done.returncode
-    assert "Say where the figure goes" in done.stderr
+    assert "Give the file" in done.stderr
 
 
 def test_fields_of_attention_json_are_its_types():

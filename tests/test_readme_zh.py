@@ -103,14 +103,12 @@ CHECKS = *IN_ORDER, *IN_ANY_ORDER
 
 def unmatched(first, second):
     """Return the items of each of two sequences that the other lacks at this position, with their positions."""
-    unmatched_lines = [], []
+    lacking = [], []
     for tag, *span in difflib.SequenceMatcher(None, first, second, autojunk=False).get_opcodes():
         if tag != "equal":
-            for lines, sequence, (start, end) in zip(
-                unmatched_lines, (first, second), (span[:2], span[2:]), strict=True
-            ):
+            for lines, sequence, (start, end) in zip(lacking, (first, second), (span[:2], span[2:]), strict=True):
                 lines += [f"{sequence[i]} ({i + 1} of {len(sequence)})" for i in range(start, end)]
-    return unmatched_lines
+    return lacking
 
 
 def differences(check, english, chinese):
