@@ -20,7 +20,7 @@ from ultralytics_diffattn.maps.geometry import over_image
 PANEL, DETECTIONS = 240, 480  # pixels of the longer side
 GAP, LABELS, LINE, TEXT = 6, 184, 20, 15  # pixels: between panels, for a row's labels, height of a line and of letters
 MINIMUM_SCALE = 3.0  # times uniform attention: a map that is all but uniform is not to be full of colour
-POSITIVE, NEGATIVE = (213, 94, 0), (0, 114, 178)  # Okabe and Ito's vermilion and blue: told apart by the colour-blind
+POSITIVE, NEGATIVE = (213, 94, 0), (0, 114, 178)  # Okabe and Ito's vermilion and blue, for all eyes
 MARK = (255, 0, 255)
 INK, SOFT = (28, 32, 36), (84, 92, 102)
 PLAIN, A1, A2, SUBTRACTED, DIFFERENCE = "baseline", "A1", "A2", "λ·A2", "A1 − λ·A2"

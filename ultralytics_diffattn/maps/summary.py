@@ -57,7 +57,7 @@ def summarize(measurement: Measurement) -> list[BlockSummary]:
 
 
 def scope(measurement: Measurement) -> str:
-    """Return the sentence that says what was measured.
+    """Return the sentence on what was measured.
 
     Args:
         measurement (Measurement): From `measure`.

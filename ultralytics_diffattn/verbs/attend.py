@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
@@ -83,8 +83,7 @@ def attend(
     selection = Selection(chosen_blocks(block, modules), chosen_heads(head, modules), _checked_points(xy))
     _warn_of_random_weights(model=model, baseline=baseline)
     folder = _new_folder(yolo, **{key: args.pop(key, None) for key in FOLDER})
-    typed = {"model": _name(model), "source": source, "data": data, "baseline": baseline and _name(baseline), "xy": xy}
-    command = shlex.join(["diffattn", "attend", *_words({**typed, "block": block, "head": head, **args})])
+    command = _command(model, baseline, source=source, data=data, xy=xy, block=block, head=head, **args)
     entries: list[Entry] = []
     measurement = None
     try:
@@ -98,8 +97,7 @@ def attend(
         if entries or measurement:
             page = gallery.page(_label(model), baseline and _label(baseline), command, entries, measurement)
             write_text(folder / "attention.html", page)
-            count = f"{len(entries)} picture{'s' * (len(entries) != 1)} and " if entries else ""
-            LOGGER.info(f"attend: {count}attention.html in {folder}")
+            LOGGER.info(f"attend: {_counted(entries)}attention.html in {folder}")
         elif not any(folder.iterdir()):
             folder.rmdir()
     files = [str(folder / entry.file) for entry in entries]
@@ -231,6 +229,11 @@ def _measure(folder: Path, yolo: Model, data: str, plain: Model | None, args: di
     return measurement
 
 
+def _counted(entries: Sequence[Entry]) -> str:
+    """Return the number of pictures, for a sentence that goes on."""
+    return f"{len(entries)} picture{'s' * (len(entries) != 1)} and " if entries else ""
+
+
 def _indices(key: str, value: str | int | Sequence[int], count: int, available: str) -> list[int]:
     """Return indices from 0, or raise."""
     if value == "all":
@@ -249,11 +252,13 @@ def _indices(key: str, value: str | int | Sequence[int], count: int, available: 
     return [i % count for i in indices]
 
 
-def _words(arguments: dict[str, Any]) -> Iterator[str]:
-    """Yield arguments as one types them, without those that are empty or the default."""
-    for key, value in arguments.items():
-        if not _is_empty(value) and _word(value) != _word(OWN.get(key)):
-            yield f"{key}={_word(value)}"
+def _command(model: Any, baseline: Any, **args: Any) -> str:
+    """Return the command line, without arguments that are empty or the default."""
+    args = {"model": _name(model), "baseline": baseline and _name(baseline), **args}
+    used = {key: _word(value) for key, value in args.items() if not _is_empty(value)}
+    return shlex.join(
+        ["diffattn", "attend", *(f"{key}={word}" for key, word in used.items() if word != _word(OWN.get(key)))]
+    )
 
 
 def _word(value: Any) -> str:
