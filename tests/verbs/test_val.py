@@ -61,7 +61,9 @@ def test_other_tasks(suffix, has, tiny, budget, tmp_path, caplog):
     model.ckpt = {"train_args": {"task": task}}  # as a trainer saves it; ultralytics 8.3 asks for it
     model.save(tmp_path / "m.pt")
     with caplog.at_level(logging.INFO, LOGGER.name):
-        metrics = val(model=str(tmp_path / "m.pt"), data=str(tmp_path / "data" / "data.yaml"), **{**budget, "imgsz": 64})
+        metrics = val(
+            model=str(tmp_path / "m.pt"), data=str(tmp_path / "data" / "data.yaml"), **{**budget, "imgsz": 64}
+        )
     assert "metrics/mAP50-95(B)" in metrics["results"]
     if has:
         assert metrics["sizes"].keys() == {"AP", "AP50", "small", "medium", "large"}
