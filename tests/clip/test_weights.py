@@ -108,6 +108,8 @@ def test_no_such_file(source, tmp_path, monkeypatch):
 # --- the hub -------------------------------------------------------------------------------------------------------
 
 LOAD = """
+import time
+time.sleep = lambda seconds: None  # half a minute between the hub's own attempts
 from ultralytics_diffattn import DiffCLIP
 try:
     print(DiffCLIP.from_pretrained({name!r}).sizes["embed_dim"])
