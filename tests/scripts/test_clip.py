@@ -1,4 +1,4 @@
-"""scripts/captions.py, clip_curves.py and clip_speed.py."""
+"""scripts/captions.py, clip_curves.py, clip_parity.py, clip_speed.py and words.py."""
 
 import csv
 import re
@@ -96,8 +96,8 @@ def test_parity():
     vectors = SHARED / "vectors" / "diffclip"
     if not vectors.is_dir():
         pytest.skip(f"the reference vectors are not at {vectors}")
-    found = script("clip_parity.py", vectors, cwd=ROOT)
-    rows = dict(re.findall(r"^\| (\S+) \| (.+) \|$", found, re.M)[1:])
+    output = script("clip_parity.py", vectors, cwd=ROOT)
+    rows = dict(re.findall(r"^\| (\S+) \| (.+) \|$", output, re.M)[1:])
     assert rows.keys() == {file.name for file in vectors.iterdir()}
     for file, cell in rows.items():
         for what, difference, largest in re.findall(r"(\w+): ([\d.e+-]+) of ([\d.]+)", cell):
@@ -112,23 +112,23 @@ def test_words(drawn, tiny, tmp_path):
     from ultralytics import YOLO
     from ultralytics.utils import YAML
 
-    from ultralytics_diffattn.verbs.clip_train import train
+    from ultralytics_diffattn.verbs.clip_train import clip_train
 
     few(drawn, tmp_path)
     data = str(tmp_path / "captions" / "train.csv")
-    train(data=data, epochs=1, device="cpu", project=str(tmp_path), name="clip")
+    clip_train(data=data, epochs=1, device="cpu", project=str(tmp_path), name="clip")
     names = [*YAML.load(tiny)["names"].values(), *(f"thing {i}" for i in range(74))]
     YAML.save(tmp_path / "wide.yaml", {**YAML.load(tiny), "path": str(tiny.parent), "names": dict(enumerate(names))})
     YOLO("yolo11n.yaml").save(tmp_path / "yolo11n.pt")
-    found = script(
+    output = script(
         "words.py", tmp_path / "wide.yaml", tmp_path / "yolo11n.pt", tmp_path / "clip/last.pt", tmp_path / "out",
         cwd=tmp_path,
     )  # fmt: skip
-    rows = re.findall(r"^\| (from scratch|its classes alone) \| (\d) \| ([\d.]+) \| ([\d.e-]+) \|$", found, re.M)
+    rows = re.findall(r"^\| (from scratch|its classes alone) \| (\d) \| ([\d.]+) \| ([\d.e-]+) \|$", output, re.M)
     assert [row[:2] for row in rows] == [
         *(("from scratch", str(i)) for i in range(1, 6)), *(("its classes alone", str(i)) for i in range(1, 4))
     ]  # fmt: skip
-    (shape, boxes, scores) = re.search(r"output \((.+)\): boxes differ by (\S+) px, scores by (\S+)", found).groups()
+    (shape, boxes, scores) = re.search(r"output \((.+)\): boxes differ by (\S+) px, scores by (\S+)", output).groups()
     assert shape == "1, 6, 2100"
     assert float(boxes) < 0.05
     assert float(scores) < 1e-3
