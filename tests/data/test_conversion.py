@@ -1,4 +1,4 @@
-"""layout.py, voc.py, coco.py, cleaning.py: the same boxes in another layout, and nothing lost without a row."""
+"""data/conversion.py, its readers and cleaning.py: the same boxes in another layout, and nothing lost without a row."""
 
 import csv
 import json
@@ -19,6 +19,7 @@ from ultralytics.data.utils import check_det_dataset
 from tests.annotations import GOOD, SOUND, H, W, coco, coco_folder, image, voc_folder, voc_with, xml
 from ultralytics_diffattn.data import coco_json, conversion
 from ultralytics_diffattn.data.conversion import convert as converted
+from ultralytics_diffattn.errors import ExistingFileError, MissingFileError, UserError
 
 pytestmark = pytest.mark.usefixtures("own_datasets_dir")
 
@@ -56,7 +57,7 @@ def test_the_real_voc_folder_has_the_same_boxes(shared, capsys):
 
 
 @pytest.mark.parametrize(
-    ("objects", "kept", "problem", "done"),
+    ("objects", "count", "problem", "done"),
     [
         ([("cat", (8, 6, 8, 30))], 0, "width 0", "left out"),
         ([("cat", (40, 6, 8, 30))], 0, "width -32", "left out"),
@@ -78,13 +79,13 @@ def test_the_real_voc_folder_has_the_same_boxes(shared, capsys):
         ([("cat", GOOD), ("dog", GOOD)], 2, None, None),
     ],
 )
-def test_boxes_of_voc(tmp_path, objects, kept, problem, done):
+def test_boxes_of_voc(tmp_path, objects, count, problem, done):
     data_yaml = converted(voc_with(xml(objects), tmp_path / "v"))
     rows = labels(data_yaml).get("x", [])
-    assert len(rows) == kept
+    assert len(rows) == count
     assert all(0 <= c - s / 2 and c + s / 2 <= 1 for row in rows for c, s in zip(row[1:3], row[3:], strict=True))
-    found = [r for r in broken(data_yaml) if r["file"] == "Annotations/x.xml"]
-    assert [(r["done"], problem in r["problem"]) for r in found] == ([(done, True)] if problem else [])
+    rows = [r for r in broken(data_yaml) if r["file"] == "Annotations/x.xml"]
+    assert [(r["done"], problem in r["problem"]) for r in rows] == ([(done, True)] if problem else [])
     assert (data_yaml.parent / "images" / "train" / "x.jpg").exists()  # without boxes, it is a background
 
 
@@ -183,7 +184,9 @@ def test_split_of_voc(tmp_path, lists, train, val):
     expected = Counter(
         ["kept"] * len(both) + ["left out"] * (len(unused) + ("z" in lists["val"] if "val" in lists else 0))
     )
-    assert Counter(r["done"] for r in broken(data_yaml)) == expected
+    done = Counter(r["done"] for r in broken(data_yaml))
+    assert done == expected
+    assert json.loads((data_yaml.parent / "counts.json").read_text())["broken"] == done
 
 
 @pytest.mark.parametrize("lists", [{}, {"train": [f"i{k}" for k in range(10)]}])
@@ -287,7 +290,7 @@ def test_something_else_in_the_way(tmp_path):
     root = voc_with(SOUND, tmp_path / "v")
     data_yaml = converted(root)
     data_yaml.unlink()
-    with pytest.raises(FileExistsError, match="is not a converted data set"):
+    with pytest.raises(ExistingFileError, match="is not a converted data set"):
         converted(root)
 
 
@@ -399,7 +402,7 @@ def test_task_chooses_among_the_files(tmp_path):
     assert names == ["person_keypoints_train2017.json", "person_keypoints_val2017.json"]
     for file in tmp_path.glob("annotations/instances*"):
         file.unlink()
-    with pytest.raises(ValueError, match="several annotations"):
+    with pytest.raises(UserError, match="several annotations"):
         coco_json.family(tmp_path)
 
 
@@ -476,6 +479,33 @@ def test_pose(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("keypoint", "written", "problem"),
+    [
+        ([10, 10, 1], [10, 10, 1], None),
+        ([10, 10, 0], [0, 0, 0], None),
+        ([-1, -1, 0], [0, 0, 0], None),  # ultralytics drops an image with a coordinate outside
+        ([99, 10, 2], [0, 0, 0], "a keypoint outside the image: taken as not labelled"),
+        ([10, 10, -1], [0, 0, 0], "a keypoint of negative visibility: taken as not labelled"),
+        ([0, -1, -1], [0, 0, 0], "a keypoint of negative visibility: taken as not labelled"),
+        (["x", 10, 2], [0, 0, 0], "a keypoint outside the image: taken as not labelled"),
+    ],
+    ids=str,
+)
+def test_keypoints(tmp_path, keypoint, written, problem):
+    labelled = [20, 20, 2]
+    train = coco([{"keypoints": [*keypoint, *labelled]}])
+    val = coco([{"keypoints": labelled * 2}], [("v.jpg", 7)])
+    names = "person_keypoints_train2017.json", "person_keypoints_val2017.json"
+    data_yaml = converted(coco_folder(tmp_path / "c", train, val, names), "pose")
+    (row,) = labels(data_yaml)["a"]
+    np.testing.assert_allclose(np.reshape(row[5:], (2, 3)) * (W, H, 1), [written, labelled], atol=1e-4)
+    assert [r["problem"] for r in broken(data_yaml)] == ([problem] if problem else [])
+    data = check_det_dataset(str(data_yaml))
+    dataset = YOLODataset(data["train"], data=data, task="pose", imgsz=32, cache=False)
+    assert sorted(Path(label["im_file"]).name for label in dataset.labels) == ["a.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize(
     ("text", "task", "message"),
     [
         ("{", "detect", "not readable as JSON"),
@@ -488,7 +518,7 @@ def test_pose(tmp_path):
 )
 def test_unusable_coco(tmp_path, text, task, message):
     root = coco_folder(tmp_path / "c", text)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         converted(root / "annotations" / "instances_train2017.json", task)
 
 
@@ -505,15 +535,15 @@ def test_nothing_usable(tmp_path):
     root = coco_folder(tmp_path / "c", coco([{}]))
     for file in (root / "images" / "val2017").iterdir():
         file.unlink()
-    with pytest.raises(FileNotFoundError, match=r"2 usable images to train and 0 to validate(.|\n)*v.jpg not found"):
+    with pytest.raises(MissingFileError, match=r"2 usable images to train and 0 to validate(.|\n)*v.jpg not found"):
         converted(root)
     assert not list((tmp_path / "datasets").rglob("*.*"))
-    with pytest.raises(ValueError, match="boxes only: use task=detect, not task=segment"):
+    with pytest.raises(UserError, match="boxes only: use task=detect, not task=segment"):
         converted(voc_with(SOUND, tmp_path / "v"), "segment")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match="neither Annotations"):
+    with pytest.raises(MissingFileError, match="neither Annotations"):
         converted(tmp_path / "empty")
-    with pytest.raises(FileNotFoundError, match="does not exist"):
+    with pytest.raises(MissingFileError, match="does not exist"):
         converted(tmp_path / "train" / "missing.json")
 
 
