@@ -113,6 +113,8 @@ def test_corruptions(file, photos, tmp_path, log):
         ({"data": "PHOTOS", "corruptions": "fogg"}, UserError, "fog"),
         ({"data": "PHOTOS", "names": "a,b"}, UserError, "has 3 classes, but names= has 2"),
         ({"data": "PHOTOS/cat"}, MissingFileError, "holds no folders with images"),
+        ({"data": "PHOTOS", "device": 7}, UserError, "Invalid CUDA"),
+        ({"data": "PHOTOS", "project": "PHOTOS/latin.txt/a"}, UserError, "latin.txt"),
         ({"data": "PHOTOS", "weights": "no.pt"}, MissingFileError, "there is no checkpoint no.pt"),
     ],
     ids=str,
@@ -121,7 +123,7 @@ def test_bad_input(given, error, message, file, photos, tmp_path):
     (photos / "latin.txt").write_bytes("café".encode("latin-1"))
     given = {k: v.replace("PHOTOS", str(photos)) if isinstance(v, str) else v for k, v in given.items()}
     with pytest.raises(error, match=message):
-        zeroshot(**{"weights": file, **given}, project=str(tmp_path / "runs"))
+        zeroshot(**{"weights": file, "project": str(tmp_path / "runs"), **given})
     assert not list((tmp_path / "runs").glob("*"))
 
 

@@ -13,7 +13,7 @@ from ultralytics.utils.checks import check_yaml
 
 from ultralytics_diffattn.clip.model import CLIP
 from ultralytics_diffattn.clip.tokens import tokenize
-from ultralytics_diffattn.errors import MissingFileError, UserError
+from ultralytics_diffattn.errors import MissingFileError, UserError, as_user_errors
 
 SIMPLE = ("a photo of a {}.",)
 
@@ -93,10 +93,8 @@ def parse_templates(templates: str | Sequence[str]) -> list[str]:
 
 def _names_of_yaml(name: str) -> list[str]:
     """Return the names of classes in a data YAML."""
-    try:
+    with as_user_errors():
         names = YAML.load(check_yaml(name)).get("names") or []
-    except FileNotFoundError as e:
-        raise MissingFileError(str(e)) from e
     return [str(name) for name in (names.values() if isinstance(names, dict) else names)]
 
 
@@ -105,7 +103,8 @@ def _lines(file: str) -> list[str]:
     if not Path(file).is_file():
         raise MissingFileError(f"there is no file {file}.")
     try:
-        return Path(file).read_text(encoding="utf-8").splitlines()
+        with as_user_errors():
+            return Path(file).read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as e:
         raise UserError(f"{file} is no text in UTF-8: {e}") from e
 

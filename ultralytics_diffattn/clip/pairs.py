@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ultralytics.utils import LOGGER
 
-from ultralytics_diffattn.errors import MissingFileError, UserError
+from ultralytics_diffattn.errors import MissingFileError, UserError, as_user_errors
 
 
 class CaptionedImages(NamedTuple):
@@ -43,7 +43,7 @@ def read(file: str | Path) -> CaptionedImages:
         raise MissingFileError(f"there is no file {file}; data= takes a CSV with the columns image and caption.")
     pairs, incomplete = CaptionedImages([], []), 0
     try:
-        with open(file, newline="", encoding="utf-8-sig") as f:
+        with as_user_errors(), open(file, newline="", encoding="utf-8-sig") as f:
             rows = csv.DictReader(f)
             if missing := {"image", "caption"} - set(rows.fieldnames or ()):
                 raise UserError(

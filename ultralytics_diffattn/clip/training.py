@@ -22,7 +22,7 @@ from ultralytics_diffattn.clip import images, retrieval
 from ultralytics_diffattn.clip.model import CLIP, DiffCLIP
 from ultralytics_diffattn.clip.pairs import CaptionedImages
 from ultralytics_diffattn.clip.tokens import tokenize
-from ultralytics_diffattn.errors import MissingFileError, MissingPackageError, UserError
+from ultralytics_diffattn.errors import MissingFileError, MissingPackageError, UserError, as_user_errors
 from ultralytics_diffattn.nn.arguments import check_count, check_dropout, check_ratio
 from ultralytics_diffattn.output.files import whole
 
@@ -73,13 +73,11 @@ class Arguments:
 
     def __post_init__(self) -> None:
         """Raise if an argument is out of its range."""
-        try:
+        with as_user_errors(ValueError):
             check_count("epochs", self.epochs)
             check_ratio("lr0", self.lr0)
             check_ratio("weight_decay", self.weight_decay)
             check_dropout("warmup", self.warmup)
-        except ValueError as e:
-            raise UserError(str(e)) from e
         images.check_loading(self.batch, self.workers)
         if not isinstance(self.seed, int) or self.seed < 0:
             raise UserError(f"seed={self.seed!r} must be an integer >= 0.")
@@ -350,7 +348,7 @@ def _open_folder(logger: CSVLogger, folder: Path, resume: bool) -> None:
     """Make the folder of a run; a resumed one retains its `metrics.csv`, which Lightning would delete."""
     file = folder / METRICS
     before = file.read_bytes() if resume and file.is_file() else None
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), as_user_errors():
         warnings.filterwarnings("ignore", ".*will be deleted")
         logger.experiment  # noqa: B018 - makes the folder, and deletes
     if before is not None:
@@ -404,8 +402,6 @@ def choose_hardware(device: Any, amp: bool) -> Hardware:
     if device not in (None, "", "cpu"):
         from ultralytics.utils.torch_utils import select_device
 
-        try:
+        with as_user_errors(ValueError):
             select_device(device)  # raises, and says which there are
-        except ValueError as e:
-            raise UserError(str(e).strip()) from e
     return {**hardware, "devices": 1}

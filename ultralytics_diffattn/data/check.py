@@ -15,7 +15,7 @@ import yaml
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
 from ultralytics.utils import NUM_THREADS
 
-from ultralytics_diffattn.errors import MissingFileError, UserError
+from ultralytics_diffattn.errors import MissingFileError, UserError, as_user_errors
 
 
 def check(data_yaml: str | Path, expected_classes: int | None = None) -> dict[str, Any]:
@@ -40,9 +40,10 @@ def check(data_yaml: str | Path, expected_classes: int | None = None) -> dict[st
         6
     """
     try:
-        data: dict[str, Any] = check_det_dataset(str(data_yaml))
-    except FileNotFoundError as error:
-        raise MissingFileError(str(error).strip()) from error
+        with as_user_errors():
+            data: dict[str, Any] = check_det_dataset(str(data_yaml))
+    except UserError:
+        raise
     except (
         SyntaxError, ValueError, AssertionError, AttributeError, TypeError, KeyError, RecursionError, yaml.YAMLError
     ) as error:  # fmt: skip

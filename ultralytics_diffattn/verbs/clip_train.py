@@ -35,13 +35,14 @@ OWN = {
 }
 
 
-def clip_train(**given: Any) -> dict[str, float]:
+def clip_train(**arguments: Any) -> dict[str, float]:
     """Train a model on images and captions.
 
     Args:
-        **given (Any): `model` (as for `build`), `data` and `val_data` (as for `pairs.read`), `epochs`, `batch` (on each
-            GPU), `lr0`, `weight_decay`, `warmup` (share of all steps), `seed`, `amp`, `device`, `workers`, `project`,
-            `name`, `exist_ok` and `resume` (goes on in the folder that `project` and `name` say; all else as before).
+        **arguments (Any): `model` (as for `training.build`), `data` and `val_data` (as for `pairs.read`), `epochs`,
+            `batch` (on each GPU), `lr0`, `weight_decay`, `warmup` (share of all steps), `seed`, `amp`, `device`,
+            `workers`, `project`, `name`, `exist_ok` and `resume` (goes on in the folder that `project` and `name` say;
+            all else as before).
 
     Returns:
         (dict[str, float]): The last epoch's row of `metrics.csv`.
@@ -56,21 +57,21 @@ def clip_train(**given: Any) -> dict[str, float]:
     References:
         CLIP, section 2; https://lightning.ai.
     """
-    check_known("clip-train", given, OWN)
-    args = {**OWN, **given}
+    check_known("clip-train", arguments, OWN)
+    args = {**OWN, **arguments}
     if not args["data"]:
         raise UserError("data= is missing; give a CSV with the columns image and caption.")
     train = pairs.read(args["data"])
     held_out = pairs.read(args["val_data"]) if args["val_data"] else None
-    arguments = Arguments(**{field.name: args[field.name] for field in fields(Arguments)})
-    if arguments.batch < 2 or len(train.files) < arguments.batch:
-        raise UserError(f"batch={arguments.batch} must be from 2 to the number of pairs, {len(train.files)}.")
+    training = Arguments(**{field.name: args[field.name] for field in fields(Arguments)})
+    if training.batch < 2 or len(train.files) < training.batch:
+        raise UserError(f"batch={training.batch} must be from 2 to the number of pairs, {len(train.files)}.")
     hardware, resume = choose_hardware(args["device"], args["amp"]), bool(args["resume"])
     reuse = bool(args["exist_ok"]) or resume
     folder = run_folder("classify", "train", args["name"] or "clip-train", args["project"], reuse)
     if resume and not (folder / "last.ckpt").is_file():
         raise MissingFileError(f"there is no {folder / 'last.ckpt'} to go on from; leave resume out to begin.")
-    metrics, is_first = fit(arguments, train, held_out, folder, hardware, resume)
+    metrics, is_first = fit(training, train, held_out, folder, hardware, resume)
     if is_first:
         write_json(folder / "clip-train.json", {"arguments": args, "metrics": metrics})
         scores = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if name != "lr")

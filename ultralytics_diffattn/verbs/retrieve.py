@@ -11,7 +11,7 @@ from ultralytics.utils.torch_utils import select_device
 from ultralytics_diffattn.clip import images, pairs
 from ultralytics_diffattn.clip.model import CLIP
 from ultralytics_diffattn.clip.retrieval import RetrievalResults, measure
-from ultralytics_diffattn.errors import UserError
+from ultralytics_diffattn.errors import UserError, as_user_errors
 from ultralytics_diffattn.output.files import write_json
 from ultralytics_diffattn.output.run_folder import run_folder
 from ultralytics_diffattn.verbs.arguments import check_known
@@ -27,12 +27,12 @@ OWN = {
 }
 
 
-def retrieve(**given: Any) -> RetrievalResults:
+def retrieve(**arguments: Any) -> RetrievalResults:
     """Measure image-text retrieval: R@1, R@5 and R@10, both ways.
 
     Args:
-        **given (Any): `weights` (a checkpoint or a name on the hub), `data` (as for `pairs.read`), `batch`, `workers`,
-            `device`, `project` and `name`.
+        **arguments (Any): `weights` (a checkpoint or a name on the hub), `data` (as for `pairs.read`), `batch`,
+            `workers`, `device`, `project` and `name`.
 
     Returns:
         (RetrievalResults): What `retrieve.json` holds.
@@ -47,15 +47,18 @@ def retrieve(**given: Any) -> RetrievalResults:
     References:
         CLIP, section 3.1; Karpathy and Fei-Fei 2015, https://arxiv.org/abs/1412.2306.
     """
-    check_known("retrieve", given, OWN)
-    args: dict[str, Any] = OWN | {name: value for name, value in given.items() if value not in (None, "")}
+    check_known("retrieve", arguments, OWN)
+    args: dict[str, Any] = OWN | {name: value for name, value in arguments.items() if value not in (None, "")}
     images.check_loading(args["batch"], args["workers"])
     if not args["data"]:
         raise UserError("data= is missing; give a CSV with the columns image and caption.")
     data = pairs.read(args["data"])
     folder = run_folder("classify", "val", args["name"] or "retrieve", args["project"])
-    model = CLIP.from_pretrained(args["weights"]).to(select_device(args["device"], verbose=False))
-    folder.mkdir(parents=True, exist_ok=True)
+    with as_user_errors(ValueError):
+        device = select_device(args["device"], verbose=False)
+    model = CLIP.from_pretrained(args["weights"]).to(device)
+    with as_user_errors():
+        folder.mkdir(parents=True, exist_ok=True)
     metrics = measure(model, data.files, data.captions, args["batch"], args["workers"])
     results: RetrievalResults = {"weights": str(args["weights"]), **metrics}
     write_json(folder / "retrieve.json", results)

@@ -14,7 +14,7 @@ from ultralytics_diffattn.clip import classes, images
 from ultralytics_diffattn.clip import zeroshot as classification
 from ultralytics_diffattn.clip.model import CLIP
 from ultralytics_diffattn.clip.zeroshot import AccuracyResults, Condition, CorruptionResults, NamingResults
-from ultralytics_diffattn.errors import UserError
+from ultralytics_diffattn.errors import UserError, as_user_errors
 from ultralytics_diffattn.evaluation.corruptions import CORRUPTIONS, corrupt
 from ultralytics_diffattn.output.files import write_json, write_text
 from ultralytics_diffattn.output.run_folder import run_folder
@@ -36,11 +36,11 @@ OWN = {
 }
 
 
-def zeroshot(**given: Any) -> NamingResults | AccuracyResults | CorruptionResults:
+def zeroshot(**arguments: Any) -> NamingResults | AccuracyResults | CorruptionResults:
     """Print the five nearest classes of each image, or the accuracy on a folder of classes.
 
     Args:
-        **given (Any): `weights` (a checkpoint or a name on the hub), `source` (images) with `names` (as for
+        **arguments (Any): `weights` (a checkpoint or a name on the hub), `source` (images) with `names` (as for
             `classes.parse_names`), or `data` (a folder with one folder for each class, or with `val` or `test` above
             them; `names` then are their order's, by default the folders' own), `templates` (as for
             `classes.parse_templates`), `corruptions` and `severities` (as for `robustness`; `all` are all), `batch`,
@@ -60,8 +60,8 @@ def zeroshot(**given: Any) -> NamingResults | AccuracyResults | CorruptionResult
     References:
         CLIP, section 3.1; DiffCLIP, table 2; for the corruptions ImageNet-C, https://arxiv.org/abs/1903.12261.
     """
-    check_known("zeroshot", given, OWN)
-    args: dict[str, Any] = OWN | {name: value for name, value in given.items() if value not in (None, "")}
+    check_known("zeroshot", arguments, OWN)
+    args: dict[str, Any] = OWN | {name: value for name, value in arguments.items() if value not in (None, "")}
     images.check_loading(args["batch"], args["workers"])
     if bool(args["source"]) == bool(args["data"]):
         raise UserError("give either source= (images to name) or data= (a folder with a folder for each class).")
@@ -78,7 +78,8 @@ def _name(args: dict[str, Any]) -> NamingResults:
     files, names = images.find(args["source"]), classes.parse_names(args["names"])
     folder, model = _folder(args), _model(args)
     text_embeddings = classes.embed(model, names, templates)
-    folder.mkdir(parents=True, exist_ok=True)
+    with as_user_errors():
+        folder.mkdir(parents=True, exist_ok=True)
     rows = classification.name_images(model, files, text_embeddings, names, args["batch"], args["workers"])
     results: NamingResults = {"weights": str(args["weights"]), "images": rows}
     write_text(folder / "zeroshot.csv", classification.as_csv(rows))
@@ -100,7 +101,8 @@ def _measure(args: dict[str, Any]) -> AccuracyResults | CorruptionResults:
         raise UserError(f"{args['data']} has {len(data.folders)} classes, but names= has {len(names)}.")
     folder, model = _folder(args), _model(args)
     text_embeddings = classes.embed(model, names, templates)
-    folder.mkdir(parents=True, exist_ok=True)
+    with as_user_errors():
+        folder.mkdir(parents=True, exist_ok=True)
     results: AccuracyResults | CorruptionResults
     results = {"weights": str(args["weights"]), "classes": len(names), "templates": len(templates), "rows": []}
     for condition in conditions:
@@ -122,7 +124,8 @@ def _folder(args: dict[str, Any]) -> Path:
 
 def _model(args: dict[str, Any]) -> CLIP:
     """Return the model on its device."""
-    device = select_device(args["device"], verbose=False)
+    with as_user_errors(ValueError):
+        device = select_device(args["device"], verbose=False)
     return CLIP.from_pretrained(args["weights"]).to(device)
 
 
