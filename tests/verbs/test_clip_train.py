@@ -16,9 +16,10 @@ pytest.importorskip("lightning")
 from ultralytics.utils import YAML
 
 from tests.samples import TINY
+from ultralytics_diffattn.clip.build import build
 from ultralytics_diffattn.clip.model import CLIP, DiffCLIP
 from ultralytics_diffattn.clip.sizes import Sizes
-from ultralytics_diffattn.clip.training import Contrast, Pairs, build, choose_hardware
+from ultralytics_diffattn.clip.training import Contrast, Pairs
 from ultralytics_diffattn.errors import MissingFileError, UserError
 from ultralytics_diffattn.verbs.clip_train import clip_train
 
@@ -194,13 +195,6 @@ def test_plain_clip_and_weights_go_on(data, tmp_path):
     assert not torch.equal(state(tmp_path / "a")["text_projection"], state(tmp_path / "b")["text_projection"])
 
 
-@pytest.mark.parametrize("name", ["clip-tiny.yaml", "diffclip-tiny.yaml"])
-def test_bundled_models_differ_in_attention_only(name):
-    model = build(name)
-    assert type(model) is {"clip-tiny.yaml": CLIP, "diffclip-tiny.yaml": DiffCLIP}[name]
-    assert model.sizes == build("clip-tiny.yaml").sizes
-
-
 @pytest.mark.parametrize(
     ("given", "error", "match"),
     [
@@ -228,49 +222,3 @@ def test_bad_input_writes_nothing(data, given, error, match, tmp_path):
     with pytest.raises(error, match=match):
         clip_train(**{**data, **given}, project=str(tmp_path / "runs"))
     assert not (tmp_path / "runs").exists()
-
-
-@pytest.mark.parametrize(
-    ("yaml", "match"),
-    [
-        ({**SIZES}, "must be CLIP or DiffCLIP"),
-        ({"kind": "BLIP"}, "must be CLIP or DiffCLIP"),
-        ({"kind": "CLIP", "depth": 3}, "depth"),
-        ({"kind": "CLIP", **SIZES, "embed_dim": 0}, "embed_dim=0"),
-        ({"kind": "DiffCLIP", **SIZES, "transformer_heads": 1}, "heads"),
-    ],
-)
-def test_bad_yaml(yaml, match, tmp_path):
-    YAML.save(tmp_path / "a.yaml", yaml)
-    with pytest.raises(UserError, match=match):
-        build(tmp_path / "a.yaml")
-
-
-@pytest.mark.parametrize(
-    ("device", "environment", "devices", "nodes"),
-    [
-        ("cpu", {}, 1, None),
-        (None, {"LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "2"}, 2, 1),
-        ("cpu", {"LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "4"}, 2, 2),
-    ],
-)
-def test_hardware(device, environment, devices, nodes, monkeypatch):
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    hardware = choose_hardware(device, amp=True)
-    assert hardware["devices"] == devices
-    assert hardware.get("num_nodes") == nodes
-
-
-def test_no_gpu(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(UserError, match="Invalid CUDA"):
-        choose_hardware(0, amp=True)
-
-
-@pytest.mark.parametrize(("device", "devices"), [(None, "auto"), (0, [0]), ("0,1", [0, 1]), ((1, 2), [1, 2])])
-def test_hardware_with_gpus(device, devices, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert choose_hardware(device, amp=True) == {"accelerator": "gpu", "precision": "16-mixed", "devices": devices}
-    assert choose_hardware(device, amp=False)["precision"] == "32-true"

@@ -5,24 +5,24 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
-from ultralytics.utils import LOGGER, YAML
+from ultralytics.utils import LOGGER
 
-from ultralytics_diffattn.bundled import place
 from ultralytics_diffattn.clip import images, retrieval
-from ultralytics_diffattn.clip.model import CLIP, DiffCLIP
+from ultralytics_diffattn.clip.build import build
+from ultralytics_diffattn.clip.hardware import Hardware
+from ultralytics_diffattn.clip.model import CLIP
 from ultralytics_diffattn.clip.pairs import CaptionedImages
 from ultralytics_diffattn.clip.tokens import tokenize
-from ultralytics_diffattn.errors import MissingFileError, MissingPackageError, UserError, as_user_errors
+from ultralytics_diffattn.errors import MissingPackageError, UserError, as_user_errors
 from ultralytics_diffattn.nn.arguments import check_count, check_dropout, check_ratio
 from ultralytics_diffattn.output.files import whole
 
@@ -49,7 +49,7 @@ class Arguments:
     """Arguments of a training.
 
     Attributes:
-        model (str): As for `build`.
+        model (str): As for `build.build`.
         epochs (int): From 1 on.
         batch (int): Pairs in a batch on each GPU, from 2 on, since the other captions are the wrong ones.
         lr0 (float): Largest learning rate, from 0 on.
@@ -81,16 +81,6 @@ class Arguments:
         images.check_loading(self.batch, self.workers)
         if not isinstance(self.seed, int) or self.seed < 0:
             raise UserError(f"seed={self.seed!r} must be an integer >= 0.")
-
-
-class Hardware(TypedDict, total=False):
-    """The arguments of `lightning.Trainer` that say what it runs on."""
-
-    accelerator: str
-    precision: str
-    devices: int | str | list[int]
-    num_nodes: int
-    strategy: str
 
 
 class Fit(NamedTuple):
@@ -249,7 +239,7 @@ def fit(
         train (CaptionedImages): What it is trained on.
         held_out (CaptionedImages, optional): What retrieval is measured on after each epoch.
         folder (Path): Where weights and metrics go.
-        hardware (Hardware): Of `choose_hardware`.
+        hardware (Hardware): As from `choose_hardware`.
         resume (bool): Whether the training of the folder is resumed.
 
     Returns:
@@ -284,42 +274,6 @@ def fit(
         _open_folder(logger, folder, resume)
     trainer.fit(module, ckpt_path=str(last) if resume else None)
     return Fit({name: value.item() for name, value in trainer.callback_metrics.items()}, trainer.is_global_zero)
-
-
-def build(name: str | Path) -> CLIP:
-    """Return a new model of a YAML, or that of a checkpoint.
-
-    Args:
-        name (str | Path): A YAML with `kind` (CLIP or DiffCLIP) and sizes, also a bundled one by its bare name; or
-            what `CLIP.from_pretrained` takes.
-
-    Returns:
-        (CLIP): In training mode.
-
-    Raises:
-        MissingFileError: If there is no such file.
-        UserError: If the YAML has another kind, other keys or sizes that cannot be.
-
-    Examples:
-        >>> type(build("diffclip-tiny.yaml")).__name__
-        'DiffCLIP'
-    """
-    if not str(name).endswith((".yaml", ".yml")):
-        return CLIP.from_pretrained(name).train()
-    bundled = place("cfg") / "clip"
-    file = Path(name) if Path(name).is_file() else bundled / name
-    if not file.is_file():
-        names = ", ".join(sorted(p.name for p in bundled.glob("*.yaml")))
-        raise MissingFileError(f"there is no {name}; there are {names}, or give a YAML of your own.")
-    sizes = YAML.load(file)
-    kinds = {"CLIP": CLIP, "DiffCLIP": DiffCLIP}
-    kind = sizes.pop("kind", None)
-    if kind not in kinds:
-        raise UserError(f"{file}: kind: {kind} must be CLIP or DiffCLIP.")
-    try:
-        return kinds[kind](**sizes)
-    except (TypeError, ValueError) as e:
-        raise UserError(f"{file}: {e}") from e
 
 
 def epochs_done(last: Path, run: dict[str, int | float | str]) -> int:
@@ -367,41 +321,3 @@ def last_metrics(folder: Path) -> dict[str, float]:
     with open(folder / METRICS, newline="", encoding="utf-8") as f:
         *_, row = csv.DictReader(f)
     return {name: float(value) for name, value in row.items() if value and name not in ("epoch", "step")}
-
-
-def choose_hardware(device: Any, amp: bool) -> Hardware:
-    """Return what Lightning's trainer is to run on.
-
-    Args:
-        device (Any): As ultralytics has it: `cpu`, 0, `0,1`, or None for all GPUs. Under torchrun, which starts the
-            processes, only `cpu` counts.
-        amp (bool): Whether GPUs may compute in float16.
-
-    Returns:
-        (Hardware): Arguments of `lightning.Trainer`.
-
-    Raises:
-        UserError: If a GPU is asked for and there is none.
-    """
-    cuda = torch.cuda.is_available() and device != "cpu"
-    hardware: Hardware = {
-        "accelerator": "gpu" if cuda else "cpu",
-        "precision": "16-mixed" if cuda and amp else "32-true",
-    }
-    if "LOCAL_WORLD_SIZE" in os.environ:  # torchrun's
-        on_this_machine, processes = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
-        return {
-            **hardware,
-            "devices": on_this_machine,
-            "num_nodes": processes // on_this_machine,
-            "strategy": "ddp",
-        }
-    if cuda:
-        every = device in (None, "")
-        return {**hardware, "devices": "auto" if every else [int(i) for i in str(device).strip("()[]").split(",")]}
-    if device not in (None, "", "cpu"):
-        from ultralytics.utils.torch_utils import select_device
-
-        with as_user_errors(ValueError):
-            select_device(device)  # raises, and says which there are
-    return {**hardware, "devices": 1}

@@ -74,14 +74,14 @@ def family(source: Path, task: str = "detect") -> list[Path]:
     if source.is_file() or source.suffix.lower() == ".json":
         if _SPLIT.search(source.stem):
             siblings = (f for f in sorted(source.parent.glob("*.json")) if _SPLIT.search(f.stem))
-            return [f for f in siblings if _root(f) == _root(source)] or [source]
+            return [f for f in siblings if _without_split(f) == _without_split(source)] or [source]
         if _SPLIT.fullmatch(source.parent.name):  # one folder for each split
             splits = (d for d in sorted(source.parent.parent.iterdir()) if _SPLIT.fullmatch(d.name))
             return [f for d in splits if (f := d / source.name).is_file()]
         return [source]
     folders = source / "annotations", source, *(d for d in source.iterdir() if d.is_dir() and _SPLIT.fullmatch(d.name))
     jsons = next((jsons for d in folders if (jsons := sorted(d.glob("*.json")))), [])
-    families = {_root(f): f for f in jsons}
+    families = {_without_split(f): f for f in jsons}
     if len(families) > 1:
         families = {root: f for root, f in families.items() if TASKS.get(task, "instances") in root} or families
     if len(families) > 1:
@@ -152,7 +152,7 @@ def read(jsons: list[Path], task: str = "detect") -> Annotations:
     return Annotations(list(classes), images, issues + pose_issues, pose)
 
 
-def _root(file: Path) -> str:
+def _without_split(file: Path) -> str:
     """Return the name of a file without its split."""
     return _SPLIT.sub(r"\2", file.stem)
 

@@ -9,7 +9,8 @@ from typing import Any
 from ultralytics.utils import LOGGER
 
 from ultralytics_diffattn.clip import pairs
-from ultralytics_diffattn.clip.training import Arguments, choose_hardware, fit
+from ultralytics_diffattn.clip.hardware import choose_hardware
+from ultralytics_diffattn.clip.training import Arguments, fit
 from ultralytics_diffattn.errors import MissingFileError, UserError
 from ultralytics_diffattn.output.files import write_json
 from ultralytics_diffattn.output.run_folder import run_folder
@@ -39,7 +40,7 @@ def clip_train(**arguments: Any) -> dict[str, float]:
     """Train a model on images and captions.
 
     Args:
-        **arguments (Any): `model` (as for `training.build`), `data` and `val_data` (as for `pairs.read`), `epochs`,
+        **arguments (Any): `model` (as for `build.build`), `data` and `val_data` (as for `pairs.read`), `epochs`,
             `batch` (on each GPU), `lr0`, `weight_decay`, `warmup` (share of all steps), `seed`, `amp`, `device`,
             `workers`, `project`, `name`, `exist_ok` and `resume` (goes on in the folder that `project` and `name` say;
             all else as before).
