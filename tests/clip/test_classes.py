@@ -97,7 +97,7 @@ def test_no_names(names, error, message, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("templates", "message"), [("a photo", "has no place for a name"), ([], "there are no templates")]
+    ("templates", "message"), [("a photo", "has no {} for the name"), ([], "there are no templates")]
 )
 def test_no_templates(templates, message):
     with pytest.raises(UserError, match=message):

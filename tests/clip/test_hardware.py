@@ -1,4 +1,4 @@
-"""clip/hardware.py: a CPU, GPUs, processes of torchrun, and GPUs that there are not."""
+"""clip/hardware.py: a CPU, GPUs, processes of torchrun, and a GPU that does not exist."""
 
 import pytest
 import torch

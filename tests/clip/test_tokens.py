@@ -47,7 +47,7 @@ def test_a_text_that_is_too_long_is_cut_with_a_warning(monkeypatch):
 
 
 def test_open_clip_agrees():
-    """Where nothing is cut, and where the end is kept."""
+    """Where nothing is cut, and where the end token stays."""
     import open_clip
 
     texts = ["a photo of a traffic light", "naïve — café", "it's 3 o'clock 🙂", "x" * 30]

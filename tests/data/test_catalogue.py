@@ -71,7 +71,7 @@ def test_bad_catalogue(here, text, message):
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("data", "expected"),
     [
         ("shapes.yaml", ("shapes", "shapes.yaml")),  # ours
         ("dota8.yaml", ("dota8", "dota8.yaml")),  # stock's
@@ -84,11 +84,11 @@ def test_bad_catalogue(here, text, message):
         ("cats.zip", ("cats", "{here}/cats.zip")),
     ],
 )
-def test_resolve(here, given, expected):
+def test_resolve(here, data, expected):
     data_set(here / "set")
     shutil.copy(here / "set" / "data.yaml", here / "coco8.yaml")
     (here / "cats.zip").touch()
-    assert catalogue.resolve(given) == (expected[0], expected[1].format(here=here), {}, None)
+    assert catalogue.resolve(data) == (expected[0], expected[1].format(here=here), {}, None)
 
 
 @pytest.mark.parametrize("layout", ["voc", "coco"])
@@ -123,7 +123,7 @@ def test_resolve_converts(here, layout):
 
 
 @pytest.mark.parametrize(
-    ("given", "error", "message"),
+    ("data", "error", "message"),
     [
         ("vocc", MissingFileError, "catalogue .coco, voc, coco8.*PASCAL VOC.*COCO JSON.*Did you mean voc"),
         ("VOC2007", MissingFileError, "was not found"),
@@ -139,14 +139,14 @@ def test_resolve_converts(here, layout):
         ("two", UserError, "2 YAMLs, a.yaml, b.yaml: give the path of one"),
     ],
 )
-def test_resolve_refuses(here, given, error, message):
+def test_resolve_refuses(here, data, error, message):
     data_set(here / "set")
     for folder, files in {"empty": [], "other": ["readme.txt"], "two": ["a.yaml", "b.yaml"]}.items():
         (here / folder).mkdir()
         for file in files:
             (here / folder / file).touch()
     with pytest.raises(error, match=message):
-        catalogue.resolve(given)
+        catalogue.resolve(data)
 
 
 def zipped(file, contents):
@@ -178,11 +178,11 @@ def from_server(name, root, url):
     """Write stock's data YAML into the current folder: data in `root`, all downloads from `url`."""
     text = (STOCK / "cfg" / "datasets" / name).read_text(encoding="utf-8")
     head, script = text.split("download: |")
-    for place in (
+    for address in (
         "http://images.cocodataset.org/zips",
         "https://github.com/ultralytics/assets/releases/download/v0.0.0",
     ):
-        script = script.replace(place, url)
+        script = script.replace(address, url)
     script = re.sub(r"( *)from ultralytics.utils import (.*)ASSETS_URL(.*)", rf'\g<0>\n\1ASSETS_URL = "{url}"', script)
     assert set(re.findall(r"https?://[^/\"]+", script)) == {url}
     head = re.sub(r"(?m)^path: .*$", f"path: {root}", head)

@@ -217,9 +217,9 @@ def test_ultralytics_reads_it_and_images_are_links(tmp_path):
     data = check_det_dataset(str(data_yaml))
     assert data["names"] == {0: "cat", 1: "dog"}
     train = YOLODataset(data["train"], data=data, imgsz=32, cache=False)
-    found = {Path(label["im_file"]).stem: np.c_[label["cls"], label["bboxes"]] for label in train.labels}
-    np.testing.assert_allclose(found["a"], [[0, 24 / W, 18 / H, 32 / W, 24 / H]], atol=1e-6)
-    assert {tuple(row) for row in found["x"].round(4)} == {(0, 0.5, 0.5, 1, 1), (1, 0.375, 0.375, 0.5, 0.5)}
+    actual = {Path(label["im_file"]).stem: np.c_[label["cls"], label["bboxes"]] for label in train.labels}
+    np.testing.assert_allclose(actual["a"], [[0, 24 / W, 18 / H, 32 / W, 24 / H]], atol=1e-6)
+    assert {tuple(row) for row in actual["x"].round(4)} == {(0, 0.5, 0.5, 1, 1), (1, 0.375, 0.375, 0.5, 0.5)}
     assert os.path.samefile(data_yaml.parent / "images" / "train" / "a.jpg", tmp_path / "v" / "JPEGImages" / "a.jpg")
     counts = json.loads((data_yaml.parent / "counts.json").read_text())
     assert counts["train"] == {"images": 2, "boxes": 3, "classes": {"cat": 2, "dog": 1}}
@@ -321,8 +321,8 @@ def test_something_else_in_the_way(tmp_path):
 def test_annotations_of_coco(tmp_path, annotations, rows, problem, done):
     data_yaml = converted(coco_folder(tmp_path / "c", coco(annotations)))
     np.testing.assert_allclose(labels(data_yaml).get("a", []), rows, atol=1e-6)
-    found = [(problem is not None and problem in r["problem"], r["done"]) for r in broken(data_yaml)]
-    assert found == ([(True, done)] if problem else [])
+    actual = [(problem is not None and problem in r["problem"], r["done"]) for r in broken(data_yaml)]
+    assert actual == ([(True, done)] if problem else [])
     assert sorted(os.listdir(data_yaml.parent / "images" / "train")) == ["a.jpg", "b.jpg"]
     assert yaml.safe_load(data_yaml.read_text())["names"] == {0: "cat", 1: "dog"}
 
@@ -349,12 +349,12 @@ def test_images_and_categories_of_coco(tmp_path, change, images, problem):
     problems = [r["problem"] for r in broken(data_yaml)]
     assert any(problem in p for p in problems) if problem else not problems
     data = check_det_dataset(str(data_yaml))
-    found = YOLODataset(data["train"], data=data, imgsz=32, cache=False).labels
-    assert sum(len(label["cls"]) for label in found) == sum(images.values())
+    actual = YOLODataset(data["train"], data=data, imgsz=32, cache=False).labels
+    assert sum(len(label["cls"]) for label in actual) == sum(images.values())
 
 
 @pytest.mark.parametrize(
-    ("files", "given", "splits"),
+    ("files", "source", "splits"),
     [
         (["annotations/instances_train2017.json", "annotations/instances_val2017.json"], ".", True),
         (["annotations/instances_train2017.json", "annotations/instances_val2017.json"], 1, True),
@@ -367,7 +367,7 @@ def test_images_and_categories_of_coco(tmp_path, change, images, problem):
         (["annotations.json"], ".", False),
     ],
 )
-def test_family_and_split_of_coco(tmp_path, files, given, splits):
+def test_family_and_split_of_coco(tmp_path, files, source, splits):
     root = tmp_path / "c"
     for i, name in enumerate(files):
         names = [f"{i}{k}.jpg" for k in range(5)]
@@ -376,18 +376,18 @@ def test_family_and_split_of_coco(tmp_path, files, given, splits):
         (root / name).write_text(json.dumps(rows))
         for n in names:
             image((root / name).parent / n)
-    data_yaml = converted(root if given == "." else root / files[given])
-    found = {s: [stem[0] for stem in labels(data_yaml, s)] for s in ("train", "val")}
-    assert found == ({"train": ["0"] * 5, "val": ["1"] * 5} if splits else {"train": ["0"] * 4, "val": ["0"]})
+    data_yaml = converted(root if source == "." else root / files[source])
+    actual = {s: [stem[0] for stem in labels(data_yaml, s)] for s in ("train", "val")}
+    assert actual == ({"train": ["0"] * 5, "val": ["1"] * 5} if splits else {"train": ["0"] * 4, "val": ["0"]})
 
 
 @pytest.mark.parametrize(
-    "place", ["annotations", ".", "images", "train2017", "images/train2017", "images/train", "train"]
+    "folder", ["annotations", ".", "images", "train2017", "images/train2017", "images/train", "train"]
 )
-def test_where_the_images_of_coco_may_be(tmp_path, place):
+def test_where_the_images_of_coco_may_be(tmp_path, folder):
     root = coco_folder(tmp_path / "c", coco([{}], [("a.jpg", 7)]))
-    (root / place).mkdir(parents=True, exist_ok=True)
-    (root / "images" / "train2017" / "a.jpg").rename(root / place / "a.jpg")
+    (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / "images" / "train2017" / "a.jpg").rename(root / folder / "a.jpg")
     assert sorted(labels(converted(root))) == ["a"]
 
 
@@ -443,8 +443,8 @@ def test_segments_of_several_parts(tmp_path):
     parts = [[8, 6, 20, 6, 20, 30, 8, 30], [30, 6, 40, 6, 40, 30, 30, 30]]
     data_yaml = converted(coco_folder(tmp_path / "c", coco([{"segmentation": parts}])), "segment")
     ((_, *points),) = labels(data_yaml)["a"]
-    found = {tuple(p) for p in (np.reshape(points, (-1, 2)) * (W, H)).round(2).tolist()}
-    assert found == {tuple(map(float, p)) for part in parts for p in np.reshape(part, (-1, 2)).tolist()}
+    actual = {tuple(p) for p in (np.reshape(points, (-1, 2)) * (W, H)).round(2).tolist()}
+    assert actual == {tuple(map(float, p)) for part in parts for p in np.reshape(part, (-1, 2)).tolist()}
 
 
 def test_pose(tmp_path):

@@ -45,15 +45,15 @@ NAMES = [  # of classes and files
 
 def tree(folder):
     """Return what lies below a folder, but for what conversions may write."""
-    found = {}
-    for place, folders, files in os.walk(folder):
-        if Path(place) == Path(SETTINGS["datasets_dir"]):
+    entries = {}
+    for directory, folders, files in os.walk(folder):
+        if Path(directory) == Path(SETTINGS["datasets_dir"]):
             folders[:] = [f for f in folders if f != "diffattn"]
         for name in (*folders, *files):
-            path = os.path.join(place, name)
+            path = os.path.join(directory, name)
             stat = os.lstat(path)
-            found[path] = stat.st_mode, (stat.st_size, stat.st_mtime_ns) if name in files else None
-    return found
+            entries[path] = stat.st_mode, (stat.st_size, stat.st_mtime_ns) if name in files else None
+    return entries
 
 
 def hold(source, data_yaml, task="detect"):
@@ -229,8 +229,8 @@ def test_names_of_classes_stay_names(tmp_path, harmless, name):
 @pytest.mark.parametrize("kind", ["voc", "coco"])
 def test_the_name_of_a_folder_adds_no_key(tmp_path, harmless, kind):
     """Ultralytics executes what stands under `download:` in a data YAML."""
-    place = tmp_path / "x\ndownload: import os\u2028nc: 7\r#"
-    root = voc_with(SOUND, place) if kind == "voc" else coco_folder(place, coco([{}]))
+    parent = tmp_path / "x\ndownload: import os\u2028nc: 7\r#"
+    root = voc_with(SOUND, parent) if kind == "voc" else coco_folder(parent, coco([{}]))
     harmless(root)
 
 
@@ -259,10 +259,10 @@ def test_names_of_files(tmp_path, harmless):
 
 
 @pytest.mark.parametrize("kind", ["a broken link", "a folder", "a pipe", "a link to itself"])
-@pytest.mark.parametrize("place", ["Annotations/x.xml", "JPEGImages/x.jpg"])
-def test_what_is_no_file(tmp_path, harmless, place, kind):
+@pytest.mark.parametrize("file", ["Annotations/x.xml", "JPEGImages/x.jpg"])
+def test_what_is_no_file(tmp_path, harmless, file, kind):
     root = voc_with(SOUND, tmp_path / "v")
-    not_a_file(root / place, kind)
+    not_a_file(root / file, kind)
     assert len(harmless(root)) >= 1
 
 
@@ -336,15 +336,15 @@ def nested(depth):
     return value
 
 
-@pytest.mark.parametrize(("place", "field"), [("images", "id"), ("annotations", "id"), ("categories", "name")])
-def test_values_that_are_too_deep_to_print(tmp_path, place, field):
+@pytest.mark.parametrize(("key", "field"), [("images", "id"), ("annotations", "id"), ("categories", "name")])
+def test_values_that_are_too_deep_to_print(tmp_path, key, field):
     """Whatever a JSON may nest, a message about it must not."""
     data = coco([{}])
-    data[place][0][field] = nested(100_000)
+    data[key][0][field] = nested(100_000)
     rows = {"images": lambda: coco_json._annotated_images(Path("x.json"), data, {5: "dog"}, None)}
     rows |= {"annotations": rows["images"]}
     rows |= {"categories": lambda: coco_json._categories(Path("x.json"), data["categories"], {})}
-    rows[place]()
+    rows[key]()
 
 
 RLE = {"size": [H, W]}
@@ -470,7 +470,7 @@ def annotations(draw):
 
 @st.composite
 def jsons(draw):
-    """Draw a COCO JSON: right in form with any values at some places, or cut up."""
+    """Draw a COCO JSON: right in form with any values here and there, or cut up."""
     task = draw(st.sampled_from(["detect", "segment", "pose"]))
     sound = {"segmentation": [[8, 6, 40, 6, 40, 30]], "keypoints": [10, 10, 2] * 3}
     data = coco([sound, sound | {"image_id": 8, "bbox": [1, 1, 9, 9]}, sound | {"category_id": 3}])

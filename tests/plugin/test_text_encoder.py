@@ -101,7 +101,7 @@ def test_set_words_reads_names_and_sentences_as_the_command_does(file):
     assert not torch.allclose(one[:, 0], one[:, 1], atol=1e-3)
     words.set_words(model, ["cat", "dog"], file, templates=["a photo of a {}."])
     assert torch.equal(one, embeddings(model.model))
-    with pytest.raises(UserError, match="has no place for a name"):
+    with pytest.raises(UserError, match=r"has no \{\} for the name"):
         words.set_words(model, ["cat", "dog"], file, templates=["a photo"])
     assert torch.equal(one, embeddings(model.model))
 

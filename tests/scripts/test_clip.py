@@ -43,12 +43,12 @@ def test_images_show_what_captions_say(drawn, colour, bgr):
     """The first thing lies in the upper or the left half, the second one opposite."""
     seen = 0
     for row in csv.DictReader((drawn / "val.csv").read_text().splitlines()):
-        first, place, second = re.fullmatch(r"a (\w+) \w+ (above|left of) a (\w+) \w+", row["caption"]).groups()
+        first, position, second = re.fullmatch(r"a (\w+) \w+ (above|left of) a (\w+) \w+", row["caption"]).groups()
         if (first == colour) == (second == colour):
             continue
         image = cv2.imread(str(drawn / row["image"])).astype(int)
         near = (abs(image - bgr).max(2) < 45).nonzero()
-        middle = near[0 if place == "above" else 1].mean()
+        middle = near[0 if position == "above" else 1].mean()
         assert (middle < 32) == (first == colour), row
         seen += 1
     assert seen > 20

@@ -121,7 +121,7 @@ def test_a_killed_training_goes_on_and_keeps_its_rows(data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "match"),
+    ("arguments", "match"),
     [
         ({"epochs": 2}, "begun with epochs=1, not 2; .* model="),
         ({"lr0": 0.1, "seed": 3}, "begun with lr0=0.001, not 0.1, seed=0, not 3"),
@@ -129,14 +129,14 @@ def test_a_killed_training_goes_on_and_keeps_its_rows(data, tmp_path):
     ],
     ids=str,
 )
-def test_resume_with_other_arguments_is_refused(data, given, match, tmp_path):
+def test_resume_with_other_arguments_is_refused(data, arguments, match, tmp_path):
     where = {"project": str(tmp_path), "name": "a", "epochs": 1}
     clip_train(**data, **where)
     files = {p.name: p.read_bytes() for p in (tmp_path / "a").iterdir()}
     YAML.save(tmp_path / "plain.yaml", {"kind": "CLIP", **SIZES})
-    given = {k: str(tmp_path / "plain.yaml") if v == "PLAIN" else v for k, v in given.items()}
+    arguments = {k: str(tmp_path / "plain.yaml") if v == "PLAIN" else v for k, v in arguments.items()}
     with pytest.raises(UserError, match=match):
-        clip_train(**{**data, **where, **given}, resume=True)
+        clip_train(**{**data, **where, **arguments}, resume=True)
     assert {p.name: p.read_bytes() for p in (tmp_path / "a").iterdir()} == files
 
 
@@ -196,7 +196,7 @@ def test_plain_clip_and_weights_go_on(data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "error", "match"),
+    ("arguments", "error", "match"),
     [
         ({"data": ""}, UserError, "data= is missing"),
         ({"data": "none.csv"}, MissingFileError, "no file none.csv"),
@@ -218,7 +218,7 @@ def test_plain_clip_and_weights_go_on(data, tmp_path):
         ({"resume": True}, MissingFileError, "last.ckpt to go on from"),
     ],
 )
-def test_bad_input_writes_nothing(data, given, error, match, tmp_path):
+def test_bad_input_writes_nothing(data, arguments, error, match, tmp_path):
     with pytest.raises(error, match=match):
-        clip_train(**{**data, **given}, project=str(tmp_path / "runs"))
+        clip_train(**{**data, **arguments}, project=str(tmp_path / "runs"))
     assert not (tmp_path / "runs").exists()

@@ -46,7 +46,7 @@ def test_retrieve(file, photos, tmp_path, log):
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("arguments", "message"),
     [
         ({"model": "a.pt"}, "model= means nothing to retrieve. It takes weights"),
         ({"batch": 0}, "batch=0 must be"),
@@ -54,7 +54,7 @@ def test_retrieve(file, photos, tmp_path, log):
         ({}, "there is no file none.csv"),
     ],
 )
-def test_retrieve_refuses(given, message, file, tmp_path):
+def test_retrieve_refuses(arguments, message, file, tmp_path):
     with pytest.raises(UserError, match=message):
-        retrieve(**{"weights": file, "data": "none.csv", "project": str(tmp_path / "runs"), **given})
+        retrieve(**{"weights": file, "data": "none.csv", "project": str(tmp_path / "runs"), **arguments})
     assert not (tmp_path / "runs").exists()

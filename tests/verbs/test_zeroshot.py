@@ -96,7 +96,7 @@ def test_corruptions(file, photos, tmp_path, log):
 
 
 @pytest.mark.parametrize(
-    ("given", "error", "message"),
+    ("arguments", "error", "message"),
     [
         ({}, UserError, "either source= .* or data="),
         ({"source": "a", "data": "b"}, UserError, "either source= .* or data="),
@@ -108,7 +108,7 @@ def test_corruptions(file, photos, tmp_path, log):
         ({"source": "PHOTOS", "names": "a", "batch": 0}, UserError, "batch=0 must be an integer >= 1"),
         ({"source": "PHOTOS", "names": "a", "workers": -1}, UserError, "workers=-1 must be an integer"),
         ({"source": "PHOTOS", "names": "a", "conf": 0.5}, UserError, "conf= means nothing to zeroshot"),
-        ({"source": "PHOTOS", "names": "a", "templates": "a photo"}, UserError, "has no place for a name"),
+        ({"source": "PHOTOS", "names": "a", "templates": "a photo"}, UserError, "has no {} for the name"),
         ({"source": "PHOTOS", "names": "a", "corruptions": "fog"}, UserError, "corruptions= measures accuracy"),
         ({"data": "PHOTOS", "corruptions": "fogg"}, UserError, "fog"),
         ({"data": "PHOTOS", "names": "a,b"}, UserError, "has 3 classes, but names= has 2"),
@@ -119,11 +119,11 @@ def test_corruptions(file, photos, tmp_path, log):
     ],
     ids=str,
 )
-def test_bad_input(given, error, message, file, photos, tmp_path):
+def test_bad_input(arguments, error, message, file, photos, tmp_path):
     (photos / "latin.txt").write_bytes("café".encode("latin-1"))
-    given = {k: v.replace("PHOTOS", str(photos)) if isinstance(v, str) else v for k, v in given.items()}
+    arguments = {k: v.replace("PHOTOS", str(photos)) if isinstance(v, str) else v for k, v in arguments.items()}
     with pytest.raises(error, match=message):
-        zeroshot(**{"weights": file, "project": str(tmp_path / "runs"), **given})
+        zeroshot(**{"weights": file, "project": str(tmp_path / "runs"), **arguments})
     assert not list((tmp_path / "runs").glob("*"))
 
 

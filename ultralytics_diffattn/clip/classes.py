@@ -85,7 +85,7 @@ def parse_templates(templates: str | Sequence[str]) -> list[str]:
     templates = [text for text in templates if text.strip()]
     for text in templates:
         if "{}" not in text:
-            raise UserError(f"the template {text!r} has no place for a name; write, for example, 'a photo of a {{}}.'")
+            raise UserError(f"the template {text!r} has no {{}} for the name; write, for example, 'a photo of a {{}}.'")
     if not templates:
         raise UserError("there are no templates; give a sentence, for example 'a photo of a {}.'")
     return templates

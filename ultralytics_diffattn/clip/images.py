@@ -103,7 +103,7 @@ def check_loading(batch: int, workers: int) -> None:
 
 
 class Images(Dataset[Tensor | str]):
-    """Images of files, prepared; in place of one that cannot be read stands the reason why.
+    """Images of files, prepared; for one that cannot be read, the reason why.
 
     Args:
         files (Sequence[Path]): The images.

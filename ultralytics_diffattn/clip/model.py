@@ -1,7 +1,7 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
 """CLIP with plain and with differential attention: an image tower, a text tower, and a space that both share.
 
-DiffCLIP, https://arxiv.org/abs/2503.06626, whose names of tensors are kept; CLIP, https://arxiv.org/abs/2103.00020.
+DiffCLIP, https://arxiv.org/abs/2503.06626, whose tensor names it has; CLIP, https://arxiv.org/abs/2103.00020.
 """
 
 from __future__ import annotations

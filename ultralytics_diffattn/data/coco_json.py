@@ -194,7 +194,7 @@ def _is_content(data: object) -> TypeGuard[Content]:
 
 
 def _rows(values: list[Any]) -> list[Row]:
-    """Return the items of a list, an empty one in place of each that is no mapping."""
+    """Return the items of a list, an empty one for each that is no mapping."""
     return [value if isinstance(value, dict) else {} for value in values]
 
 
