@@ -34,6 +34,11 @@ class Sizes:
 
     Raises:
         ValueError: If a size is no integer from 1 on, or no multiple of the one that it must be a multiple of.
+
+    Examples:
+        >>> from ultralytics_diffattn.clip.build import build
+        >>> build("diffclip-tiny.yaml").sizes.vision_layers
+        4
     """
 
     embed_dim: int

@@ -18,7 +18,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
     Examples:
         >>> table(["model", "mAP"], [["a|b", "0.1"]])
-        ['| model | mAP |', '|---|---|', '| a\\\\|b | 0.1 |']
+        ['| model | mAP |', '|---|---|', '| a\\|b | 0.1 |']
     """
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (head, *rows)]
     return [lines[0], "|---" * len(head) + "|", *lines[1:]]
