@@ -1,8 +1,8 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""Draw what differential attention is: `python scripts/figure.py docs/differential-attention.svg`.
+"""Draw the figure of differential attention: `python scripts/figure.py docs/differential-attention.svg`.
 
-One row of a made-up attention map: how much one position looks at each other one. The logits are invented, and say
-that both maps see the same noise; the weights are the softmax of the logits, and the third panel is their difference.
+One row of an attention map: the weights of one position over all others. The logits are made up such that both maps see
+the same noise; the weights are their softmax, and the third panel is the difference.
 """
 
 import sys
@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 POSITIONS = 60
-OBJECT = [*range(20, 24), *range(41, 45)]  # positions that matter to this one
+OBJECT = [*range(20, 24), *range(41, 45)]  # positions that this one should attend to
 LAMBDA = 0.8
 BLUE, ORANGE, INK = "#7b8794", "#d95f02", "#222222"
 STYLE = {
@@ -38,8 +38,8 @@ def maps() -> tuple[np.ndarray, np.ndarray]:
     shared = rng.normal(0, 0.6, POSITIONS)
     signal = np.zeros(POSITIONS)
     signal[OBJECT] = 1.2
-    own = rng.normal(0, 0.08, (2, POSITIONS))  # what the maps do not share stays
-    return softmax(shared + signal + own[0]), softmax(shared + own[1])
+    separate = rng.normal(0, 0.08, (2, POSITIONS))  # noise that the maps do not share remains
+    return softmax(shared + signal + separate[0]), softmax(shared + separate[1])
 
 
 def on_object(row: np.ndarray) -> float:
@@ -60,7 +60,7 @@ def figure() -> Figure:
         ),
     }
     fig = Figure(figsize=(4.6, 5.7), facecolor="white")
-    for i, (name, (row, title, what)) in enumerate(panels.items()):
+    for i, (name, (row, title, caption)) in enumerate(panels.items()):
         top = 1 - 0.333 * i
         axes = fig.add_axes((0.13, top - 0.315, 0.84, 0.21))  # fixed, so that no font's width moves anything
         colours = [ORANGE if position in OBJECT else BLUE for position in range(POSITIONS)]
@@ -70,13 +70,13 @@ def figure() -> Figure:
         axes.set(xlim=(-1, POSITIONS), ylim=(-0.012, 0.1), xticks=[], yticks=(0, 0.04, 0.08))
         axes.spines["bottom"].set_visible(False)
         fig.text(0.02, top - 0.04, title, weight="bold")
-        fig.text(0.02, top - 0.083, f"{what}{100 * on_object(row):.0f} % of the weight is orange")
+        fig.text(0.02, top - 0.083, f"{caption}{100 * on_object(row):.0f} % of the weight is orange")
     return fig
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        raise SystemExit("Say where the figure goes: python scripts/figure.py docs/differential-attention.svg")
+        raise SystemExit("Give the file: python scripts/figure.py docs/differential-attention.svg")
     out = Path(sys.argv[1])
     with matplotlib.style.context(["default", STYLE]):
         figure().savefig(out, dpi=200, metadata={"Date": None} if out.suffix == ".svg" else None)

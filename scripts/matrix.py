@@ -1,7 +1,8 @@
-"""Try this checkout over the supported range of versions, print a table: `python scripts/matrix.py [key=value]`.
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""Test this checkout over the supported range of versions, print a table: `python scripts/matrix.py [key=value]`.
 
 `ultralytics=8.4.0,8.4.190`, `torch=2.4.0` and `python=3.11` choose cells of the table, `cells` lists them as JSON. Each
-is installed by uv (`pip install uv`) in an environment that is thrown away. Exits with 1 if a cell fails.
+is installed by uv (`pip install uv`) in a temporary environment. Exits with 1 if a cell fails.
 """
 
 import json
@@ -15,19 +16,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-NEWEST = "newest"  # whatever the index has on the day
+NEWEST = "newest"  # in the package index on that day
 FLOOR = "8.3.108"
 
 
 class Cell(NamedTuple):
-    """A combination to try."""
+    """A combination of versions."""
 
     ultralytics: str
     torch: str = NEWEST
     python: str = "3.11"
 
 
-# The floor, and releases before and after changes in what we touch: parse_model, look-up of YAMLs, loading, processes.
+# The floor, and releases round changes in what the plugin touches: parse_model, look-up of YAMLs, loading, processes.
 RELEASES = (
     FLOOR, "8.3.160", "8.3.237", "8.3.253", "8.4.0", "8.4.40", "8.4.52", "8.4.67", "8.4.104", "8.4.140", "8.4.144",
     NEWEST,
@@ -37,8 +38,8 @@ CELLS = (
     *(Cell(release, "2.4.0", "3.10") for release in (FLOOR, NEWEST)),
     *(Cell(release, NEWEST, "3.13") for release in (FLOOR, NEWEST)),
 )
-# What exporting to ONNX takes, which old releases of ultralytics do not ask for, what compiling takes, which torch 2.4
-# does not ask for, and what the fast tests take.
+# Requirements of the export to ONNX, which old releases of ultralytics do not declare, of torch.compile, which torch
+# 2.4 does not declare, and of the fast tests.
 PACKAGES = (
     "setuptools", "onnx", "onnxruntime", "onnxslim", "onnxscript",
     "pytest", "hypothesis", "timm>=1.0.20", "cloudpickle>=3.1.1",
@@ -48,7 +49,7 @@ FAST = (
     "plugin/test_parsers", "plugin/test_lookup", "weights/test_transfer", "weights/test_checkpoints",
     "weights/test_fixtures",
 )  # fmt: skip
-OLD_TORCH = (*FAST, "nn/test_backends")  # which depends on torch alone; with the newest the whole test set runs
+OLD_TORCH = (*FAST, "nn/test_backends")  # depends on torch alone; .ci/run runs it with the newest
 HEADER = """| ultralytics | torch | Python | fast tests | YAMLs | one epoch | in a fresh process | ONNX |
 |---|---|---|---|---|---|---|---|"""
 
@@ -64,7 +65,7 @@ for file in files:
     try:
         (RTDETR if "rtdetr" in file.name else YOLO)(file.name)
         built += 1
-    except RuntimeError as error:  # says which ultralytics it needs
+    except RuntimeError as error:  # names the ultralytics that it needs
         assert needs and not check_version(__version__, f">={needs[1]}") and needs[1] in str(error), error
 print(f"{built} of {len(files)}")
 """
@@ -103,7 +104,7 @@ assert off < 0.01 * effect, f"{off} px off, where leaving out the attention make
 
 
 def steps(cell: Cell, python: Path, folder: Path) -> dict[str, tuple]:
-    """Return the command of each column, and what of its output stands in the table."""
+    """Return the command of each column, and a pattern for the part of its output that the table shows."""
     run, data = folder / "runs" / "matrix", "data=shapes.yaml"
     budget = "imgsz=64", "batch=16", "workers=0", "device=cpu"
     yolo = str(python.with_name("yolo"))
@@ -122,53 +123,53 @@ def steps(cell: Cell, python: Path, folder: Path) -> dict[str, tuple]:
     }
 
 
-def output_of(command: tuple, folder: Path) -> tuple[str, str]:
-    """Run a command in a folder, its output into the log there; return the output, and what went wrong."""
+def run_logged(command: tuple, folder: Path) -> tuple[str, str]:
+    """Run a command in a folder, append its output to log.txt; return the output, and the error or ""."""
     env = {**os.environ, "YOLO_CONFIG_DIR": str(folder), "YOLO_OFFLINE": "true", "OMP_NUM_THREADS": "1"}
     try:
         done = subprocess.run(
             [str(c) for c in command], cwd=folder, env=env, text=True, stdout=-1, stderr=-2, timeout=1800
         )
-        output, wrong = done.stdout, done.returncode
+        output, failed = done.stdout, done.returncode != 0
     except subprocess.TimeoutExpired as error:
-        output, wrong = str(error), 1
+        output, failed = str(error), True
     with open(folder / "log.txt", "a") as log:
         print("$", *command, f"\n{output}", file=log)
     lines = [line for line in output.splitlines() if line.strip()] or ["failed"]
-    said = [line for line in lines if re.match(r"(\w|\.)*Error\b|error:|(FAILED|ERROR)\b", line)]
-    return output, (said or lines)[-1].replace("|", "\\|") if wrong else ""
+    errors = [line for line in lines if re.match(r"(\w|\.)*Error\b|error:|(FAILED|ERROR)\b", line)]
+    return output, (errors or lines)[-1].replace("|", "\\|") if failed else ""
 
 
 def attempt(cell: Cell, folder: Path) -> tuple[str, bool]:
-    """Install a cell and take all steps in it.
+    """Install a cell and run all steps in it.
 
     Args:
-        cell (Cell): What to install.
-        folder (Path): Where; empty.
+        cell (Cell): The versions.
+        folder (Path): An empty folder.
 
     Returns:
-        (str): The row of the table.
-        (bool): Whether all went well.
+        row (str): The row of the table.
+        passed (bool): Whether all steps passed.
     """
     python = folder / "venv" / "bin" / "python"
-    wanted = {"ultralytics": cell.ultralytics, "torch": cell.torch}
-    pins = [name if version == NEWEST else f"{name}=={version}" for name, version in wanted.items()]
+    versions = {"ultralytics": cell.ultralytics, "torch": cell.torch}
+    pins = [name if version == NEWEST else f"{name}=={version}" for name, version in versions.items()]
     create = ("uv", "venv", "--quiet", "--python", cell.python, folder / "venv")
     install = ("uv", "pip", "install", "--quiet", "--python", python, "--editable", ROOT, *pins, *PACKAGES)
     for command in (create, install):
-        if wrong := output_of(command, folder)[1]:
-            return f"| {' | '.join(cell)} | cannot be installed: {wrong} |" + " |" * 4, False
-    columns, well = output_of((python, "-c", VERSIONS), folder)[0].split(), True
-    for command, shown in steps(cell, python, folder).values():
-        output, wrong = output_of(command, folder)
-        found = re.search(shown, output)
-        columns.append(f"✗ {wrong}" if wrong else found[1] if shown and found else "✓")
-        well = well and not wrong
-    return f"| {' | '.join(columns)} |", well
+        if error := run_logged(command, folder)[1]:
+            return f"| {' | '.join(cell)} | cannot be installed: {error} |" + " |" * 4, False
+    columns, passed = run_logged((python, "-c", VERSIONS), folder)[0].split(), True
+    for command, pattern in steps(cell, python, folder).values():
+        output, error = run_logged(command, folder)
+        match = re.search(pattern, output)
+        columns.append(f"✗ {error}" if error else match[1] if pattern and match else "✓")
+        passed = passed and not error
+    return f"| {' | '.join(columns)} |", passed
 
 
 def main(arguments: list[str]) -> int:
-    """Try the cells that the arguments choose; return the exit status."""
+    """Test the cells that the arguments choose; return the exit status."""
     if {"--help", "-h", "help"} & set(arguments):
         print(__doc__)
         return 0
@@ -189,14 +190,14 @@ def main(arguments: list[str]) -> int:
     failed = 0
     for cell in cells:
         folder = Path(tempfile.mkdtemp(prefix=f"matrix-{'-'.join(cell)}-"))
-        row, well = attempt(cell, folder)
+        row, passed = attempt(cell, folder)
         print(row, flush=True)
         shutil.rmtree(folder / "venv", ignore_errors=True)
-        if well:
+        if passed:
             shutil.rmtree(folder, ignore_errors=True)
         else:
             failed += 1
-            print(f"what it printed: {folder / 'log.txt'}", file=sys.stderr, flush=True)
+            print(f"output: {folder / 'log.txt'}", file=sys.stderr, flush=True)
     return int(failed > 0)
 
 

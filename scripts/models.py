@@ -2,14 +2,15 @@
 """Print every model of `cfg/` beside stock's as a Markdown table: `python scripts/models.py [part of a name]`.
 
 Parameters and GFLOPs are ultralytics' own (`model.info()`, 640 px, 224 px for cls); it counts layers, not the products
-inside attention, so a column has PyTorch's count of everything (FlopCounterMode). Transferred are the stock tensors
-that `YOLO(yaml).load(stock checkpoint)` keeps. The large scales take minutes.
+inside attention, so a column has PyTorch's count of all operators (FlopCounterMode). Transferred are the stock tensors
+that `YOLO(yaml).load(stock checkpoint)` loads. The large scales take minutes.
 """
 
 import re
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -44,8 +45,8 @@ def counted_gflops(model: torch.nn.Module, size: int) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def compare(name: str, stock_name: str) -> dict:
-    """Build a model and its stock counterpart, load the one's checkpoint into the other, and count.
+def compare(name: str, stock_name: str) -> dict[str, Any]:
+    """Build a model and its stock counterpart, load the stock checkpoint into ours, and count.
 
     Args:
         name (str): One of our YAMLs with a scale, e.g. `yolo11n-diffattn.yaml`.
@@ -69,8 +70,8 @@ def compare(name: str, stock_name: str) -> dict:
         stock.save(checkpoint)
         ours.load(checkpoint)
     a, b = ours.model.state_dict(), stock.model.state_dict()
-    same = sum(n in a and a[n].shape == v.shape and torch.equal(a[n], v) for n, v in b.items())
-    return {**counts, "transferred": same, "tensors": len(b)}
+    transferred = sum(n in a and a[n].shape == v.shape and torch.equal(a[n], v) for n, v in b.items())
+    return {**counts, "transferred": transferred, "tensors": len(b)}
 
 
 if __name__ == "__main__":

@@ -25,6 +25,6 @@ def picture(seeds: tuple[int, ...]) -> np.ndarray:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        raise SystemExit("Say where the picture goes: python scripts/picture.py docs/shapes.jpg")
+        raise SystemExit("Give the file: python scripts/picture.py docs/shapes.jpg")
     if not cv2.imwrite(sys.argv[1], picture((0, 2, 4)), [cv2.IMWRITE_JPEG_QUALITY, 85]):
         raise SystemExit(f"{sys.argv[1]} could not be written: does its folder exist?")

@@ -1,21 +1,31 @@
-"""Fresh interpreters, the commands of this environment, and a training that is killed."""
+"""Processes: fresh interpreters, forks of one that has imported torch already, and a training that is killed."""
 
+import functools
+import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+from tests.places import ROOT
+
+PRELOADED = {  # what a fork has imported; of the second kind, neither ultralytics nor this package
+    "ultralytics": ("ultralytics.models", "ultralytics.nn.tasks", "ultralytics.engine.exporter"),
+    "torch": ("torch", "torchvision", "cv2", "matplotlib.pyplot", "scipy", "PIL.Image", "yaml", "requests"),
+}
+ENTRY = {  # command of this environment: what its console script does
+    "yolo": "from ultralytics.cfg import entrypoint; entrypoint()",
+    "diffattn": "import sys; from ultralytics_diffattn.cli import main; sys.exit(main())",
+}
 
 
 def run(*command, cwd=None, check=True, **env):
     """Run a command, return the finished process with its output as text."""
-    environment = {**os.environ, **env}
-    environment.pop("PYTEST_CURRENT_TEST", None)  # it makes ultralytics write its runs into site-packages
     process = subprocess.run(
-        [str(c) for c in command], cwd=cwd, env=environment, capture_output=True, text=True, timeout=900
+        [str(c) for c in command], cwd=cwd, env=environment(env), capture_output=True, text=True, timeout=900
     )
-    if check and process.returncode:
-        raise AssertionError(f"{command} ended with {process.returncode}:\n{process.stdout}\n{process.stderr}")
-    return process
+    return checked(process) if check else process
 
 
 def python(code, *flags, cwd=None, check=True, **env):
@@ -23,9 +33,69 @@ def python(code, *flags, cwd=None, check=True, **env):
     return run(sys.executable, *flags, "-c", code, cwd=cwd, check=check, **env)
 
 
+def forked(code, *arguments, cwd=None, check=True, preloaded="ultralytics", **env):
+    """Run code as `python` does, in a fork of a process that has imported ultralytics (or torch alone)."""
+    zygote = start_zygote(preloaded)
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = (os.path.join(folder, name) for name in ("out", "err"))
+        job = {
+            "code": code,
+            "argv": ["-c", *map(str, arguments)],
+            "cwd": str(cwd or os.getcwd()),
+            "out": out,
+            "err": err,
+        }
+        zygote.stdin.write(json.dumps({**job, "env": environment(env)}) + "\n")
+        zygote.stdin.flush()
+        answer = zygote.stdout.readline()
+        assert answer, "the process that forks has died"
+        texts = (Path(file).read_text(encoding="utf-8") for file in (out, err))
+        process = subprocess.CompletedProcess(["forked", *job["argv"][1:], code], int(answer), *texts)
+    return checked(process) if check else process
+
+
+def command(name, *arguments, cwd, check=True, **env):
+    """Run the `yolo` or `diffattn` command of this environment, what its console script does in a fork.
+
+    With variables in `env`, which may be read where ultralytics is imported, it is the script itself.
+    """
+    if env:
+        return run(Path(sys.executable).with_name(name), *arguments, cwd=cwd, check=check, **env)
+    return forked(ENTRY[name], *arguments, cwd=cwd, check=check)
+
+
+def script(name, *arguments, cwd=None, check=True, **env):
+    """Run a script of scripts/ in a fork."""
+    file = ROOT / "scripts" / name
+    code = "import runpy, sys; sys.path.insert(0, {!r}); runpy.run_path({!r}, run_name='__main__')"
+    return forked(code.format(str(file.parent), str(file)), *arguments, cwd=cwd, check=check, **env)
+
+
 def yolo(*arguments, cwd, **env):
     """Run the stock `yolo` command of this environment; what it saves goes below `cwd`."""
-    return run(Path(sys.executable).with_name("yolo"), *arguments, f"project={cwd}", cwd=cwd, **env)
+    return command("yolo", *arguments, f"project={cwd}", cwd=cwd, **env)
+
+
+def environment(changes):
+    """Return the environment of a child."""
+    variables = {**os.environ, **changes}
+    variables.pop("PYTEST_CURRENT_TEST", None)  # it makes ultralytics write its runs into site-packages
+    return variables
+
+
+def checked(process):
+    """Return the process, or raise with its output if it failed."""
+    if process.returncode:
+        raise AssertionError(f"{process.args} ended with {process.returncode}:\n{process.stdout}\n{process.stderr}")
+    return process
+
+
+@functools.cache
+def start_zygote(preloaded):
+    """Start the process that forks, once; it ends with this one, which then closes its stdin."""
+    words = [sys.executable, "-m", "tests.zygote", *PRELOADED[preloaded]]
+    variables = environment({"OPENBLAS_NUM_THREADS": "1"})  # it makes threads at import, which no fork would have
+    return subprocess.Popen(words, cwd=ROOT, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 KILLED = """
@@ -40,6 +110,6 @@ model.train(data={data!r}, project={project!r}, name="killed", epochs={epochs} +
 
 def train_and_kill(data, cwd, epochs):
     """Train below `cwd`, kill the process one epoch before the end, return the folder of its weights."""
-    killed = python(KILLED.format(data=str(data), project=str(cwd), epochs=epochs), cwd=cwd, check=False)
+    killed = forked(KILLED.format(data=str(data), project=str(cwd), epochs=epochs), cwd=cwd, check=False)
     assert killed.returncode == 9, killed.stderr
     return cwd / "killed" / "weights"

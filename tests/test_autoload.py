@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.interpreters import python, run
+from tests.interpreters import forked, python, run
 from tests.places import ROOT
 from ultralytics_diffattn.autoload import WATCHED
 from ultralytics_diffattn.plugin.attach import TO_ATTACH
@@ -31,7 +31,7 @@ BUILD = "from ultralytics import YOLO; print('built', type(YOLO('yolo11n-diffatt
     ],
 )
 def test_any_order_of_imports(imports, tmp_path):
-    assert "built C2PSA_Diff" in python(f"{imports}\n{BUILD}", cwd=tmp_path).stdout
+    assert "built C2PSA_Diff" in forked(f"{imports}\n{BUILD}", cwd=tmp_path, preloaded="torch").stdout
 
 
 @pytest.mark.parametrize("flags", [["-I"], ["-E"], ["-O"], ["-s"], ["-W", "error::ImportWarning"]], ids="".join)
@@ -119,7 +119,7 @@ sys.modules["ultralytics_diffattn.plugin.attach"] = None
 from ultralytics import YOLO
 print("stock", YOLO("yolo11n.yaml").task)
 """
-    process = python(code, cwd=tmp_path)
+    process = forked(code, cwd=tmp_path, preloaded="torch")
     assert "stock detect" in process.stdout
     assert "Traceback" not in process.stderr
 
@@ -132,7 +132,7 @@ assert "def parse_model" in before.loader.get_source(before.name)
 import ultralytics.nn.tasks as tasks, ultralytics.nn.modules as modules
 print(type(tasks.__loader__) is type(modules.__loader__) is type(tasks.__spec__.loader))
 """
-    assert python(code).stdout.split()[-1] == "True"
+    assert forked(code, preloaded="torch").stdout.split()[-1] == "True"
 
 
 RIVAL = """
@@ -162,7 +162,7 @@ print(tasks.Rival, hasattr(tasks, "C2PSA_Diff"))
 
 @pytest.mark.parametrize("place", [0, 1], ids=["before ours", "after ours"])
 def test_another_plugin_of_this_kind(place):
-    assert python(RIVAL.format(place=place)).stdout.split()[-2:] == ["True", "True"]
+    assert forked(RIVAL.format(place=place), preloaded="torch").stdout.split()[-2:] == ["True", "True"]
 
 
 def test_data_loader_workers_know_the_modules(tmp_path):

@@ -11,6 +11,7 @@ import yaml
 from tests.interpreters import run
 from tests.pages import FENCE, PAGES
 from tests.places import ROOT
+from ultralytics_diffattn.maps import measurement
 
 LOADS = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
 
@@ -50,23 +51,23 @@ def test_reference_is_generated_from_docstrings(site):
 
 
 def test_pages_load_nothing_from_elsewhere(site):
-    found = []
+    loaded = []
 
     class Reader(HTMLParser):
         def handle_starttag(self, tag, attributes):
             url = dict(attributes).get(LOADS.get(tag)) or ""
             if re.match(r"(https?:)?//", url):
-                found.append(url)
+                loaded.append(url)
 
     pages = list(site.rglob("*.html"))
     assert len(pages) > len(PAGES) - 1
     for page in pages:
         text = page.read_text(encoding="utf-8")
         Reader().feed(text)
-        found += re.findall(r"url\([\"']?(?:https?:)?//[^)]+\)", text)
+        loaded += re.findall(r"url\([\"']?(?:https?:)?//[^)]+\)", text)
     for style in site.rglob("*.css"):
-        found += re.findall(r"url\([\"']?(?:https?:)?//[^)]+\)|@import[^;]+", style.read_text(encoding="utf-8"))
-    assert not found
+        loaded += re.findall(r"url\([\"']?(?:https?:)?//[^)]+\)|@import[^;]+", style.read_text(encoding="utf-8"))
+    assert not loaded
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -107,10 +108,22 @@ def test_figure_shows_softmaxes():
     assert share(second) < share(first) < share(first - script["LAMBDA"] * second)
 
 
-def test_figure_says_where_it_goes():
+def test_figure_needs_a_file():
     done = run(sys.executable, ROOT / "scripts" / "figure.py", check=False)
     assert done.returncode
-    assert "Say where the figure goes" in done.stderr
+    assert "Give the file" in done.stderr
+
+
+def test_fields_of_attention_json_are_its_types():
+    """Every field of the file stands in the table of docs/attention.md, and no other."""
+    text = (ROOT / "docs" / "attention.md").read_text(encoding="utf-8")
+    rows = text.partition("### attention.json")[2].partition("###")[0].strip().splitlines()[2:]
+    types = measurement.Measurement, measurement.BlockMeasurement, measurement.MapStatistics
+    types = *types, measurement.RemovedShare, measurement.Difference
+    fields = {field for kind in types for field in kind.__annotations__}
+    assert {field for row in rows for field in re.findall(r"`(.+?)`", row.split("|")[1])} <= fields
+    names = {"model", "baseline", "A1", "A2", "difference", "positive", "outside", "inside"}
+    assert {name for row in rows for name in re.findall(r"`(.+?)`", row)} == fields | names
 
 
 def test_attention_summary_is_what_attend_printed():

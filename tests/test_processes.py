@@ -12,7 +12,7 @@ import zipfile
 import pytest
 import torch
 
-from tests.interpreters import python, run
+from tests.interpreters import forked, python, run
 from tests.places import ROOT
 
 # What each case ends with: a model is built, runs forward, and comes back from a file.
@@ -276,7 +276,7 @@ for name in {RELOADS!r}:
     importlib.reload(sys.modules[name])
     print(name, works())
 """
-    assert python(code, cwd=tmp_path).stdout.count("works") == len(RELOADS) + 1
+    assert forked(code, cwd=tmp_path, preloaded="torch").stdout.count("works") == len(RELOADS) + 1
 
 
 TOY = '''
@@ -348,7 +348,7 @@ def test_two_plugins_in_one_model(order, tmp_path):
     (tmp_path / "toy.py").write_text(TOY)
     (tmp_path / "toy_blocks.py").write_text(TOY_BLOCKS)
     rows = [("C2PSA", 2, 128), ("ToyPSA", 2, 128), ("C2PSA_Diff", 2, 128)]
-    assert str(rows) in python(f"{order}\n{MIXED}\nprint(mixed())", cwd=tmp_path).stdout
+    assert str(rows) in forked(f"{order}\n{MIXED}\nprint(mixed())", cwd=tmp_path, preloaded="torch").stdout
 
 
 REPLACED = """
@@ -375,7 +375,7 @@ print(works())
 
 
 def test_plugins_that_replace_the_parser_or_the_stock_module(tmp_path):
-    out = python(f"{WORKS}{REPLACED}", cwd=tmp_path).stdout.split()
+    out = forked(f"{WORKS}{REPLACED}", cwd=tmp_path, preloaded="torch").stdout.split()
     assert [x for x in out if x in {"works", "said"}] == ["works", "works", "said", "works"]
 
 

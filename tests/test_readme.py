@@ -5,14 +5,14 @@ import re
 import runpy
 import shlex
 import shutil
-import sys
-from pathlib import Path
+import warnings
 
 import pytest
 from PIL import Image
 from ultralytics import YOLO
 
-from tests.interpreters import run, train_and_kill, yolo
+from tests.interpreters import command as command_of
+from tests.interpreters import forked, train_and_kill, yolo
 from tests.pages import CLIP_COMMANDS, COMMANDS, PAGES, README, WORDS_BLOCKS, anchors, blocks, links
 from tests.places import ROOT
 from ultralytics_diffattn.benchmark import report
@@ -178,14 +178,17 @@ def test_diffattn_commands(command, workplace):
         "strip": [],
         "bench": ["only=block", "threads=1", "repeats=1", "project=runs"],
     }.get(verb, ["imgsz=64", "batch=4", f"project={workplace}"])
-    done = run(Path(sys.executable).with_name(program), verb, *arguments, cwd=workplace)
+    done = command_of(program, verb, *arguments, cwd=workplace)
     assert said in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("block", [block for block in blocks("python") if block not in WORDS_BLOCKS])
 def test_python_blocks(block, workplace):
     code = block.replace("epochs=100", "epochs=1, imgsz=64, batch=4, workers=0, plots=False, device='cpu'")
-    run(sys.executable, "-W", "error::SyntaxWarning", "-c", code, cwd=workplace)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SyntaxWarning)
+        compile(code, "block", "exec")
+    forked(code, cwd=workplace)
 
 
 def test_yaml_rows_build():

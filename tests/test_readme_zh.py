@@ -59,8 +59,8 @@ def images(text):
 def links(text):
     """Return the targets; where one is a heading of README.md, the heading of README.zh-CN.md in its place."""
     text = re.sub(SPAN, "", re.sub(IMAGE, "", FENCE.sub("", text)), flags=re.S)
-    places = {f"#{slug(english)}": f"#{slug(chinese)}" for english, chinese in HEADINGS.items()}
-    return sorted(places.get(target, target) for target in re.findall(r"\]\(([^)\s]+)\)", text))
+    anchors = {f"#{slug(english)}": f"#{slug(chinese)}" for english, chinese in HEADINGS.items()}
+    return sorted(anchors.get(target, target) for target in re.findall(r"\]\(([^)\s]+)\)", text))
 
 
 def numbers(text):
@@ -76,24 +76,24 @@ def spans(text):
 
 def tables(text):
     """Return each row, with the names that have a figure, the figures and the code of each of its cells."""
-    found = []
+    rows = []
     for table, lines in enumerate(re.findall(r"(?:^\|.*\|$\n?)+", FENCE.sub("", text), re.M), 1):
         for line in lines.splitlines():
             cells = re.split(r"(?<!\\)\|", line)[1:-1]
             names = [sorted(re.findall(NAME, re.sub(rf"{SPAN}|\]\(\S+?\)", "", cell))) for cell in cells]
-            kept = [names + numbers(cell) + spans(cell) for names, cell in zip(names, cells, strict=True)]
-            found.append(f"table {table}: {kept}")
-    return found
+            facts = [names + numbers(cell) + spans(cell) for names, cell in zip(names, cells, strict=True)]
+            rows.append(f"table {table}: {facts}")
+    return rows
 
 
 def blocks(text):
     """Return the kind of each block between blank lines."""
-    found = []
+    kinds_of_blocks = []
     for block in re.split(r"\n\s*\n", FENCE.sub("```", text)):
         kinds = {"|": "table", "```": "code", "![": "image", ">": "quote", "- ": "list", "**": "text", "*": "caption"}
         kind = next((kind for start, kind in kinds.items() if block.startswith(start)), "text")
-        found.append(kind if kind != "list" else f"list of {len(re.findall('^- ', block, re.M))}")
-    return found
+        kinds_of_blocks.append(kind if kind != "list" else f"list of {len(re.findall('^- ', block, re.M))}")
+    return kinds_of_blocks
 
 
 IN_ORDER = code, images, tables, blocks
@@ -102,17 +102,17 @@ CHECKS = *IN_ORDER, *IN_ANY_ORDER
 
 
 def unmatched(first, second):
-    """Return the things of each of two sequences that the other one has not at this place, each with its place."""
-    found = [], []
+    """Return the items of each of two sequences that the other lacks at this position, with their positions."""
+    lacking = [], []
     for tag, *span in difflib.SequenceMatcher(None, first, second, autojunk=False).get_opcodes():
         if tag != "equal":
-            for lines, sequence, (start, end) in zip(found, (first, second), (span[:2], span[2:]), strict=True):
+            for lines, sequence, (start, end) in zip(lacking, (first, second), (span[:2], span[2:]), strict=True):
                 lines += [f"{sequence[i]} ({i + 1} of {len(sequence)})" for i in range(start, end)]
-    return found
+    return lacking
 
 
 def differences(check, english, chinese):
-    """Return a line for each thing that one section has and the other has not, or has at another place."""
+    """Return a line for each item that one section has and the other lacks, or has elsewhere."""
     ours, theirs = check(english), check(chinese)
     if check in IN_ORDER:
         left, right = unmatched(ours, theirs)
@@ -122,7 +122,7 @@ def differences(check, english, chinese):
 
 
 def out_of_step(check, english, chinese):
-    """Return what differs, by section; a section that is missing is the business of `headings_out_of_step`."""
+    """Return what differs, by section; a missing section is the business of `headings_out_of_step`."""
     theirs = dict(sections(chinese))
     return [
         f"{check.__name__}, {heading!r}: {line}"
@@ -134,12 +134,12 @@ def out_of_step(check, english, chinese):
 
 def headings_out_of_step(english, chinese):
     """Return the headings that are not where HEADINGS has them."""
-    found = []
-    for name, text, wanted in (("README.md", english, HEADINGS), ("README.zh-CN.md", chinese, HEADINGS.values())):
-        missing, new = unmatched([*wanted], [heading for heading, _ in sections(text)])
-        found += [f"{name} has not, at this place, the heading {line}" for line in missing]
-        found += [f"{name} has a heading that HEADINGS in this test has not, at this place: {line}" for line in new]
-    return found
+    problems = []
+    for name, text, expected in (("README.md", english, HEADINGS), ("README.zh-CN.md", chinese, HEADINGS.values())):
+        missing, new = unmatched([*expected], [heading for heading, _ in sections(text)])
+        problems += [f"{name} has not, at this place, the heading {line}" for line in missing]
+        problems += [f"{name} has a heading that HEADINGS in this test has not, at this place: {line}" for line in new]
+    return problems
 
 
 def dead_anchors(text):
@@ -150,16 +150,16 @@ def dead_anchors(text):
 
 
 def test_headings():
-    found = headings_out_of_step(README, CHINESE)
-    assert not found, "\n".join(found)
+    problems = headings_out_of_step(README, CHINESE)
+    assert not problems, "\n".join(problems)
     for english, chinese in HEADINGS.items():
         assert english.split()[0] == chinese.split()[0], f"{english!r} and {chinese!r} are of different levels"
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_section_by_section(check):
-    found = out_of_step(check, README, CHINESE)
-    assert not found, "\n".join(found)
+    problems = out_of_step(check, README, CHINESE)
+    assert not problems, "\n".join(problems)
 
 
 def test_anchors():
@@ -173,10 +173,10 @@ def test_each_links_to_the_other():
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
-def test_parts_are_found(name):
-    """A pattern that finds nothing would hold for any text."""
-    found = sections(README if name == "README.md" else CHINESE)
-    counts = {check.__name__: sum(len(check(text)) for _, text in found) for check in CHECKS}
+def test_patterns_match(name):
+    """A pattern without a match would hold for any text."""
+    parts = sections(README if name == "README.md" else CHINESE)
+    counts = {check.__name__: sum(len(check(text)) for _, text in parts) for check in CHECKS}
     least = {"code": 50, "images": 3, "tables": 30, "blocks": 50, "links": 30, "numbers": 100, "spans": 80}
     assert all(counts[check] >= least[check] for check in least), counts
 
@@ -207,9 +207,9 @@ def test_a_change_is_seen(check, old, new):
     assert count
     assert changed != CHINESE
     check = globals()[check]
-    found = {*out_of_step(check, README, changed)} - {*out_of_step(check, README, CHINESE)}
-    assert found
-    assert all(re.match(rf"{check.__name__}, '##? .+': only in README(\.zh-CN)?\.md: ", line) for line in found)
+    new_problems = {*out_of_step(check, README, changed)} - {*out_of_step(check, README, CHINESE)}
+    assert new_problems
+    assert all(re.match(rf"{check.__name__}, '##? .+': only in README(\.zh-CN)?\.md: ", line) for line in new_problems)
 
 
 @pytest.mark.parametrize(
@@ -223,8 +223,8 @@ def test_a_change_is_seen(check, old, new):
     ],
 )
 def test_a_changed_heading_is_seen(old, new):
-    found = headings_out_of_step(README, CHINESE.replace(old, new, 1))
-    assert {*found} - {*headings_out_of_step(README, CHINESE)}
+    problems = headings_out_of_step(README, CHINESE.replace(old, new, 1))
+    assert {*problems} - {*headings_out_of_step(README, CHINESE)}
 
 
 def test_a_moved_section_and_a_new_one_in_english_are_seen():

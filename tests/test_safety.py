@@ -16,7 +16,7 @@ from ultralytics import YOLO, settings
 from ultralytics.nn import tasks
 
 import ultralytics_diffattn
-from tests.interpreters import python
+from tests.interpreters import forked, python
 from tests.places import ROOT, model_yamls, scaled
 from tests.samples import build_rows
 from ultralytics_diffattn.output import files
@@ -61,7 +61,7 @@ FAMILIES = "yolo11n-diffattn.yaml", "yolo12n-diffattn-paired.yaml"  # the others
 @pytest.mark.parametrize("name", FAMILIES)
 def test_safe_loading_trains_resumes_validates_and_exports(name, tiny, tmp_path):
     code = TRAIN.format(yaml=name, data=str(tiny), project=str(tmp_path))
-    found = python(code, cwd=tmp_path, ULTRALYTICS_SAFE_LOAD="1").stdout.partition("HELD")[2].split()
+    found = forked(code, cwd=tmp_path, preloaded="torch", ULTRALYTICS_SAFE_LOAD="1").stdout.partition("HELD")[2].split()
     assert found
     assert set(found) <= allowed()
 
@@ -142,7 +142,7 @@ for file in sorted(pathlib.Path().glob("*.pt")):
         except (TypeError, ValueError) as error:
             print("REFUSED", "outside the supported Ultralytics checkpoint format" in str(error))
 """
-    out = python(code, cwd=tmp_path, ULTRALYTICS_SAFE_LOAD="1").stdout
+    out = forked(code, cwd=tmp_path, preloaded="torch", ULTRALYTICS_SAFE_LOAD="1").stdout
     assert re.findall("REFUSED True|REFUSED False|LOADED.*", out) == ["REFUSED True"] * 3 * len(EVIL)
     assert sorted(f.stem for f in tmp_path.iterdir()) == sorted(EVIL)
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ultralytics_diffattn.nn.functional import diff_attention  # noqa: F401
     from ultralytics_diffattn.nn.paired import PairedAttention_Diff  # noqa: F401
     from ultralytics_diffattn.plugin.attach import register  # noqa: F401
+    from ultralytics_diffattn.version import __version__  # noqa: F401
 
 
 def __getattr__(name: str) -> object:

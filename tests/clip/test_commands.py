@@ -2,14 +2,12 @@
 
 import re
 import shlex
-import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from tests.interpreters import run
+from tests.interpreters import ENTRY, forked, script
 from tests.pages import CLIP_COMMANDS, WORDS_BLOCKS
 from tests.places import ROOT
 
@@ -33,7 +31,7 @@ def workplace(tmp_path_factory):
         (cwd / folder).mkdir(parents=True)
         cv2.imwrite(str(cwd / folder / "a.png"), rng.integers(0, 255, (32, 40, 3), np.uint8))
     (cwd / "captions.csv").write_text("image,caption\nphotos/a.png,a cat\nanimals/dog/a.png,a dog\n")
-    run(sys.executable, ROOT / "scripts" / "captions.py", "captions", cwd=cwd)
+    script("captions.py", "captions", cwd=cwd)
     for file, rows in (("train", 257), ("val", 21)):
         table = cwd / "captions" / f"{file}.csv"
         table.write_text("\n".join(table.read_text().splitlines()[:rows]) + "\n")
@@ -56,7 +54,7 @@ def test_commands(command, workplace, hub, tmp_path):
         verb += " source" if any(word.startswith("source=") for word in arguments) else " data"
     if verb == "clip-train":
         arguments.append("epochs=1")  # overrules what stands before it
-    done = run(Path(sys.executable).with_name(program), *arguments, f"project={tmp_path}", cwd=workplace, **hub_at(hub))
+    done = forked(ENTRY[program], *arguments, f"project={tmp_path}", cwd=workplace, **hub_at(hub))
     assert SAID[verb] in done.stdout + done.stderr
 
 
@@ -79,4 +77,4 @@ def test_words_blocks(block, workplace, hub, tiny):
     YOLO("yolo11n.yaml").save(workplace / "yolo11n.pt")
     cv2.imwrite(str(workplace / "image.jpg"), np.zeros((64, 64, 3), np.uint8))
     small = "epochs=1, imgsz=64, batch=4, workers=0, plots=False, device='cpu'"
-    run(sys.executable, "-c", re.sub(r"epochs=\d+", small, block), cwd=workplace, **hub_at(hub))
+    forked(re.sub(r"epochs=\d+", small, block), cwd=workplace, **hub_at(hub))

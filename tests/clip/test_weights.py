@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.interpreters import python
+from tests.interpreters import forked
 from tests.samples import TINY, prefixed, tiny_clip
 from ultralytics_diffattn.clip import weights
 from ultralytics_diffattn.clip.model import CLIP, DiffCLIP
@@ -141,7 +141,7 @@ except (FileNotFoundError, ConnectionError) as e:
 
 
 def from_hub(name, endpoint, home):
-    return python(
+    return forked(
         LOAD.format(name=name), cwd=home, HF_ENDPOINT=endpoint, HF_HOME=str(home), HF_HUB_DISABLE_XET="1", no_proxy="*"
     ).stdout.splitlines()[-1]
 

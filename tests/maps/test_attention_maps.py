@@ -1,4 +1,4 @@
-"""maps.py: each object's maps at any size of image, and a model that stays as it is."""
+"""attention_maps.py: each object's maps at any size of image, and a model that does not change."""
 
 from copy import deepcopy
 
@@ -6,15 +6,16 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from ultralytics import RTDETR, YOLO
-from ultralytics.data.augment import LetterBox, classify_transforms
+from ultralytics import YOLO
+from ultralytics.data.augment import LetterBox
 from ultralytics.utils import ASSETS
 
 from tests.samples import awake
 from ultralytics_diffattn import attention_maps
+from ultralytics_diffattn.errors import MissingFileError, UserError
 from ultralytics_diffattn.maps import attention_maps as module
 from ultralytics_diffattn.maps import drawing
+from ultralytics_diffattn.maps.geometry import over_image
 
 BLOCK = "model.10.m.0.attn"
 
@@ -33,8 +34,8 @@ def test_any_size_of_image(model, shape):
     """The image's window on the grid is where LetterBox puts it."""
     h, w = shape
     image = np.full((h, w, 3), 255, np.uint8)
-    (found,) = attention_maps(model, image, xy=(w - 1, h - 1, 0, 0), imgsz=320)
-    block = found.blocks[BLOCK]
+    (maps,) = attention_maps(model, image, xy=(w - 1, h - 1, 0, 0), imgsz=320)
+    block = maps.blocks[BLOCK]
     torch.testing.assert_close(block.a1.sum((2, 3)), torch.ones(2, 2))
     torch.testing.assert_close(block.a2.sum((2, 3)), torch.ones(2, 2))
     boxed = LetterBox((320, 320), auto=True, stride=32)(image=image)
@@ -43,22 +44,12 @@ def test_any_size_of_image(model, shape):
     rows, columns = (np.flatnonzero(inside.any(axis)) for axis in (1, 0))
     window = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]) / 32
     np.testing.assert_allclose(block.window, window, atol=1e-5)
-    assert module.over_image(block.difference, block.window, (h, w) if h * w < 1e6 else (30, 40)).isfinite().all()
+    assert over_image(block.difference, block.window, (h, w) if h * w < 1e6 else (30, 40)).isfinite().all()
 
 
-def test_classification_crops_and_rtdetr_stretches():
-    image = np.zeros((60, 100, 3), np.uint8)
-    image[:, 40:60] = 255  # a stripe in the middle
-    cls = YOLO("yolo11n-cls.yaml")
-    scale, offset = module.letterbox((60, 100), (64, 64), cls)
-    seen = classify_transforms(64)(Image.fromarray(image))[0] > 0.5
-    columns = torch.where(seen.any(0))[0]
-    assert columns[0].item() == pytest.approx(40 * scale[0] + offset[0], abs=1.5)
-    assert columns[-1].item() + 1 == pytest.approx(60 * scale[0] + offset[0], abs=1.5)
-    detr = RTDETR("rtdetr-l-diffattn-paired.yaml")
-    assert module.letterbox((60, 100), (64, 64), detr) == ((0.64, 64 / 60), (0.0, 0.0))
-    (found,) = attention_maps(cls, image, imgsz=64)
-    assert (found.boxes.tolist(), len(found.labels)) == ([[0, 0, 100, 60]], 1)  # of a class, the image
+def test_of_a_class_the_image():
+    (maps,) = attention_maps(YOLO("yolo11n-cls.yaml"), np.zeros((60, 100, 3), np.uint8), imgsz=64)
+    assert (maps.boxes.tolist(), len(maps.labels)) == ([[0, 0, 100, 60]], 1)
 
 
 def test_batches_folders_and_arrays_agree(model, tmp_path):
@@ -69,9 +60,9 @@ def test_batches_folders_and_arrays_agree(model, tmp_path):
     single = [attention_maps(model, image, xy=(10, 50), imgsz=96)[0].blocks[BLOCK].a2 for image in images]
     assert not torch.allclose(single[0], single[1])
     for source, batch in ((images, 1), (images, 3), (str(tmp_path), 1), (str(tmp_path), 2)):
-        found = attention_maps(model, source, xy=(10, 50), imgsz=96, batch=batch)
-        for maps_, alone in zip(found, single, strict=True):
-            torch.testing.assert_close(maps_.blocks[BLOCK].a2, alone, rtol=1e-4, atol=1e-6)
+        together = attention_maps(model, source, xy=(10, 50), imgsz=96, batch=batch)
+        for maps, alone in zip(together, single, strict=True):
+            torch.testing.assert_close(maps.blocks[BLOCK].a2, alone, rtol=1e-4, atol=1e-6)
 
 
 def test_video(model, tmp_path):
@@ -79,12 +70,12 @@ def test_video(model, tmp_path):
     for i in range(3):
         writer.write(np.full((64, 96, 3), 80 * i, np.uint8))
     writer.release()
-    found = module.each_image(model, str(tmp_path / "clip.avi"), xy=(5, 5), imgsz=96)
-    assert iter(found) is found  # a camera never ends
-    assert len([m.blocks[BLOCK].a1 for m in found]) == 3
+    frames = module.each_image(model, str(tmp_path / "clip.avi"), xy=(5, 5), imgsz=96)
+    assert iter(frames) is frames  # a camera never ends
+    assert len([m.blocks[BLOCK].a1 for m in frames]) == 3
 
 
-def test_the_model_stays_as_it_is(model):
+def test_the_model_does_not_change(model):
     before = deepcopy(model.model.state_dict())
     predictor = model.predictor
     attention_maps(model, np.zeros((64, 64, 3), np.uint8), xy=(1, 1), imgsz=64)
@@ -95,12 +86,11 @@ def test_the_model_stays_as_it_is(model):
     assert model.predictor is predictor
 
 
-def test_objects_are_those_that_yolo_predicts(shared):
+def test_objects_are_the_predictions_of_yolo(shared):
     coco_weights = shared / "weights" / "yolo11n_coco.pt"
     stock = YOLO(coco_weights)
     predicted = stock.predict(str(ASSETS), verbose=False, imgsz=320, max_det=3)
-    found = attention_maps(coco_weights, str(ASSETS), imgsz=320, max_det=3)
-    for result, m in zip(predicted, found, strict=True):
+    for result, m in zip(predicted, attention_maps(coco_weights, str(ASSETS), imgsz=320, max_det=3), strict=True):
         assert len(m.labels) == 3
         torch.testing.assert_close(m.boxes, result.boxes.xyxy)
         assert m.labels[0] == f"{result.names[int(result.boxes.cls[0])]} {float(result.boxes.conf[0]):.2f}"
@@ -117,7 +107,7 @@ def test_baseline_looks_at_the_same_objects(model):
 
 
 def test_both_see_the_size_that_the_model_was_trained_at(model):
-    plain, ours = YOLO("yolo11n.yaml"), module.own(model)
+    plain, ours = YOLO("yolo11n.yaml"), module.load_copy(model)
     plain.overrides["imgsz"], ours.overrides["imgsz"] = 64, 96
     (both,) = attention_maps(ours, np.zeros((96, 96, 3), np.uint8), xy=(1, 1), baseline=plain)
     assert both.blocks[BLOCK].a1.shape == both.baseline[BLOCK].a1.shape == (1, 2, 3, 3)
@@ -129,7 +119,7 @@ def test_mean_of_blocks_of_which_one_is_plain(model):
     (seen,) = attention_maps(model, image, xy=(10, 50), imgsz=96)
     block = seen.blocks[BLOCK]
     seen.blocks["plain"] = block._replace(a2=None, lam=None)
-    mean, alone = (next(drawing.rows_of(seen, (20, 30), [group])) for group in (["plain", BLOCK], [BLOCK]))
+    mean, alone = (next(drawing.iterate_rows(seen, (20, 30), [group])) for group in (["plain", BLOCK], [BLOCK]))
     torch.testing.assert_close(mean.maps["A2"], alone.maps["A2"])
     assert list(mean.maps) == list(alone.maps)
 
@@ -145,34 +135,26 @@ def test_paired_begins_with_the_map_of_stock():
     assert both.blocks[BLOCK].lam.tolist() == [0, 0]
 
 
-def test_over_image_is_bilinear_between_centres():
-    """Against OpenCV's bilinear resizing, of a window that begins inside the grid."""
-    grid = torch.rand(2, 6, 8)
-    full = module.over_image(grid, (0, 0, 8, 6), (60, 80))
-    np.testing.assert_allclose(full[1], cv2.resize(grid[1].numpy(), (80, 60)), atol=1e-5)
-    torch.testing.assert_close(module.over_image(grid, (2, 1, 6, 4), (30, 40)), full[:, 10:40, 20:60])
-    assert module.over_image(grid[:0], (0, 0, 8, 6), (5, 5)).shape == (0, 5, 5)
-
-
 REFUSED = [
-    (dict(model="best.onnx"), ValueError, r"model=best.onnx is no PyTorch checkpoint: an export has no modules"),
-    (dict(model="gone.pt"), FileNotFoundError, r"model=gone.pt does not exist"),
-    (dict(model=3), TypeError, r"model=3 must be a checkpoint's path or a YOLO"),
-    (dict(model="yolov8n.yaml"), ValueError, r"model=yolov8n.yaml has no attention over a feature map"),
-    (dict(baseline="yolov8n.yaml"), ValueError, r"baseline=yolov8n.yaml has no attention"),
-    (dict(xy=(64, 3)), ValueError, r"xy=64,3 lies outside the image, which is 64 pixels wide and 32 high"),
-    (dict(xy=(-1, 3)), ValueError, r"xy=-1,3 lies outside"),
-    (dict(xy=(1, 2, 3)), ValueError, r"xy=\(1, 2, 3\) must be pairs of pixels"),
-    (dict(xy="a,b"), ValueError, r"xy='a,b' must be pairs of pixels"),
-    (dict(xy=()), ValueError, r"xy=\(\) must be pairs of pixels"),
-    (dict(xy=(float("nan"), 1)), ValueError, r"must be pairs of pixels"),
-    (dict(augment=True), ValueError, r"augment=True has no meaning here"),
-    (dict(source="nowhere.jpg"), FileNotFoundError, r"nowhere\.jpg"),
+    (dict(model="best.onnx"), UserError, r"model=best.onnx is no PyTorch checkpoint: an export has no modules"),
+    (dict(model="gone.pt"), MissingFileError, r"model=gone.pt does not exist"),
+    (dict(model=3), UserError, r"model=3 must be a checkpoint's path or a YOLO"),
+    (dict(model="yolov8n.yaml"), UserError, r"model=yolov8n.yaml has no attention over a feature map"),
+    (dict(baseline="yolov8n.yaml"), UserError, r"baseline=yolov8n.yaml has no attention"),
+    (dict(xy=(64, 3)), UserError, r"xy=64,3 lies outside the image, which is 64 pixels wide and 32 high"),
+    (dict(xy=(-1, 3)), UserError, r"xy=-1,3 lies outside"),
+    (dict(xy=(1, 2, 3)), UserError, r"xy=\(1, 2, 3\) must be pairs of pixels"),
+    (dict(xy="a,b"), UserError, r"xy='a,b' must be pairs of pixels"),
+    (dict(xy=()), UserError, r"xy=\(\) must be pairs of pixels"),
+    (dict(xy=(float("nan"), 1)), UserError, r"must be pairs of pixels"),
+    (dict(augment=True), UserError, r"augment=True has no meaning here"),
+    (dict(model="gone.yaml"), MissingFileError, r"model=gone.yaml does not exist"),
+    (dict(source="nowhere.jpg"), MissingFileError, r"nowhere\.jpg"),
 ]
 
 
-@pytest.mark.parametrize(("given", "error", "said"), REFUSED, ids=[str(given) for given, *_ in REFUSED])
-def test_refused(given, error, said):
-    given = {"model": "yolo11n-diffattn.yaml", "source": np.zeros((32, 64, 3), np.uint8), "imgsz": 64, **given}
-    with pytest.raises(error, match=said):
-        attention_maps(**given)
+@pytest.mark.parametrize(("arguments", "error", "message"), REFUSED, ids=[str(arguments) for arguments, *_ in REFUSED])
+def test_refused(arguments, error, message):
+    defaults = {"model": "yolo11n-diffattn.yaml", "source": np.zeros((32, 64, 3), np.uint8), "imgsz": 64}
+    with pytest.raises(error, match=message):
+        attention_maps(**{**defaults, **arguments})

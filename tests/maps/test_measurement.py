@@ -1,6 +1,4 @@
-"""focus.py: shares, entropy and sparsity against their definitions, and the whole on a data set with known answers."""
-
-import math
+"""measurement.py: a data set measured by hand, one image and one object at a time."""
 
 import cv2
 import numpy as np
@@ -9,45 +7,12 @@ import torch
 from ultralytics import YOLO
 
 from tests.samples import VALIDATION, awake
-from ultralytics_diffattn.maps import attention_maps, hooks, measurement
+from ultralytics_diffattn.errors import UserError
+from ultralytics_diffattn.maps import hooks, measurement
+from ultralytics_diffattn.maps.attention_maps import load_copy
+from ultralytics_diffattn.maps.statistics import STATISTICS
 
 BLOCK = "model.10.m.0.attn"
-ONE = torch.zeros(3, 4)
-ONE[1, 2] = 1
-LEFT = torch.tensor([[1.0, 1, 0, 0]] * 3)
-MAPS = [  # a map, the cells inside, and share inside, entropy, sparsity
-    (torch.full((3, 4), 1 / 12), LEFT, (0.5, 1, 0), "uniform"),
-    (ONE, LEFT, (0, 0, 1), "one token, outside"),
-    (ONE, 1 - LEFT, (1, 0, 1), "one token, inside"),
-    (0.2 * ONE, 0.5 * (1 - LEFT), (0.5, 0, 1), "mass need not be 1, and half a cell counts half"),
-    (LEFT - (1 - LEFT), LEFT, (0.5, 1, 0), "negative weights count as mass"),
-    (
-        LEFT / 6,
-        LEFT,
-        (1, math.log(6) / math.log(12), (math.sqrt(12) - math.sqrt(6)) / (math.sqrt(12) - 1)),
-        "half of it",
-    ),
-    (torch.zeros(3, 4), LEFT, (0, 0, None), "nothing at all"),
-    (torch.ones(1, 1), torch.ones(1, 1), (1, 0, 1), "a single token"),
-]
-
-
-@pytest.mark.parametrize(("m", "cover", "expected"), [pytest.param(m, c, e, id=i) for m, c, e, i in MAPS])
-def test_measures(m, cover, expected):
-    found = measurement.measures(m.double(), cover.double())
-    assert found.isfinite().all()
-    for value, wanted in zip(found.tolist(), expected, strict=True):
-        assert wanted is None or value == pytest.approx(wanted, abs=1e-6)
-
-
-def test_covered_cells_add_up_to_the_area():
-    boxes = torch.tensor([[0.25, 0.5, 3.5, 2.0], [0.0, 0.0, 4.0, 3.0], [1.2, 1.2, 1.4, 1.3], [2.0, 1.0, 2.0, 1.0]])
-    cover = measurement.covered(boxes, (3, 4))
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    torch.testing.assert_close(cover.sum((1, 2)), area)
-    assert cover[0, 0, 0].item() == pytest.approx(0.75 * 0.5)
-    assert (cover[1] == 1).all()
-    assert cover[2].nonzero().tolist() == [[1, 1]]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +25,7 @@ def model():
 
 
 def by_hand(network, data):
-    """Return what is measured of each labelled object, one image and one object at a time."""
+    """Return shares and masses of each labelled object, one image and one object at a time."""
     out = []
     for file in sorted((data.parent / "images" / "val").iterdir()):
         image = torch.from_numpy(cv2.imread(str(file))[..., ::-1].copy()).permute(2, 0, 1)[None] / 255
@@ -88,12 +53,12 @@ def by_hand(network, data):
 
 
 def test_over_a_data_set(model, eighty):
-    found = measurement.measure(attention_maps.own(model), str(eighty), **VALIDATION)
-    network = attention_maps.own(model).model.eval()
+    measured = measurement.measure(load_copy(model), str(eighty), **VALIDATION)
+    network = load_copy(model).model.eval()
     expected = by_hand(network, eighty)
-    assert (found["images"], found["objects"]) == (4, len(expected))
-    block = found["blocks"][BLOCK]
-    assert block["lambda"] == pytest.approx(float(network.model[10].m[0].attn.compute_lambda()), abs=1e-5)
+    assert (measured["images"], measured["objects"]) == (4, len(expected))
+    block = measured["blocks"][BLOCK]
+    assert block["lambda"] == pytest.approx(network.model[10].m[0].attn.compute_lambda().item(), abs=1e-5)
     first, last, *mass = expected.mean(0)
     assert block["maps"]["A1"]["inside"] == pytest.approx(first, rel=1e-3)
     assert block["maps"]["difference"]["inside"] == pytest.approx(last, rel=1e-3)
@@ -107,24 +72,24 @@ def test_over_a_data_set(model, eighty):
 
 def test_beside_a_baseline(model, eighty):
     plain = awake(YOLO("yolo11n.yaml"))
-    found = measurement.measure(attention_maps.own(model), str(eighty), attention_maps.own(plain), **VALIDATION)
-    (alone,) = measurement.measure(attention_maps.own(plain), str(eighty), **VALIDATION)["blocks"].values()
-    block = found["blocks"][BLOCK]
+    measured = measurement.measure(load_copy(model), str(eighty), load_copy(plain), **VALIDATION)
+    (alone,) = measurement.measure(load_copy(plain), str(eighty), **VALIDATION)["blocks"].values()
+    block = measured["blocks"][BLOCK]
     assert block["maps"]["baseline"] == alone["maps"]["A1"]
     assert (alone["lambda"], alone["removed"], alone["versus"]) == (None, {}, {})
-    assert set(found["mAP50-95"]) == {"model", "baseline"}
+    assert set(measured["mAP50-95"]) == {"model", "baseline"}
     gaps = block["versus"]["baseline"]
-    for key in measurement.MEASURES:
+    for key in STATISTICS:
         both = [block["maps"][name][key] for name in ("difference", "baseline")]
         assert gaps[key]["difference"] == pytest.approx(both[0] - both[1], abs=1e-6)
 
 
-def test_the_model_stays_as_it_is(model, eighty):
+def test_the_model_does_not_change(model, eighty):
     """Measuring adds a callback and fuses: to a copy."""
     before = {event: list(called) for event, called in model.callbacks.items()}
     state = {name: value.clone() for name, value in model.model.state_dict().items()}
     for _ in range(2):
-        measurement.measure(attention_maps.own(model), str(eighty), **VALIDATION)
+        measurement.measure(load_copy(model), str(eighty), **VALIDATION)
     assert {event: list(called) for event, called in model.callbacks.items()} == before
     assert all(torch.equal(value, state[name]) for name, value in model.model.state_dict().items())
 
@@ -138,8 +103,17 @@ def test_intervals_are_over_images():
     assert spread.ravel().tolist() == [2, 10, 4]
 
 
+def test_a_share_of_nothing_is_not_a_number():
+    """Some resamples, or all, may have no mass of A1 in a region."""
+    mass = np.array([[2.0, 1.0, 0.0, 3.0], [0.0, 1.0, 0.0, 1.0]])
+    weights = np.array([[2, 0], [0, 2]])
+    removed = measurement._removed(mass, lambda values: measurement._resample(np.array([0, 1]), weights, values))
+    assert removed["outside"]["share"] == 0
+    assert np.isnan([removed["inside"]["share"], *removed["inside"]["over_images"]]).all()
+
+
 def test_refused(model, eighty, tiny):
-    with pytest.raises(ValueError, match=r"model= knows 80 classes, the data set has 6"):
-        measurement.measure(attention_maps.own(model), str(tiny), **VALIDATION)
-    with pytest.raises(ValueError, match=r"data= is for detect, segment, pose, .* this model is for classify"):
-        measurement.measure(attention_maps.own(YOLO("yolo11n-cls.yaml")), str(eighty), **VALIDATION)
+    with pytest.raises(UserError, match=r"model= knows 80 classes, the data set has 6"):
+        measurement.measure(load_copy(model), str(tiny), **VALIDATION)
+    with pytest.raises(UserError, match=r"data= is for detect, segment, pose, .* this model is for classify"):
+        measurement.measure(load_copy(YOLO("yolo11n-cls.yaml")), str(eighty), **VALIDATION)

@@ -13,7 +13,7 @@ from ultralytics import YOLO
 from ultralytics.utils import LOGGER
 from ultralytics.utils.callbacks import base, get_default_callbacks
 
-from tests.interpreters import python, train_and_kill
+from tests.interpreters import forked, python, train_and_kill
 from ultralytics_diffattn import register
 from ultralytics_diffattn.plugin import lambda_log
 
@@ -170,7 +170,9 @@ def test_tensorboard(tiny, tmp_path):
         "tensorboard.backend.event_processing.event_accumulator", reason="TensorBoard is not installed"
     )
     code = TENSORBOARD.format(data=str(tiny), project=str(tmp_path))
-    python(code, cwd=tmp_path, YOLO_CONFIG_DIR=str(tmp_path / "config"))  # the setting is for this training alone
+    forked(
+        code, cwd=tmp_path, preloaded="torch", YOLO_CONFIG_DIR=str(tmp_path / "config")
+    )  # the setting is for this training alone
     header, rows = rows_of(tmp_path / "run" / "lambda.csv")
     found = events.EventAccumulator(str(tmp_path / "run"))
     found.Reload()

@@ -12,7 +12,7 @@ import ultralytics
 import yaml
 from ultralytics.nn import tasks
 
-from tests.interpreters import python
+from tests.interpreters import forked, python
 from tests.places import ROOT, SCALES, model_yamls, scaled
 from tests.samples import build_rows
 from ultralytics_diffattn import Attention_Diff, C2PSA_Diff, DiffAttention, register
@@ -272,7 +272,7 @@ try:
 except ImportError as error:
     print("said:", error)
 """
-    assert "said:" in python(code).stdout
+    assert "said:" in forked(code, preloaded="torch").stdout
 
 
 SAFE = """
@@ -288,6 +288,7 @@ print("loaded", *{{type(m).__name__ for m in torch_safe_load("m.pt")[0]["model"]
 @pytest.mark.parametrize("name", [n for n in model_yamls() if re.match(r"[^.]*(diffattn|-token|-paired)\.yaml", n)])
 def test_safe_load(name, tmp_path):
     """One of each family and kind."""
-    loaded = python(SAFE.format(yaml=scaled(name, "n")), cwd=tmp_path, ULTRALYTICS_SAFE_LOAD="1").stdout
+    code = SAFE.format(yaml=scaled(name, "n"))
+    loaded = forked(code, cwd=tmp_path, preloaded="torch", ULTRALYTICS_SAFE_LOAD="1").stdout
     rows = set(MODULES) & set(re.findall(r"\w+", re.sub(r"#.*", "", (ROOT / "cfg" / name).read_text())))
     assert rows <= set(loaded[loaded.index("loaded") :].split())

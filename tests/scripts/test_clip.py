@@ -2,20 +2,14 @@
 
 import csv
 import re
-import sys
 
 import cv2
 import pytest
 
-from tests.interpreters import run
+from tests.interpreters import script
 from tests.places import ROOT, SHARED
 
-SCRIPTS = ROOT / "scripts"
 WAYS = "text_to_image", "image_to_text"
-
-
-def script(name, *arguments, cwd):
-    return run(sys.executable, SCRIPTS / name, *arguments, cwd=cwd, OMP_NUM_THREADS="1").stdout
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +62,9 @@ def test_curves(drawn, tmp_path):
     few(drawn, tmp_path)
     before = {}
     for seeds in (1, 2):  # the second goes on from the first
-        table = script("clip_curves.py", tmp_path, tmp_path / "out.png", 1, seeds, cwd=tmp_path).strip().splitlines()
+        table = (
+            script("clip_curves.py", tmp_path, tmp_path / "out.png", 1, seeds, cwd=tmp_path).stdout.strip().splitlines()
+        )
         rows = [row for row in table if re.fullmatch(r"\| (CLIP|DiffCLIP) \| .*", row)]
         assert [row.split(" | ")[:2] for row in rows] == [
             [f"| {kind}", str(seed)] for kind in ("CLIP", "DiffCLIP") for seed in range(seeds)
@@ -84,7 +80,9 @@ def test_curves(drawn, tmp_path):
 
 def test_speed(tmp_path):
     rows = re.findall(
-        r"^\| (\S+), .*? \| (.+?) \| timm's ViT \| ([\d.]+) \|", script("clip_speed.py", 1, 2, cwd=tmp_path), re.M
+        r"^\| (\S+), .*? \| (.+?) \| timm's ViT \| ([\d.]+) \|",
+        script("clip_speed.py", 1, 2, cwd=tmp_path).stdout,
+        re.M,
     )
     assert [row[:2] for row in rows] == [
         (size, name) for size in ("ViT-B/16", "clip-tiny") for name in ("DiffCLIP", "CLIP", "timm's ViT again")
@@ -96,7 +94,7 @@ def test_parity():
     vectors = SHARED / "vectors" / "diffclip"
     if not vectors.is_dir():
         pytest.skip(f"the reference vectors are not at {vectors}")
-    output = script("clip_parity.py", vectors, cwd=ROOT)
+    output = script("clip_parity.py", vectors, cwd=ROOT).stdout
     rows = dict(re.findall(r"^\| (\S+) \| (.+) \|$", output, re.M)[1:])
     assert rows.keys() == {file.name for file in vectors.iterdir()}
     for file, cell in rows.items():
@@ -123,7 +121,7 @@ def test_words(drawn, tiny, tmp_path):
     output = script(
         "words.py", tmp_path / "wide.yaml", tmp_path / "yolo11n.pt", tmp_path / "clip/last.pt", tmp_path / "out",
         cwd=tmp_path,
-    )  # fmt: skip
+    ).stdout  # fmt: skip
     rows = re.findall(r"^\| (from scratch|its classes alone) \| (\d) \| ([\d.]+) \| ([\d.e-]+) \|$", output, re.M)
     assert [row[:2] for row in rows] == [
         *(("from scratch", str(i)) for i in range(1, 6)), *(("its classes alone", str(i)) for i in range(1, 4))

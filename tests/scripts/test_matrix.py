@@ -54,17 +54,17 @@ def test_cells_are_listed_for_the_workflow(arguments, count):
 
 
 @pytest.mark.parametrize(
-    ("argument", "said"),
+    ("argument", "message"),
     [
         ("ultralitics=8.4.0", "ultralitics=8.4.0: known are cells, ultralytics=, torch=, python="),
         ("torch", "torch: known are cells, ultralytics=, torch=, python="),
         ("ultralytics=1.0", "ultralytics=1.0: no such cell; `cells` lists them."),
     ],
 )
-def test_bad_arguments(argument, said):
+def test_bad_arguments(argument, message):
     process = matrix(argument)
     assert process.returncode == 1
-    assert process.stderr.strip() == said
+    assert process.stderr.strip() == message
 
 
 def test_a_key_twice_and_help():
@@ -107,39 +107,39 @@ def uv(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{script.parent}:/usr/bin:/bin")
 
 
-def take(steps, monkeypatch):
-    """Let a cell take other steps than the long ones."""
+def replace_steps(steps, monkeypatch):
+    """Replace the long steps of a cell."""
     monkeypatch.setitem(MATRIX["attempt"].__globals__, "steps", lambda cell, python, folder: steps(python))
 
 
 def test_a_row_for_a_cell_that_works(uv, tmp_path, monkeypatch):
-    take(
+    replace_steps(
         lambda python: dict.fromkeys("abcde", ((python, "-c", "print('7 passed in 1s')"), r"(\d+ passed)")), monkeypatch
     )
-    row, well = MATRIX["attempt"](CELLS[0], tmp_path)
-    assert well
+    row, passed = MATRIX["attempt"](CELLS[0], tmp_path)
+    assert passed
     assert re.fullmatch(r"\| [\d.]+ \| [\d.+a-z]+ \| [\d.]+ \|( 7 passed \|){5}", row)
     assert row.count("|") == MATRIX["HEADER"].partition("\n")[0].count("|")
 
 
-def test_a_failing_step_is_named_and_the_others_are_taken(uv, tmp_path, monkeypatch):
+def test_a_failing_step_is_named_and_the_others_run(uv, tmp_path, monkeypatch):
     code = "import sys; print('noise'); sys.exit('ValueError: lambda is gone') if 'd' in sys.argv else print('done')"
-    take(lambda python: {n: ((python, "-c", code, n), "") for n in "abcde"}, monkeypatch)
-    row, well = MATRIX["attempt"](CELLS[0], tmp_path)
-    assert not well
+    replace_steps(lambda python: {n: ((python, "-c", code, n), "") for n in "abcde"}, monkeypatch)
+    row, passed = MATRIX["attempt"](CELLS[0], tmp_path)
+    assert not passed
     assert row.endswith("| ✓ | ✓ | ✓ | ✗ ValueError: lambda is gone | ✓ |")
     assert "noise\nValueError: lambda is gone" in (tmp_path / "log.txt").read_text()
 
 
-def test_what_cannot_be_installed_is_said(uv, tmp_path, monkeypatch):
+def test_a_cell_that_cannot_be_installed(uv, tmp_path, monkeypatch):
     monkeypatch.setenv("NO_SUCH", "1")
-    row, well = MATRIX["attempt"](Cell("9.9.9"), tmp_path)
-    assert not well
+    row, passed = MATRIX["attempt"](Cell("9.9.9"), tmp_path)
+    assert not passed
     assert "9.9.9 | newest | 3.11 | cannot be installed: error: No solution found" in row
     assert row.count("|") == MATRIX["HEADER"].partition("\n")[0].count("|")
 
 
-def test_yamls_that_this_release_can_hold_are_counted():
+def test_yamls_of_this_release_are_counted():
     """The step itself, here: every YAML is built, or says which ultralytics it needs."""
     built, files = re.search(r"(\d+) of (\d+)", run(sys.executable, "-c", MATRIX["YAMLS"]).stdout).groups()
     assert int(files) == len(list((ROOT / "cfg").glob("*.yaml")))
@@ -152,7 +152,7 @@ def test_page_holds_a_row_for_each_cell():
     newest = {i: max((r[i] for r in rows), key=lambda v: [int(x) for x in v.split("+")[0].split(".")]) for i in (0, 1)}
     assert len(rows) == len(CELLS)
     for cell in CELLS:
-        ultralytics, torch = (newest[i] if want == "newest" else want for i, want in enumerate(cell[:2]))
+        ultralytics, torch = (newest[i] if version == "newest" else version for i, version in enumerate(cell[:2]))
         (row,) = (r for r in rows if (r[0], r[1]) == (ultralytics, torch) and r[2].startswith(f"{cell.python}."))
         assert not any(column.startswith("✗") for column in row), row
 

@@ -1,11 +1,11 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""Attention maps as a picture: what was found, and for each object a row of maps over the image."""
+"""Attention maps as a picture: the detections, and for each object a row of maps over the image."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import matplotlib
@@ -14,37 +14,48 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ultralytics_diffattn.maps.attention_maps import BlockMaps, ImageMaps, over_image
+from ultralytics_diffattn.maps.attention_maps import BlockMaps, ImageMaps
+from ultralytics_diffattn.maps.geometry import over_image
 
 PANEL, DETECTIONS = 240, 480  # pixels of the longer side
-GAP, LABELS, LINE, TEXT = 6, 184, 20, 15  # between panels; for the labels beside a row; a line; its letters
-LEAST = 3.0  # times uniform attention at the end of a scale, else a map that is all but uniform would be full of colour
-MORE, LESS = (213, 94, 0), (0, 114, 178)  # vermilion and blue of Okabe and Ito: the colour-blind can tell them apart
+GAP, LABELS, LINE, TEXT = 6, 184, 20, 15  # pixels: between panels, for a row's labels, height of a line and of letters
+MINIMUM_SCALE = 3.0  # times uniform attention: a map that is all but uniform is not to be full of colour
+POSITIVE, NEGATIVE = (213, 94, 0), (0, 114, 178)  # Okabe and Ito's vermilion and blue, for all eyes
 MARK = (255, 0, 255)
 INK, SOFT = (28, 32, 36), (84, 92, 102)
 PLAIN, A1, A2, SUBTRACTED, DIFFERENCE = "baseline", "A1", "A2", "λ·A2", "A1 − λ·A2"
 
 
-class Row(NamedTuple):
-    """One row of maps, laid over the image, as multiples of what uniform attention would give."""
+@dataclass(frozen=True)
+class Row:
+    """One row of maps over the image, in multiples of uniform attention.
 
-    index: int  # of the object
-    texts: list[str]
-    maps: dict[str, Tensor]  # by title, (height, width)
-    strongest: float  # what is drawn at full strength
+    Attributes:
+        index (int): Of the object.
+        labels (list[str]): Lines of text to the left of the row.
+        maps (dict[str, Tensor]): By title of the column, (height, width).
+        scale (float): The value at which colours are full.
+    """
+
+    index: int
+    labels: list[str]
+    maps: dict[str, Tensor]
+    scale: float
 
 
-def draw(maps: ImageMaps, blocks: list[list[str]] | None = None, heads: list[int | None] | None = None) -> np.ndarray:
+def draw(
+    maps: ImageMaps, blocks: Sequence[Sequence[str]] | None = None, heads: Sequence[int | None] | None = None
+) -> np.ndarray:
     """Draw an image's detections, and below them the maps of each object.
 
-    All panels of a row share one scale, whose end is the 99th percentile of the row's softmax maps, or three times what
-    uniform attention would give. Orange is positive, blue negative, and what is not attended to stays grey.
+    All panels of a row share one scale, whose end is the 99th percentile of the row's softmax maps, at least three
+    times uniform attention. Orange is positive, blue negative, grey is zero.
 
     Args:
         maps (ImageMaps): From `attention_maps`.
-        blocks (list[list[str]], optional): Names of attention blocks, in groups of which the mean makes a row; by
-            default each by itself.
-        heads (list[int | None], optional): Heads, each in a row, None for their mean; by default that.
+        blocks (Sequence[Sequence[str]], optional): Names of attention blocks, in groups of which the mean makes a row;
+            by default each by itself.
+        heads (Sequence[int | None], optional): Heads, each in a row, None for their mean; by default the mean alone.
 
     Returns:
         (np.ndarray): (height, width, 3), uint8, RGB.
@@ -55,70 +66,55 @@ def draw(maps: ImageMaps, blocks: list[list[str]] | None = None, heads: list[int
         >>> draw(maps).shape
         (584, 1414, 3)
     """
-    image = picture(maps)
-    small = resized(image, PANEL)
-    gray = faded(small)
-    rows = list(rows_of(maps, small.shape[:2], blocks, heads))
-    found = resized(_detections(maps, image), DETECTIONS)
-    columns = list(max((row.maps for row in rows), key=len, default={}))  # not every block has a counterpart
-    h, w = small.shape[:2]
-    tall = max(h, 5 * LINE) + GAP
-    top = max(found.shape[0], 7 * LINE) + 2 * GAP
+    image = rgb_image(maps)
+    thumbnail = resized(image, PANEL)
+    h, w = thumbnail.shape[:2]
+    rows = list(iterate_rows(maps, (h, w), blocks, heads))
+    detections = resized(_detections(maps, image), DETECTIONS)
+    columns = max((list(row.maps) for row in rows), key=lambda titles: len(titles), default=[])  # some rows lack some
+    row_height = max(h, 5 * LINE) + GAP
+    top = max(detections.shape[0], 7 * LINE) + 2 * GAP
     width = LABELS + max((1 + len(columns)) * (w + GAP), DETECTIONS + 360)
-    canvas = Image.new("RGB", (width, top + (LINE + GAP + len(rows) * tall if rows else 0)), "white")
-    pen, text_font = ImageDraw.Draw(canvas), font(TEXT)
-    canvas.paste(Image.fromarray(found), (GAP, GAP))
-    for i, text in enumerate(_legend(maps, rows)):
-        pen.text((found.shape[1] + 3 * GAP, GAP + i * LINE), text, INK if i == 0 else SOFT, text_font)
+    canvas = Image.new("RGB", (width, top + (LINE + GAP + len(rows) * row_height if rows else 0)), "white")
+    pen, letters = ImageDraw.Draw(canvas), font(TEXT)
+    canvas.paste(Image.fromarray(detections), (GAP, GAP))
+    _write(pen, (detections.shape[1] + 3 * GAP, GAP), _legend(maps, rows), letters)
     for j, title in enumerate(("object", *columns) if rows else ()):
-        pen.text((LABELS + j * (w + GAP), top), title, INK, text_font)
+        pen.text((LABELS + j * (w + GAP), top), title, INK, letters)
+    background = faded(thumbnail)
     for i, row in enumerate(rows):
-        y = top + LINE + GAP + i * tall
-        for n, text in enumerate(row.texts):
-            pen.text((GAP, y + n * LINE), text, INK if n == 0 else SOFT, text_font)
-        canvas.paste(Image.fromarray(marked(small, maps, row.index)), (LABELS, y))
-        for title, laid in row.maps.items():
-            j = 1 + columns.index(title)
-            canvas.paste(Image.fromarray(painted(gray, laid / row.strongest)), (LABELS + j * (w + GAP), y))
+        y = top + LINE + GAP + i * row_height
+        _write(pen, (GAP, y), row.labels, letters)
+        canvas.paste(Image.fromarray(marked(thumbnail, maps, row.index)), (LABELS, y))
+        for title, values in row.maps.items():
+            x = LABELS + (1 + columns.index(title)) * (w + GAP)
+            canvas.paste(Image.fromarray(painted(background, values / row.scale)), (x, y))
     return np.asarray(canvas)
 
 
-def rows_of(
+def iterate_rows(
     maps: ImageMaps,
     size: tuple[int, int],
-    blocks: list[list[str]] | None = None,
-    heads: list[int | None] | None = None,
+    blocks: Sequence[Sequence[str]] | None = None,
+    heads: Sequence[int | None] | None = None,
 ) -> Iterator[Row]:
     """Yield the rows of all objects.
 
     Args:
         maps (ImageMaps): From `attention_maps`.
-        size (tuple[int, int]): Height and width of a panel.
-        blocks (list[list[str]], optional): As for `draw`.
-        heads (list[int | None], optional): As for `draw`.
+        size (tuple[int, int]): Height and width of a panel, in pixels.
+        blocks (Sequence[Sequence[str]], optional): As for `draw`.
+        heads (Sequence[int | None], optional): As for `draw`; those that a block lacks are left out.
 
     Yields:
         (Row): Object by object, block by block, head by head.
     """
-    for i, label in enumerate(maps.labels):
+    for i in range(len(maps.labels)):
         for names in blocks or [[name] for name in maps.blocks]:
-            group = [(maps.blocks[name], counterpart(name, maps.blocks[name], maps.baseline)) for name in names]
-            fewest = min(block.a1.shape[1] for block, _ in group)
+            head_count = min(maps.blocks[name].a1.shape[1] for name in names)
             for head in heads or [None]:
-                if head is not None and head >= fewest:
-                    continue
-                each = [_laid(block, plain, i, head, size) for block, plain in group]
-                titles = max(each, key=len)  # plain blocks, and those without counterpart, have fewer
-                laid = {t: torch.stack([one[t] for one in each if t in one]).mean(0) for t in titles}
-                softmax = torch.stack([laid[t] for t in (PLAIN, A1, A2) if t in laid]).flatten()
-                strongest = max(float(softmax.quantile(0.99)), LEAST)
-                texts = [f"{i + 1}  {label}", names[0].removeprefix("model.") if len(names) == 1 else "mean of blocks"]
-                texts.append("mean of heads" if head is None else f"head {head}")
-                lam = [
-                    block.lam.mean() if head is None else block.lam[head] for block, _ in group if block.lam is not None
-                ]
-                texts += [f"λ = {float(sum(lam) / len(lam)):.3f}"] if lam else []
-                yield Row(i, [*texts, f"full colour: {strongest:.1f} ×"], laid, strongest)
+                if head is None or head < head_count:
+                    yield _row(maps, i, names, head, size)
 
 
 def counterpart(name: str, block: BlockMaps, baseline: dict[str, BlockMaps]) -> BlockMaps | None:
@@ -127,10 +123,15 @@ def counterpart(name: str, block: BlockMaps, baseline: dict[str, BlockMaps]) -> 
     Args:
         name (str): Of the block.
         block (BlockMaps): The block.
-        baseline (dict[str, BlockMaps]): Of the baseline.
+        baseline (dict[str, BlockMaps]): All blocks of the baseline.
 
     Returns:
-        (BlockMaps | None): None if there is none.
+        (BlockMaps | None): None if no grid has this size.
+
+    Examples:
+        >>> block = BlockMaps(torch.rand(1, 2, 3, 4), None, None, (0, 0, 4, 3))
+        >>> counterpart("model.10.m.0.attn", block, {"model.11.attn": block}) is block
+        True
     """
     alike = [b for b in baseline.values() if b.a1.shape[-2:] == block.a1.shape[-2:]]
     return baseline.get(name) or (alike[-1] if alike else None)
@@ -144,23 +145,30 @@ def titled(block: BlockMaps, plain: BlockMaps | None) -> dict[str, tuple[BlockMa
         plain (BlockMaps, optional): The baseline's.
 
     Returns:
-        (dict[str, tuple[BlockMaps, Tensor]]): By title, whose grid the map is on, and the map, (objects, heads, h, w).
+        (dict[str, tuple[BlockMaps, Tensor]]): By title the block whose grid the map is on, and the map,
+            (objects, heads, h, w).
+
+    Examples:
+        >>> block = BlockMaps(torch.rand(1, 2, 3, 4), torch.rand(1, 2, 3, 4), torch.rand(2), (0, 0, 4, 3))
+        >>> list(titled(block, None))[:3]
+        ['A1', 'A2', 'λ·A2']
     """
-    shown = {} if plain is None else {PLAIN: (plain, plain.a1)}
-    shown[A1] = block, block.a1
-    if block.a2 is not None:
-        shown |= {A2: (block, block.a2), SUBTRACTED: (block, block.subtracted), DIFFERENCE: (block, block.difference)}
-    return shown
+    columns = {} if plain is None else {PLAIN: (plain, plain.a1)}
+    columns[A1] = block, block.a1
+    subtracted = block.subtracted
+    if block.a2 is not None and subtracted is not None:
+        columns |= {A2: (block, block.a2), SUBTRACTED: (block, subtracted), DIFFERENCE: (block, block.difference)}
+    return columns
 
 
-def picture(maps: ImageMaps) -> np.ndarray:
-    """Return the image, (height, width, 3), uint8, RGB; of one with other channels than three the first, in grey.
+def rgb_image(maps: ImageMaps) -> np.ndarray:
+    """Return the image as RGB; of one with other channels than three the first, in grey.
 
     Args:
         maps (ImageMaps): From `attention_maps`.
 
     Returns:
-        (np.ndarray): A copy.
+        (np.ndarray): (height, width, 3), uint8, a copy.
     """
     image = maps.result.orig_img
     image = image[..., ::-1] if image.ndim == 3 and image.shape[2] == 3 else np.atleast_3d(image)[..., [0, 0, 0]]
@@ -168,7 +176,7 @@ def picture(maps: ImageMaps) -> np.ndarray:
 
 
 def resized(image: np.ndarray, longest: int) -> np.ndarray:
-    """Return an image of which the longer side has a given length.
+    """Return an image whose longer side has a given length.
 
     Args:
         image (np.ndarray): (height, width, 3), uint8.
@@ -182,29 +190,33 @@ def resized(image: np.ndarray, longest: int) -> np.ndarray:
         (50, 100, 3)
     """
     scale = longest / max(image.shape[:2])
-    size = [max(1, round(n * scale)) for n in image.shape[1::-1]]
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    h, w = (max(1, round(n * scale)) for n in image.shape[:2])
+    return np.asarray(cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC))
 
 
 def faded(image: np.ndarray) -> np.ndarray:
-    """Return an image in light grey, as the ground for `painted`.
+    """Return an image in light grey, as the background for `painted`.
 
     Args:
         image (np.ndarray): (height, width, 3), uint8, RGB.
 
     Returns:
-        (np.ndarray): (height, width, 3), float.
+        (np.ndarray): (height, width, 3), float32, 110 to 237.5.
+
+    Examples:
+        >>> faded(np.full((1, 1, 3), 100, np.uint8)).tolist()
+        [[[160.0, 160.0, 160.0]]]
     """
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].repeat(3, 2)
-    return gray * np.float32(0.5) + 110
+    return np.asarray(gray * np.float32(0.5) + 110)
 
 
-def painted(ground: np.ndarray, strength: Tensor) -> np.ndarray:
-    """Lay a map over an image: orange where it is positive, blue where negative, as it is where it is zero.
+def painted(background: np.ndarray, values: Tensor) -> np.ndarray:
+    """Return a map over an image: orange where it is positive, blue where negative, transparent where it is zero.
 
     Args:
-        ground (np.ndarray): (height, width, 3), 0 to 255.
-        strength (Tensor): (height, width); at 1 and -1 the colours are full.
+        background (np.ndarray): (height, width, 3), 0 to 255.
+        values (Tensor): (height, width); from 1 and -1 on, colours are full.
 
     Returns:
         (np.ndarray): (height, width, 3), uint8.
@@ -213,49 +225,84 @@ def painted(ground: np.ndarray, strength: Tensor) -> np.ndarray:
         >>> painted(np.full((1, 1, 3), 200.0), torch.zeros(1, 1)).tolist()
         [[[200, 200, 200]]]
     """
-    value = strength.numpy()[..., None]
+    value = values.numpy()[..., None]
     alpha = 0.9 * np.minimum(np.abs(value), 1)
-    colour = np.where(value > 0, np.float32(MORE), np.float32(LESS))
-    return (ground * (1 - alpha) + colour * alpha + 0.5).astype(np.uint8)
+    colour = np.where(value > 0, np.array(POSITIVE, np.float32), np.array(NEGATIVE, np.float32))
+    return np.asarray((background * (1 - alpha) + colour * alpha + 0.5).astype(np.uint8))
 
 
-def marked(image: np.ndarray, maps: ImageMaps, i: int) -> np.ndarray:
+def marked(image: np.ndarray, maps: ImageMaps, index: int) -> np.ndarray:
     """Return an image with the box of an object on it, or a cross where its point is.
 
     Args:
         image (np.ndarray): The image, of any size, (height, width, 3), uint8.
         maps (ImageMaps): From `attention_maps`.
-        i (int): The object.
+        index (int): Of the object.
 
     Returns:
-        (np.ndarray): A copy.
+        (np.ndarray): (height, width, 3), uint8, a copy.
     """
     height, width = maps.result.orig_shape
     h, w = image.shape[:2]
     left, top, right, bottom = (
-        round(float(v) * s) for v, s in zip(maps.boxes[i], (w / width, h / height) * 2, strict=True)
+        round(float(v) * s) for v, s in zip(maps.boxes[index], (w / width, h / height) * 2, strict=True)
     )
     if (left, top) == (right, bottom):
-        return cv2.drawMarker(image.copy(), (left, top), MARK, cv2.MARKER_CROSS, 16, 2)
+        return np.asarray(cv2.drawMarker(image.copy(), (left, top), MARK, cv2.MARKER_CROSS, 16, 2))
     corners = (max(left, 1), max(top, 1)), (min(right, w - 2), min(bottom, h - 2))
-    return cv2.rectangle(image.copy(), *corners, MARK, 2)
+    return np.asarray(cv2.rectangle(image.copy(), *corners, MARK, 2))
 
 
-def _laid(
-    block: BlockMaps, plain: BlockMaps | None, i: int, head: int | None, size: tuple[int, int]
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """Return DejaVu Sans, which has λ and comes with Matplotlib.
+
+    Args:
+        size (int): Pixels.
+
+    Returns:
+        (PIL.ImageFont.FreeTypeFont): The font.
+
+    Examples:
+        >>> font(15).getname()
+        ('DejaVu Sans', 'Book')
+    """
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), size)
+
+
+def _row(maps: ImageMaps, index: int, names: Sequence[str], head: int | None, size: tuple[int, int]) -> Row:
+    """Return the row of an object: the mean over a group of blocks, of one head or of the heads' mean."""
+    group = [(maps.blocks[name], counterpart(name, maps.blocks[name], maps.baseline)) for name in names]
+    each = [_overlays(block, plain, index, head, size) for block, plain in group]
+    titles = max(each, key=lambda m: len(m))  # plain blocks, and those without counterpart, have fewer
+    means = {title: torch.stack([one[title] for one in each if title in one]).mean(0) for title in titles}
+    softmax = torch.stack([means[title] for title in (PLAIN, A1, A2) if title in means]).flatten()
+    scale = max(float(softmax.quantile(0.99)), MINIMUM_SCALE)
+    lambdas = [float(b.lam.mean() if head is None else b.lam[head]) for b, _ in group if b.lam is not None]
+    labels = [
+        f"{index + 1}  {maps.labels[index]}",
+        names[0].removeprefix("model.") if len(names) == 1 else "mean of blocks",
+        "mean of heads" if head is None else f"head {head}",
+        *([f"λ = {sum(lambdas) / len(lambdas):.3f}"] if lambdas else []),
+        f"full colour: {scale:.1f} ×",
+    ]
+    return Row(index, labels, means, scale)
+
+
+def _overlays(
+    block: BlockMaps, plain: BlockMaps | None, index: int, head: int | None, size: tuple[int, int]
 ) -> dict[str, Tensor]:
-    """Return an object's maps over the image by title, of a head or of the heads' mean, as multiples of uniform."""
-    laid = {}
+    """Return an object's maps over the image by title, in multiples of uniform attention."""
+    overlays = {}
     for title, (home, m) in titled(block, plain).items():
-        one = m[i].mean(0) if head is None or head >= m.shape[1] else m[i, head]
-        laid[title] = over_image(one * one.numel(), home.window, size)
-    return laid
+        one = m[index].mean(0) if head is None or head >= m.shape[1] else m[index, head]
+        overlays[title] = over_image(one * one.numel(), home.window, size)
+    return overlays
 
 
 def _detections(maps: ImageMaps, image: np.ndarray) -> np.ndarray:
-    """Return the image with ultralytics' own drawing of what was found."""
-    line = max(1, round(2.4 * max(image.shape[:2]) / DETECTIONS))
-    return maps.result.plot(img=image[..., ::-1].copy(), line_width=line)[..., ::-1]
+    """Return the image with ultralytics' own drawing of the detections."""
+    line_width = max(1, round(2.4 * max(image.shape[:2]) / DETECTIONS))
+    return np.asarray(maps.result.plot(img=image[..., ::-1].copy(), line_width=line_width))[..., ::-1]
 
 
 def _legend(maps: ImageMaps, rows: list[Row]) -> list[str]:
@@ -263,7 +310,7 @@ def _legend(maps: ImageMaps, rows: list[Row]) -> list[str]:
     h, w = maps.result.orig_shape
     lines = [f"{Path(maps.result.path).name}, {w} × {h} pixels"]
     if not rows:
-        return [*lines, "Nothing was found: lower conf=, or give a point, xy=x,y."]
+        return [*lines, "No object was detected: lower conf=, or give a point, xy=x,y."]
     titles = rows[0].maps
     lines += ["", "Where the tokens of each object attend to:"]
     lines += [f"{PLAIN}: the map of plain attention"] if PLAIN in titles else []
@@ -275,13 +322,9 @@ def _legend(maps: ImageMaps, rows: list[Row]) -> list[str]:
     return lines
 
 
-def font(size: int) -> ImageFont.FreeTypeFont:
-    """Return a font that has λ and comes with a dependency.
-
-    Args:
-        size (int): Pixels.
-
-    Returns:
-        (PIL.ImageFont.FreeTypeFont): DejaVu Sans.
-    """
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), size)
+def _write(
+    pen: ImageDraw.ImageDraw, corner: tuple[int, int], lines: Sequence[str], letters: ImageFont.FreeTypeFont
+) -> None:
+    """Write lines below each other, the first in full ink."""
+    for i, line in enumerate(lines):
+        pen.text((corner[0], corner[1] + i * LINE), line, INK if i == 0 else SOFT, letters)

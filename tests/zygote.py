@@ -1,0 +1,58 @@
+"""A process that has imported the slow libraries and forks a child for each job: `python -m tests.zygote MODULE...`.
+
+To import torch and ultralytics takes two to three seconds, and most tests that need a process do not depend on it. A
+child has its own working directory, environment, output and exit status, and nothing of it reaches the next one. What
+depends on how Python starts (start-up files, flags, an environment that is read at import) takes a fresh interpreter.
+
+A job is a line of JSON on stdin: `argv`, `code` to be run as `python -c`, `cwd`, `env`, and the files `out` and `err`;
+the answer is a line with the exit status.
+"""
+
+import json
+import os
+import sys
+import traceback
+from importlib import import_module
+
+
+def child(job):
+    """Run a job in this process, which was forked for it, and end."""
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(job[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    os.chdir(job["cwd"])
+    os.environ.clear()
+    os.environ.update(job["env"])
+    sys.argv[:] = job["argv"]  # ultralytics keeps the list itself
+    sys.path[0] = ""
+    status = 0
+    try:
+        exec(compile(job["code"], "<string>", "exec"), {"__name__": "__main__"})
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status & 255)
+
+
+def main(modules):
+    """Import, then answer jobs until stdin is closed."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what an import prints is no answer
+    for name in modules:
+        import_module(name)
+    for line in sys.stdin:
+        pid = os.fork()
+        if not pid:
+            null = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(null, 0)
+            child(json.loads(line))
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
