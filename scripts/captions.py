@@ -16,13 +16,13 @@ COLOURS = {
     "white": (245, 245, 245), "purple": (180, 60, 150),
 }  # fmt: skip
 SHAPES = "circle", "square", "triangle", "cross"
-PLACES = {"above": ((32, 17), (32, 47)), "left of": ((17, 32), (47, 32))}
+POSITIONS = {"above": ((32, 17), (32, 47)), "left of": ((17, 32), (47, 32))}
 
 
-def draw(rng, things, place):
+def draw(rng, things, position):
     """Return an image of 64 x 64 px, BGR."""
     image = np.full((64, 64, 3), rng.integers(60, 140), np.uint8)
-    for (colour, shape), centre in zip(things, PLACES[place], strict=True):
+    for (colour, shape), centre in zip(things, POSITIONS[position], strict=True):
         x, y = (int(v) for v in np.add(centre, rng.integers(-4, 5, 2)))
         r = int(rng.integers(8, 13))
         bgr = [int(v) for v in np.clip(np.add(COLOURS[colour], rng.integers(-15, 16, 3)), 0, 255)]
@@ -43,16 +43,16 @@ def main(folder, seed=0):
     """Write `train.csv`, `val.csv` and their images; 200 of 1,104 captions are held out."""
     rng = np.random.default_rng(seed)
     things = list(itertools.product(COLOURS, SHAPES))
-    every = [(a, b, place) for a, b in itertools.permutations(things, 2) for place in PLACES]
+    every = [(a, b, position) for a, b in itertools.permutations(things, 2) for position in POSITIONS]
     rng.shuffle(every := np.array(every, dtype=object))
     for split, chosen, views in (("val", every[:200], 1), ("train", every[200:], 16)):
         (Path(folder) / split).mkdir(parents=True, exist_ok=True)
         rows = [("image", "caption")]
-        for i, (a, b, place) in enumerate(chosen):
+        for i, (a, b, position) in enumerate(chosen):
             for view in range(views):
                 name = f"{split}/{i:04}-{view}.png"
-                cv2.imwrite(str(Path(folder) / name), draw(rng, (a, b), place))
-                rows.append((name, f"a {' '.join(a)} {place} a {' '.join(b)}"))
+                cv2.imwrite(str(Path(folder) / name), draw(rng, (a, b), position))
+                rows.append((name, f"a {' '.join(a)} {position} a {' '.join(b)}"))
         with open(Path(folder) / f"{split}.csv", "w", newline="", encoding="utf-8") as f:
             csv.writer(f).writerows(rows)
 

@@ -1,7 +1,7 @@
 """CLIP beside DiffCLIP on drawings: `python scripts/clip_curves.py folder out.png [epochs] [seeds]`.
 
 Draws the data into the folder, trains both small models with each seed there, draws retrieval over the epochs, and
-prints the last epoch of each as a table. What is there already is not made again; a run that was cut off goes on.
+prints the last epoch of each as a table. What exists is not made again; a run that was cut off is resumed.
 """
 
 import csv
@@ -27,7 +27,7 @@ def read(file):
 
 
 def trained(folder, kind, seed, epochs):
-    """Train a model, go on with it, or do nothing if it is there; return the folder of the run."""
+    """Return the folder of a run, which is trained or resumed unless it is complete."""
     data, run = folder / "captions", folder / f"{kind}-{seed}"
     if (run / "clip-train.json").is_file():  # a run's last file
         return run

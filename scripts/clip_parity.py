@@ -48,8 +48,8 @@ def model(file):
     t, params, sizes = read(file)
     ours = DiffCLIP(**sizes).eval()
     ours.load_state_dict(params)
-    found = ours(t["image"], t["tokens"])
-    return {name: furthest(found[name], t[name]) for name in ("image_embed", "text_embed", "logit_scale")}
+    outputs = ours(t["image"], t["tokens"])
+    return {name: furthest(outputs[name], t[name]) for name in ("image_embed", "text_embed", "logit_scale")}
 
 
 def schema(file):
@@ -69,8 +69,10 @@ def schema(file):
 def tokens(file):
     """Return how many texts have other tokens here."""
     rows = json.loads(file.read_text())
-    found = tokenize([row["text"] for row in rows]).tolist()
-    return {f"{len(rows)} texts": f"{sum(ours != row['tokens'] for ours, row in zip(found, rows, strict=True))} differ"}
+    tokens = tokenize([row["text"] for row in rows]).tolist()
+    return {
+        f"{len(rows)} texts": f"{sum(ours != row['tokens'] for ours, row in zip(tokens, rows, strict=True))} differ"
+    }
 
 
 KINDS = {"*attention_*.safetensors": attention, "diffclip_tiny.safetensors": model, "*schema.json": schema,

@@ -26,11 +26,11 @@ def main(batch=4, repeats=15):
     print("| size | encode_image of | over | median | quartiles |\n|---|---|---|---|---|")
     for label, sizes in SIZES.items():
         text = {"transformer_layers": 1, "transformer_width": 64, "transformer_heads": 4}
-        ours, plain = (kind(**sizes, **text).eval().to(device) for kind in (DiffCLIP, CLIP))
-        image = torch.rand(batch, 3, *[ours.sizes["image_size"]] * 2, device=device)
+        differential, plain = (kind(**sizes, **text).eval().to(device) for kind in (DiffCLIP, CLIP))
+        image = torch.rand(batch, 3, *[differential.sizes.image_size] * 2, device=device)
         vit = plain.visual  # timm's VisionTransformer as it is
         runners = {
-            "DiffCLIP": lambda m=ours, x=image: m.encode_image(x),
+            "DiffCLIP": lambda m=differential, x=image: m.encode_image(x),
             "CLIP": lambda m=plain, x=image: m.encode_image(x),
             "timm's ViT": lambda m=vit, x=image: m(x),
             "timm's ViT again": lambda m=vit, x=image: m(x),

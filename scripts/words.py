@@ -38,10 +38,10 @@ def export(weights):
     image = torch.rand(1, 3, 320, 320, generator=torch.Generator().manual_seed(0))
     expected = model.model.eval()(image)[0]  # (1, 4 + 2, positions)
     session = onnxruntime.InferenceSession(model.export(format="onnx", imgsz=320, device="cpu"))
-    found = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: image.numpy()})[0])
-    boxes, scores = (float((found - expected)[:, part].abs().max()) for part in (slice(4), slice(4, None)))
+    outputs = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: image.numpy()})[0])
+    boxes, scores = (float((outputs - expected)[:, part].abs().max()) for part in (slice(4), slice(4, None)))
     print(
-        f"ONNX, {len(NEW)} new words, output {tuple(found.shape)}: "
+        f"ONNX, {len(NEW)} new words, output {tuple(outputs.shape)}: "
         f"boxes differ by {boxes:.1e} px, scores by {scores:.1e}"
     )
 

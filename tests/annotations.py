@@ -1,4 +1,4 @@
-"""Small data sets in Ultralytics and PASCAL VOC layout and as COCO JSON, sound unless told otherwise."""
+"""Small data sets in Ultralytics and PASCAL VOC layout and as COCO JSON, sound unless a test spoils them."""
 
 import io
 import json
@@ -49,7 +49,7 @@ def voc_with(text, root):
 
 
 def coco(annotations, images=None, categories=None):
-    """Return a COCO dict with image 7 (a.jpg), image 8 (b.jpg) and categories 3 and 5, unless told otherwise."""
+    """Return a COCO dict with image 7 (a.jpg), image 8 (b.jpg) and categories 3 and 5, unless others are passed."""
     images = [("a.jpg", 7), ("b.jpg", 8)] if images is None else images
     return {
         "images": [{"id": i, "file_name": n, "width": W, "height": H} for n, i in images],

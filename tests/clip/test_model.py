@@ -1,5 +1,6 @@
 """clip/model.py: parity with the reference, with formulas of this file and with plain attention; sizes; bad input."""
 
+import inspect
 import json
 
 import pytest
@@ -7,8 +8,9 @@ import torch
 from torch import nn
 
 from tests.places import SHARED
-from tests.samples import tiny_clip
+from tests.samples import TINY, tiny_clip
 from ultralytics_diffattn.clip.model import CLIP, DiffCLIP
+from ultralytics_diffattn.clip.sizes import Sizes
 from ultralytics_diffattn.nn.attention import DiffAttention
 
 pytest.importorskip("timm")
@@ -34,10 +36,10 @@ def test_reference(stored):
     tensors, sizes = stored
     model = DiffCLIP(**sizes).eval()
     model.load_state_dict({k.removeprefix("param."): v for k, v in tensors.items() if k.startswith("param.")})
-    found = model(tensors["image"], tensors["tokens"])
+    outputs = model(tensors["image"], tensors["tokens"])
     for name in ("image_embed", "text_embed", "logit_scale"):
         assert tensors[name].abs().max() > 0.1
-        torch.testing.assert_close(found[name], tensors[name], rtol=0, atol=1e-6)
+        torch.testing.assert_close(outputs[name], tensors[name], rtol=0, atol=1e-6)
 
 
 @shared
@@ -51,9 +53,9 @@ def test_schema_of_the_published_weights():
 def test_size_of_the_published_model():
     """0.006 % more than plain CLIP, counted by hand: lambda and the gain of 12 blocks in each tower."""
     with torch.device("meta"):
-        ours, plain = (sum(p.numel() for p in kind().parameters()) for kind in (DiffCLIP, CLIP))
-    assert ours == 149_629_185
-    assert ours - plain == 2 * 12 * (4 * 64 + 128)
+        differential, plain = (sum(p.numel() for p in kind().parameters()) for kind in (DiffCLIP, CLIP))
+    assert differential == 149_629_185
+    assert differential - plain == 2 * 12 * (4 * 64 + 128)
 
 
 @torch.no_grad()
@@ -62,7 +64,7 @@ def test_text_tower_by_its_formula():
     model = tiny_clip().double()
     text = tokens([126, 5, 9, 127], [126, 3, 127, 0])
     p = dict(model.named_parameters())
-    for row, found in zip(text, model.encode_text(text), strict=True):
+    for row, embedding in zip(text, model.encode_text(text), strict=True):
         x = torch.stack([p["token_embedding.weight"][t] for t in row]) + p["positional_embedding"][: len(row)]
         for i in range(2):
             w = {n.split(f"resblocks.{i}.")[1]: v for n, v in p.items() if f"resblocks.{i}." in n}
@@ -84,7 +86,7 @@ def test_text_tower_by_its_formula():
             y = y / (1 + (-1.702 * y).exp())
             x = x + y @ w["mlp.c_proj.weight"].T + w["mlp.c_proj.bias"]
         x = nn.functional.layer_norm(x, x.shape[-1:], p["ln_final.weight"], p["ln_final.bias"])
-        torch.testing.assert_close(found, x[row.argmax()] @ p["text_projection"], rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(embedding, x[row.argmax()] @ p["text_projection"], rtol=1e-9, atol=1e-12)
 
 
 @torch.no_grad()
@@ -122,17 +124,40 @@ def test_length_one_on_demand(kind):
 @pytest.mark.parametrize("kind", [CLIP, DiffCLIP])
 def test_every_parameter_learns(kind):
     model = tiny_clip(kind).train()
-    found = model(torch.rand(2, 3, 32, 32), tokens([126, 5, 127], [126, 9, 127]))
-    (found["image_embed"] @ found["text_embed"].T * found["logit_scale"]).square().sum().backward()
+    outputs = model(torch.rand(2, 3, 32, 32), tokens([126, 5, 127], [126, 9, 127]))
+    (outputs["image_embed"] @ outputs["text_embed"].T * outputs["logit_scale"]).square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-    still = {n for n, p in model.named_parameters() if p.grad.abs().max() == 0}
-    assert still == set()
+    unmoved = {n for n, p in model.named_parameters() if p.grad.abs().max() == 0}
+    assert unmoved == set()
 
 
 def test_both_towers_are_differential():
     kinds = [type(m).__mro__ for m in tiny_clip().modules()]
     assert sum(DiffAttention in kind for kind in kinds) == 4
     assert not any(DiffAttention in type(m).__mro__ for m in tiny_clip(CLIP).modules())
+
+
+PUBLISHED = dict(
+    embed_dim=512, image_size=224, patch_size=16, vision_width=768, vision_layers=12, vision_heads=12,
+    context_length=77, vocab_size=49408, transformer_width=512, transformer_layers=12, transformer_heads=8,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [CLIP, DiffCLIP])
+def test_help_shows_every_argument_with_its_default(kind):
+    parameters = inspect.signature(kind).parameters
+    assert {name: p.default for name, p in parameters.items()} == PUBLISHED
+    assert {p.kind for p in parameters.values()} == {inspect.Parameter.POSITIONAL_OR_KEYWORD}
+    with torch.device("meta"):
+        assert kind().sizes == Sizes(**PUBLISHED)
+
+
+def test_sizes_are_those_of_the_tensors():
+    model = tiny_clip()
+    assert Sizes.from_tensors(model.state_dict()) == model.sizes == Sizes(**TINY)
+    assert model.sizes.as_dict() == TINY
+    with pytest.raises(AttributeError):
+        model.sizes.embed_dim = 3
 
 
 @pytest.mark.parametrize(
@@ -150,6 +175,9 @@ def test_both_towers_are_differential():
 def test_bad_sizes(changes, message):
     with pytest.raises(ValueError, match=message):
         tiny_clip(**changes)
+    if "num_heads" not in message:  # which plain attention does not ask for
+        with pytest.raises(ValueError, match=message):
+            Sizes(**{**TINY, **changes})
 
 
 @pytest.mark.parametrize(

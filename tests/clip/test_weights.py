@@ -1,4 +1,4 @@
-"""clip/weights.py: every way in which weights come, a stand-in for the hub, and files that hold something else."""
+"""clip/weights.py and from_pretrained: each form of checkpoint, a stand-in for the hub, files with something else."""
 
 import argparse
 import os
@@ -11,6 +11,8 @@ from tests.interpreters import forked
 from tests.samples import TINY, prefixed, tiny_clip
 from ultralytics_diffattn.clip import weights
 from ultralytics_diffattn.clip.model import CLIP, DiffCLIP
+from ultralytics_diffattn.clip.sizes import Sizes
+from ultralytics_diffattn.errors import UserError
 
 HEADS_64 = dict(vision_width=128, vision_heads=2, transformer_width=128, transformer_heads=2)
 
@@ -29,27 +31,48 @@ HEADS_64 = dict(vision_width=128, vision_heads=2, transformer_width=128, transfo
 def test_loads(wrap, tmp_path):
     model = tiny_clip()
     torch.save(wrap(model.state_dict()), tmp_path / "w.pt")
-    found = DiffCLIP.from_pretrained(tmp_path / "w.pt")
-    assert type(found) is DiffCLIP
-    assert found.sizes == model.sizes == TINY
-    assert not found.training
+    loaded = DiffCLIP.from_pretrained(tmp_path / "w.pt")
+    assert type(loaded) is DiffCLIP
+    assert loaded.sizes == model.sizes == Sizes(**TINY)
+    assert not loaded.training
     image, text = torch.rand(2, 3, 32, 32), torch.tensor([[126, 5, 127]])
-    for a, b in zip(found(image, text).values(), model(image, text).values(), strict=True):
+    for a, b in zip(loaded(image, text).values(), model(image, text).values(), strict=True):
         assert a.equal(b)
 
 
 @pytest.mark.parametrize("with_sizes", [False, True])
 def test_plain_weights(with_sizes, tmp_path):
-    """Nothing tells the heads of plain attention but what a training of ours writes beside: else they are 64 wide."""
+    """Nothing tells the heads of plain attention but the sizes that clip-train writes: else they are 64 wide."""
     model = tiny_clip(CLIP, **({} if with_sizes else HEADS_64))
     torch.save(
-        {"state_dict": model.state_dict()} | ({"sizes": model.sizes} if with_sizes else {}), tmp_path / "plain.pt"
+        {"state_dict": model.state_dict()} | ({"sizes": model.sizes.as_dict()} if with_sizes else {}),
+        tmp_path / "plain.pt",
     )
-    found = CLIP.from_pretrained(str(tmp_path / "plain.pt"))
-    assert type(found) is CLIP
-    assert found.sizes == model.sizes
-    with pytest.raises(ValueError, match=r"holds CLIP with plain attention; CLIP\.from_pretrained"):
+    loaded = CLIP.from_pretrained(str(tmp_path / "plain.pt"))
+    assert type(loaded) is CLIP
+    assert loaded.sizes == model.sizes
+    with pytest.raises(UserError, match=r"holds CLIP with plain attention; CLIP\.from_pretrained"):
         DiffCLIP.from_pretrained(tmp_path / "plain.pt")
+
+
+@pytest.mark.parametrize(("prefix", "file"), [("", "last.pt"), ("clip.", "last.ckpt")], ids=["last.pt", "last.ckpt"])
+def test_checkpoints_of_clip_train_hold_sizes_as_a_plain_dict(prefix, file, tmp_path):
+    """As they were written before `Sizes`: files of then are loaded."""
+    model = tiny_clip(CLIP)
+    state = {f"{prefix}{name}": tensor for name, tensor in model.state_dict().items()}
+    torch.save(
+        {"state_dict": state, "sizes": dict(TINY), "run": {"model": "CLIP", **TINY}, "epoch": 0}, tmp_path / file
+    )
+    assert CLIP.from_pretrained(tmp_path / file).sizes == Sizes(**TINY)
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"embed_dim": 32}, {**TINY, "depth": 3}, {**TINY, "embed_dim": 0}, [1, 2], 3], ids=str
+)
+def test_sizes_that_are_none(sizes, tmp_path):
+    torch.save({"state_dict": tiny_clip().state_dict(), "sizes": sizes}, tmp_path / "w.pt")
+    with pytest.raises(UserError, match=r"w\.pt holds no sizes of a CLIP or DiffCLIP"):
+        CLIP.from_pretrained(tmp_path / "w.pt")
 
 
 class Bomb:
@@ -84,8 +107,8 @@ def without(name):
 )  # fmt: skip
 def test_other_files(content, message, tmp_path):
     torch.save(content(tmp_path), tmp_path / "w.pt")
-    with pytest.raises(ValueError, match=message):
-        weights.load(tmp_path / "w.pt")
+    with pytest.raises(UserError, match=message):
+        CLIP.from_pretrained(tmp_path / "w.pt")
     assert not (tmp_path / "ran").exists()
 
 
@@ -94,8 +117,8 @@ def test_broken_files(content, tmp_path):
     torch.save({"state_dict": tiny_clip().state_dict()}, tmp_path / "whole.pt")
     whole = (tmp_path / "whole.pt").read_bytes()
     (tmp_path / "w.pt").write_bytes(whole[: len(whole) // 2] if content is None else content)
-    with pytest.raises(ValueError, match="cannot be read as weights"):
-        weights.load(tmp_path / "w.pt")
+    with pytest.raises(UserError, match="cannot be read as weights"):
+        CLIP.from_pretrained(tmp_path / "w.pt")
 
 
 @pytest.mark.parametrize("source", ["no/such/file.pt", "nothing.pt", "owner/weights.pt", ".", "resnet50", "a/b/c"])
@@ -111,10 +134,11 @@ LOAD = """
 import time
 time.sleep = lambda seconds: None  # half a minute between the hub's own attempts
 from ultralytics_diffattn import DiffCLIP
+from ultralytics_diffattn.errors import UserError
 try:
-    print(DiffCLIP.from_pretrained({name!r}).sizes["embed_dim"])
-except Exception as e:
-    print(type(e).__name__, e)
+    print(DiffCLIP.from_pretrained({name!r}).sizes.embed_dim)
+except (FileNotFoundError, ConnectionError) as e:
+    print(type(e).__name__, isinstance(e, UserError), e)
 """
 
 
@@ -125,19 +149,23 @@ def from_hub(name, endpoint, home):
 
 
 def test_hub(hub, tmp_path):
-    endpoint, seen = hub
+    endpoint, requests = hub
     for name in ("DiffCLIP_ViTB16_CC12M", "hammh0a/DiffCLIP_ViTB16_CC12M"):
         assert from_hub(name, endpoint, tmp_path) == str(TINY["embed_dim"])
-    assert sum(line.startswith("GET") and "checkpoint_best.pt" in line for line in seen) == 1  # once
+    assert sum(line.startswith("GET") and "checkpoint_best.pt" in line for line in requests) == 1  # once
     assert from_hub("DiffCLIP_ViTB16_CC12M", "http://127.0.0.1:9", tmp_path) == str(TINY["embed_dim"])  # offline
 
 
 def test_hub_has_no_such_repository(hub, tmp_path):
-    found = from_hub("DiffCLIP_ViTB16_CC99M", hub[0], tmp_path)
-    assert found.startswith("FileNotFoundError the Hugging Face hub has no checkpoint_best.pt in a public repository")
+    message = from_hub("DiffCLIP_ViTB16_CC99M", hub[0], tmp_path)
+    assert message.startswith(
+        "MissingFileError True the Hugging Face hub has no checkpoint_best.pt in a public repository"
+    )
 
 
 def test_offline(tmp_path):
-    found = from_hub("DiffCLIP_ViTB16_CC12M", "http://127.0.0.1:9", tmp_path)
-    assert found.startswith("ConnectionError hammh0a/DiffCLIP_ViTB16_CC12M is not here yet, and the Hugging Face hub")
-    assert "https://huggingface.co/hammh0a/DiffCLIP_ViTB16_CC12M, and give the file here" in found
+    message = from_hub("DiffCLIP_ViTB16_CC12M", "http://127.0.0.1:9", tmp_path)
+    assert message.startswith(
+        "HubUnreachableError True hammh0a/DiffCLIP_ViTB16_CC12M is not here yet, and the Hugging Face hub"
+    )
+    assert "https://huggingface.co/hammh0a/DiffCLIP_ViTB16_CC12M, and give the file here" in message

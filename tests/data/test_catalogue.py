@@ -1,4 +1,4 @@
-"""datasets.py and soundness.py: each way to name a data set, what is refused, stock's downloads from a stand-in."""
+"""data/catalogue.py and check.py: each way to name a data set, what is refused, stock's downloads from a stand-in."""
 
 import http.server
 import json
@@ -18,6 +18,7 @@ from tests.annotations import data_set, jpeg
 from ultralytics_diffattn import bundled
 from ultralytics_diffattn.data import catalogue
 from ultralytics_diffattn.data.check import check, fingerprint
+from ultralytics_diffattn.errors import MissingFileError, UserError
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -28,8 +29,8 @@ def test_catalogue_agrees_with_the_data_yamls():
     known = catalogue.catalogue()
     assert list(known) == NAMES
     for name, entry in known.items():
-        found = bundled.find(entry["data"]) or STOCK / "cfg" / "datasets" / entry["data"]
-        assert len(yaml.safe_load(Path(found).read_text(encoding="utf-8"))["names"]) == entry["classes"]
+        file = bundled.find(entry["data"]) or STOCK / "cfg" / "datasets" / entry["data"]
+        assert len(yaml.safe_load(Path(file).read_text(encoding="utf-8"))["names"]) == entry["classes"]
         assert set(entry) == set(catalogue.KEYS)
         assert {"epochs", "imgsz", "batch"} <= set(entry["budget"])
         assert catalogue.resolve(name) == (name, entry["data"], entry["budget"], entry["classes"])
@@ -65,12 +66,12 @@ def test_own_catalogue(here):
 )
 def test_bad_catalogue(here, text, message):
     (here / "datasets.yaml").write_text(text)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         catalogue.resolve("mine")
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("data", "expected"),
     [
         ("shapes.yaml", ("shapes", "shapes.yaml")),  # ours
         ("dota8.yaml", ("dota8", "dota8.yaml")),  # stock's
@@ -83,11 +84,11 @@ def test_bad_catalogue(here, text, message):
         ("cats.zip", ("cats", "{here}/cats.zip")),
     ],
 )
-def test_resolve(here, given, expected):
+def test_resolve(here, data, expected):
     data_set(here / "set")
     shutil.copy(here / "set" / "data.yaml", here / "coco8.yaml")
     (here / "cats.zip").touch()
-    assert catalogue.resolve(given) == (expected[0], expected[1].format(here=here), {}, None)
+    assert catalogue.resolve(data) == (expected[0], expected[1].format(here=here), {}, None)
 
 
 @pytest.mark.parametrize("layout", ["voc", "coco"])
@@ -111,41 +112,41 @@ def test_resolve_converts(here, layout):
         content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "x"}]}
         (root / "annotations" / "all.json").write_text(json.dumps(content))
         assert catalogue.resolve("my-set/annotations/all.json").name == "my-set"
-    found = catalogue.resolve("my-set")
-    assert found.name == "my-set"
-    assert found.data.startswith(SETTINGS["datasets_dir"])
-    assert catalogue.resolve("my-set") == found
-    data = check(found.data, 1)
+    dataset = catalogue.resolve("my-set")
+    assert dataset.name == "my-set"
+    assert dataset.data.startswith(SETTINGS["datasets_dir"])
+    assert catalogue.resolve("my-set") == dataset
+    data = check(dataset.data, 1)
     assert data["names"] == {0: "x"}
     (here / "datasets.yaml").write_text("short: {data: my-set, budget: {epochs: 2}}")
-    assert catalogue.resolve("short") == ("short", found.data, {"epochs": 2}, None)
+    assert catalogue.resolve("short") == ("short", dataset.data, {"epochs": 2}, None)
 
 
 @pytest.mark.parametrize(
-    ("given", "error", "message"),
+    ("data", "error", "message"),
     [
-        ("vocc", FileNotFoundError, "catalogue .coco, voc, coco8.*PASCAL VOC.*COCO JSON.*Did you mean voc"),
-        ("VOC2007", FileNotFoundError, "was not found"),
-        ("coc8.yaml", FileNotFoundError, r"Did you mean coco8\.yaml"),
-        ("shape.yaml", FileNotFoundError, r"Did you mean shapes\.yaml"),
-        ("", FileNotFoundError, "catalogue"),
-        (None, TypeError, "NoneType"),
-        (3, TypeError, "int"),
-        ("set/dat.yaml", FileNotFoundError, "does not exist. Did you mean set/data.yaml"),
-        ("nowhere/data.yaml", FileNotFoundError, "does not exist"),
-        ("empty", FileNotFoundError, "is empty: there must be"),
-        ("other", FileNotFoundError, "is no data set; it has readme.txt: there must be"),
-        ("two", ValueError, "2 YAMLs, a.yaml, b.yaml: give the path of one"),
+        ("vocc", MissingFileError, "catalogue .coco, voc, coco8.*PASCAL VOC.*COCO JSON.*Did you mean voc"),
+        ("VOC2007", MissingFileError, "was not found"),
+        ("coc8.yaml", MissingFileError, r"Did you mean coco8\.yaml"),
+        ("shape.yaml", MissingFileError, r"Did you mean shapes\.yaml"),
+        ("", MissingFileError, "catalogue"),
+        (None, UserError, "NoneType"),
+        (3, UserError, "int"),
+        ("set/dat.yaml", MissingFileError, "does not exist. Did you mean set/data.yaml"),
+        ("nowhere/data.yaml", MissingFileError, "does not exist"),
+        ("empty", MissingFileError, "is empty: there must be"),
+        ("other", MissingFileError, "is no data set; it has readme.txt: there must be"),
+        ("two", UserError, "2 YAMLs, a.yaml, b.yaml: give the path of one"),
     ],
 )
-def test_resolve_refuses(here, given, error, message):
+def test_resolve_refuses(here, data, error, message):
     data_set(here / "set")
     for folder, files in {"empty": [], "other": ["readme.txt"], "two": ["a.yaml", "b.yaml"]}.items():
         (here / folder).mkdir()
         for file in files:
             (here / folder / file).touch()
     with pytest.raises(error, match=message):
-        catalogue.resolve(given)
+        catalogue.resolve(data)
 
 
 def zipped(file, contents):
@@ -177,11 +178,11 @@ def from_server(name, root, url):
     """Write stock's data YAML into the current folder: data in `root`, all downloads from `url`."""
     text = (STOCK / "cfg" / "datasets" / name).read_text(encoding="utf-8")
     head, script = text.split("download: |")
-    for place in (
+    for address in (
         "http://images.cocodataset.org/zips",
         "https://github.com/ultralytics/assets/releases/download/v0.0.0",
     ):
-        script = script.replace(place, url)
+        script = script.replace(address, url)
     script = re.sub(r"( *)from ultralytics.utils import (.*)ASSETS_URL(.*)", rf'\g<0>\n\1ASSETS_URL = "{url}"', script)
     assert set(re.findall(r"https?://[^/\"]+", script)) == {url}
     head = re.sub(r"(?m)^path: .*$", f"path: {root}", head)
@@ -198,9 +199,9 @@ def test_download_of_coco(tmp_path, server):
     zipped(folder / "test2017.zip", {"test2017/06.jpg": jpeg()})
     zipped(folder / "coco2017labels-segments.zip", labels)
     from_server("coco.yaml", tmp_path / "sets" / "coco", url)
-    found = catalogue.resolve("coco")
-    assert found.budget == catalogue.catalogue()["coco"]["budget"]
-    data = check(found.data, 80)
+    dataset = catalogue.resolve("coco")
+    assert dataset.budget == catalogue.catalogue()["coco"]["budget"]
+    data = check(dataset.data, 80)
     count = {s: len(Path(data[s]).read_text().split()) for s in ("train", "val")}
     assert count == {"train": 3, "val": 2}
     assert all((tmp_path / "sets" / "coco" / "images" / s / f"{i}.jpg").is_file() for s in lists for i in lists[s])

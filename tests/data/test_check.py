@@ -1,4 +1,4 @@
-"""check.py: what ultralytics would drop or train in vain is refused; each data set has its own hash."""
+"""data/check.py: what ultralytics would drop or train in vain is refused; each data set has its own hash."""
 
 import re
 import shutil
@@ -7,6 +7,7 @@ import pytest
 
 from tests.annotations import data_set, jpeg
 from ultralytics_diffattn.data.check import check, fingerprint
+from ultralytics_diffattn.errors import MissingFileError, UserError
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -19,27 +20,34 @@ def test_check(here):
 @pytest.mark.parametrize(
     ("options", "expected", "error", "message"),
     [
-        ({"train": 0}, None, FileNotFoundError, "no images in `train: .*images/train`"),
-        ({"val": 0}, None, FileNotFoundError, "no images in `val: .*images/val`"),
-        ({"label": ""}, None, FileNotFoundError, "2 images in `train: .*not one box: .*labels/train/0.txt"),
-        ({}, 80, ValueError, "has 2 classes where 80 are expected"),
-        ({"head": "nc: 3\n"}, None, ValueError, "length 2 and 'nc: 3' must match"),
-        ({"head": "names: [\n"}, None, ValueError, "YAML syntax error|not a data YAML"),
+        ({"train": 0}, None, MissingFileError, "no images in `train: .*images/train`"),
+        ({"val": 0}, None, MissingFileError, "no images in `val: .*images/val`"),
+        ({"label": ""}, None, MissingFileError, "2 images in `train: .*not one box: .*labels/train/0.txt"),
+        ({}, 80, UserError, "has 2 classes where 80 are expected"),
+        ({"head": "nc: 3\n"}, None, UserError, "length 2 and 'nc: 3' must match"),
+        ({"head": "names: [\n"}, None, UserError, "set/data.yaml is not a data YAML that ultralytics can use"),
         (
             {"label": "0 .5 .5 .1 .1\n\n2 .5 .5 .1 .1\n"},
             None,
-            ValueError,
+            UserError,
             r"labels/train/\d.txt, line 3: class 2, .* 0 to 1",
         ),
-        ({"label": "-1 .5 .5 .1 .1\n"}, None, ValueError, "line 1: class -1"),
-        ({"label": "cat .5 .5 .1 .1\n"}, None, ValueError, "line 1: class cat"),
-        ({"label": "nan .5 .5 .1 .1\n"}, None, ValueError, "line 1: class nan"),
+        ({"label": "-1 .5 .5 .1 .1\n"}, None, UserError, "line 1: class -1"),
+        ({"label": "cat .5 .5 .1 .1\n"}, None, UserError, "line 1: class cat"),
+        ({"label": "nan .5 .5 .1 .1\n"}, None, UserError, "line 1: class nan"),
     ],
 )
 def test_check_refuses(here, options, expected, error, message):
     data_yaml = data_set(here / "set", **options)
     with pytest.raises(error, match=message):
         check(data_yaml, expected)
+
+
+def test_a_data_yaml_without_images(here):
+    data_yaml = data_set(here / "set")
+    shutil.rmtree(here / "set" / "images" / "val")
+    with pytest.raises(MissingFileError, match="images/val"):
+        check(data_yaml)
 
 
 def test_check_takes_what_ultralytics_takes(here):
@@ -52,7 +60,7 @@ def test_images_of_a_list(here):
     data_yaml = data_set(here / "set")
     (here / "set" / "train.txt").write_text("./images/train/0.jpg\n./images/train/gone.jpg\n")
     data_yaml.write_text(data_yaml.read_text().replace("train: images/train", "train: train.txt"))
-    with pytest.raises(FileNotFoundError, match=r"1 of the 2 images .* do not exist, the first is .*gone.jpg"):
+    with pytest.raises(MissingFileError, match=r"1 of the 2 images .* do not exist, the first is .*gone.jpg"):
         check(data_yaml)
     (here / "set" / "train.txt").write_text("./images/train/0.jpg\n")
     listed = fingerprint(check(data_yaml))
@@ -63,12 +71,12 @@ def test_images_of_a_list(here):
 def test_fingerprint_tells_train_from_val(here):
     data_yaml = data_set(here / "set", train=3)
     data_yaml.write_text(data_yaml.read_text().replace("images/train", "one.txt").replace("images/val", "two.txt"))
-    found = set()
+    digests = set()
     for lists in (("01", "2"), ("0", "12")):  # the same images in the same order
         for file, images in zip(("one.txt", "two.txt"), lists, strict=True):
             (here / "set" / file).write_text("".join(f"./images/train/{i}.jpg\n" for i in images))
-        found.add(fingerprint(check(data_yaml)))
-    assert len(found) == 2
+        digests.add(fingerprint(check(data_yaml)))
+    assert len(digests) == 2
 
 
 def rename(root):

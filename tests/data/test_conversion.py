@@ -1,4 +1,4 @@
-"""layout.py, voc.py, coco.py, cleaning.py: the same boxes in another layout, and nothing lost without a row."""
+"""data/conversion.py, its readers and cleaning.py: the same boxes in another layout, and nothing lost without a row."""
 
 import csv
 import json
@@ -19,6 +19,7 @@ from ultralytics.data.utils import check_det_dataset
 from tests.annotations import GOOD, SOUND, H, W, coco, coco_folder, image, voc_folder, voc_with, xml
 from ultralytics_diffattn.data import coco_json, conversion
 from ultralytics_diffattn.data.conversion import convert as converted
+from ultralytics_diffattn.errors import ExistingFileError, MissingFileError, UserError
 
 pytestmark = pytest.mark.usefixtures("own_datasets_dir")
 
@@ -56,7 +57,7 @@ def test_the_real_voc_folder_has_the_same_boxes(shared, capsys):
 
 
 @pytest.mark.parametrize(
-    ("objects", "kept", "problem", "done"),
+    ("objects", "count", "problem", "done"),
     [
         ([("cat", (8, 6, 8, 30))], 0, "width 0", "left out"),
         ([("cat", (40, 6, 8, 30))], 0, "width -32", "left out"),
@@ -78,13 +79,13 @@ def test_the_real_voc_folder_has_the_same_boxes(shared, capsys):
         ([("cat", GOOD), ("dog", GOOD)], 2, None, None),
     ],
 )
-def test_boxes_of_voc(tmp_path, objects, kept, problem, done):
+def test_boxes_of_voc(tmp_path, objects, count, problem, done):
     data_yaml = converted(voc_with(xml(objects), tmp_path / "v"))
     rows = labels(data_yaml).get("x", [])
-    assert len(rows) == kept
+    assert len(rows) == count
     assert all(0 <= c - s / 2 and c + s / 2 <= 1 for row in rows for c, s in zip(row[1:3], row[3:], strict=True))
-    found = [r for r in broken(data_yaml) if r["file"] == "Annotations/x.xml"]
-    assert [(r["done"], problem in r["problem"]) for r in found] == ([(done, True)] if problem else [])
+    rows = [r for r in broken(data_yaml) if r["file"] == "Annotations/x.xml"]
+    assert [(r["done"], problem in r["problem"]) for r in rows] == ([(done, True)] if problem else [])
     assert (data_yaml.parent / "images" / "train" / "x.jpg").exists()  # without boxes, it is a background
 
 
@@ -183,7 +184,9 @@ def test_split_of_voc(tmp_path, lists, train, val):
     expected = Counter(
         ["kept"] * len(both) + ["left out"] * (len(unused) + ("z" in lists["val"] if "val" in lists else 0))
     )
-    assert Counter(r["done"] for r in broken(data_yaml)) == expected
+    done = Counter(r["done"] for r in broken(data_yaml))
+    assert done == expected
+    assert json.loads((data_yaml.parent / "counts.json").read_text())["broken"] == done
 
 
 @pytest.mark.parametrize("lists", [{}, {"train": [f"i{k}" for k in range(10)]}])
@@ -214,9 +217,9 @@ def test_ultralytics_reads_it_and_images_are_links(tmp_path):
     data = check_det_dataset(str(data_yaml))
     assert data["names"] == {0: "cat", 1: "dog"}
     train = YOLODataset(data["train"], data=data, imgsz=32, cache=False)
-    found = {Path(label["im_file"]).stem: np.c_[label["cls"], label["bboxes"]] for label in train.labels}
-    np.testing.assert_allclose(found["a"], [[0, 24 / W, 18 / H, 32 / W, 24 / H]], atol=1e-6)
-    assert {tuple(row) for row in found["x"].round(4)} == {(0, 0.5, 0.5, 1, 1), (1, 0.375, 0.375, 0.5, 0.5)}
+    actual = {Path(label["im_file"]).stem: np.c_[label["cls"], label["bboxes"]] for label in train.labels}
+    np.testing.assert_allclose(actual["a"], [[0, 24 / W, 18 / H, 32 / W, 24 / H]], atol=1e-6)
+    assert {tuple(row) for row in actual["x"].round(4)} == {(0, 0.5, 0.5, 1, 1), (1, 0.375, 0.375, 0.5, 0.5)}
     assert os.path.samefile(data_yaml.parent / "images" / "train" / "a.jpg", tmp_path / "v" / "JPEGImages" / "a.jpg")
     counts = json.loads((data_yaml.parent / "counts.json").read_text())
     assert counts["train"] == {"images": 2, "boxes": 3, "classes": {"cat": 2, "dog": 1}}
@@ -287,7 +290,7 @@ def test_something_else_in_the_way(tmp_path):
     root = voc_with(SOUND, tmp_path / "v")
     data_yaml = converted(root)
     data_yaml.unlink()
-    with pytest.raises(FileExistsError, match="is not a converted data set"):
+    with pytest.raises(ExistingFileError, match="is not a converted data set"):
         converted(root)
 
 
@@ -318,8 +321,8 @@ def test_something_else_in_the_way(tmp_path):
 def test_annotations_of_coco(tmp_path, annotations, rows, problem, done):
     data_yaml = converted(coco_folder(tmp_path / "c", coco(annotations)))
     np.testing.assert_allclose(labels(data_yaml).get("a", []), rows, atol=1e-6)
-    found = [(problem is not None and problem in r["problem"], r["done"]) for r in broken(data_yaml)]
-    assert found == ([(True, done)] if problem else [])
+    actual = [(problem is not None and problem in r["problem"], r["done"]) for r in broken(data_yaml)]
+    assert actual == ([(True, done)] if problem else [])
     assert sorted(os.listdir(data_yaml.parent / "images" / "train")) == ["a.jpg", "b.jpg"]
     assert yaml.safe_load(data_yaml.read_text())["names"] == {0: "cat", 1: "dog"}
 
@@ -346,12 +349,12 @@ def test_images_and_categories_of_coco(tmp_path, change, images, problem):
     problems = [r["problem"] for r in broken(data_yaml)]
     assert any(problem in p for p in problems) if problem else not problems
     data = check_det_dataset(str(data_yaml))
-    found = YOLODataset(data["train"], data=data, imgsz=32, cache=False).labels
-    assert sum(len(label["cls"]) for label in found) == sum(images.values())
+    actual = YOLODataset(data["train"], data=data, imgsz=32, cache=False).labels
+    assert sum(len(label["cls"]) for label in actual) == sum(images.values())
 
 
 @pytest.mark.parametrize(
-    ("files", "given", "splits"),
+    ("files", "source", "splits"),
     [
         (["annotations/instances_train2017.json", "annotations/instances_val2017.json"], ".", True),
         (["annotations/instances_train2017.json", "annotations/instances_val2017.json"], 1, True),
@@ -364,7 +367,7 @@ def test_images_and_categories_of_coco(tmp_path, change, images, problem):
         (["annotations.json"], ".", False),
     ],
 )
-def test_family_and_split_of_coco(tmp_path, files, given, splits):
+def test_family_and_split_of_coco(tmp_path, files, source, splits):
     root = tmp_path / "c"
     for i, name in enumerate(files):
         names = [f"{i}{k}.jpg" for k in range(5)]
@@ -373,18 +376,18 @@ def test_family_and_split_of_coco(tmp_path, files, given, splits):
         (root / name).write_text(json.dumps(rows))
         for n in names:
             image((root / name).parent / n)
-    data_yaml = converted(root if given == "." else root / files[given])
-    found = {s: [stem[0] for stem in labels(data_yaml, s)] for s in ("train", "val")}
-    assert found == ({"train": ["0"] * 5, "val": ["1"] * 5} if splits else {"train": ["0"] * 4, "val": ["0"]})
+    data_yaml = converted(root if source == "." else root / files[source])
+    actual = {s: [stem[0] for stem in labels(data_yaml, s)] for s in ("train", "val")}
+    assert actual == ({"train": ["0"] * 5, "val": ["1"] * 5} if splits else {"train": ["0"] * 4, "val": ["0"]})
 
 
 @pytest.mark.parametrize(
-    "place", ["annotations", ".", "images", "train2017", "images/train2017", "images/train", "train"]
+    "folder", ["annotations", ".", "images", "train2017", "images/train2017", "images/train", "train"]
 )
-def test_where_the_images_of_coco_may_be(tmp_path, place):
+def test_where_the_images_of_coco_may_be(tmp_path, folder):
     root = coco_folder(tmp_path / "c", coco([{}], [("a.jpg", 7)]))
-    (root / place).mkdir(parents=True, exist_ok=True)
-    (root / "images" / "train2017" / "a.jpg").rename(root / place / "a.jpg")
+    (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / "images" / "train2017" / "a.jpg").rename(root / folder / "a.jpg")
     assert sorted(labels(converted(root))) == ["a"]
 
 
@@ -399,7 +402,7 @@ def test_task_chooses_among_the_files(tmp_path):
     assert names == ["person_keypoints_train2017.json", "person_keypoints_val2017.json"]
     for file in tmp_path.glob("annotations/instances*"):
         file.unlink()
-    with pytest.raises(ValueError, match="several annotations"):
+    with pytest.raises(UserError, match="several annotations"):
         coco_json.family(tmp_path)
 
 
@@ -440,8 +443,8 @@ def test_segments_of_several_parts(tmp_path):
     parts = [[8, 6, 20, 6, 20, 30, 8, 30], [30, 6, 40, 6, 40, 30, 30, 30]]
     data_yaml = converted(coco_folder(tmp_path / "c", coco([{"segmentation": parts}])), "segment")
     ((_, *points),) = labels(data_yaml)["a"]
-    found = {tuple(p) for p in (np.reshape(points, (-1, 2)) * (W, H)).round(2).tolist()}
-    assert found == {tuple(map(float, p)) for part in parts for p in np.reshape(part, (-1, 2)).tolist()}
+    actual = {tuple(p) for p in (np.reshape(points, (-1, 2)) * (W, H)).round(2).tolist()}
+    assert actual == {tuple(map(float, p)) for part in parts for p in np.reshape(part, (-1, 2)).tolist()}
 
 
 def test_pose(tmp_path):
@@ -476,6 +479,33 @@ def test_pose(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("keypoint", "written", "problem"),
+    [
+        ([10, 10, 1], [10, 10, 1], None),
+        ([10, 10, 0], [0, 0, 0], None),
+        ([-1, -1, 0], [0, 0, 0], None),  # ultralytics drops an image with a coordinate outside
+        ([99, 10, 2], [0, 0, 0], "a keypoint outside the image: taken as not labelled"),
+        ([10, 10, -1], [0, 0, 0], "a keypoint of negative visibility: taken as not labelled"),
+        ([0, -1, -1], [0, 0, 0], "a keypoint of negative visibility: taken as not labelled"),
+        (["x", 10, 2], [0, 0, 0], "a keypoint outside the image: taken as not labelled"),
+    ],
+    ids=str,
+)
+def test_keypoints(tmp_path, keypoint, written, problem):
+    labelled = [20, 20, 2]
+    train = coco([{"keypoints": [*keypoint, *labelled]}])
+    val = coco([{"keypoints": labelled * 2}], [("v.jpg", 7)])
+    names = "person_keypoints_train2017.json", "person_keypoints_val2017.json"
+    data_yaml = converted(coco_folder(tmp_path / "c", train, val, names), "pose")
+    (row,) = labels(data_yaml)["a"]
+    np.testing.assert_allclose(np.reshape(row[5:], (2, 3)) * (W, H, 1), [written, labelled], atol=1e-4)
+    assert [r["problem"] for r in broken(data_yaml)] == ([problem] if problem else [])
+    data = check_det_dataset(str(data_yaml))
+    dataset = YOLODataset(data["train"], data=data, task="pose", imgsz=32, cache=False)
+    assert sorted(Path(label["im_file"]).name for label in dataset.labels) == ["a.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize(
     ("text", "task", "message"),
     [
         ("{", "detect", "not readable as JSON"),
@@ -488,7 +518,7 @@ def test_pose(tmp_path):
 )
 def test_unusable_coco(tmp_path, text, task, message):
     root = coco_folder(tmp_path / "c", text)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         converted(root / "annotations" / "instances_train2017.json", task)
 
 
@@ -505,15 +535,15 @@ def test_nothing_usable(tmp_path):
     root = coco_folder(tmp_path / "c", coco([{}]))
     for file in (root / "images" / "val2017").iterdir():
         file.unlink()
-    with pytest.raises(FileNotFoundError, match=r"2 usable images to train and 0 to validate(.|\n)*v.jpg not found"):
+    with pytest.raises(MissingFileError, match=r"2 usable images to train and 0 to validate(.|\n)*v.jpg not found"):
         converted(root)
     assert not list((tmp_path / "datasets").rglob("*.*"))
-    with pytest.raises(ValueError, match="boxes only: use task=detect, not task=segment"):
+    with pytest.raises(UserError, match="boxes only: use task=detect, not task=segment"):
         converted(voc_with(SOUND, tmp_path / "v"), "segment")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match="neither Annotations"):
+    with pytest.raises(MissingFileError, match="neither Annotations"):
         converted(tmp_path / "empty")
-    with pytest.raises(FileNotFoundError, match="does not exist"):
+    with pytest.raises(MissingFileError, match="does not exist"):
         converted(tmp_path / "train" / "missing.json")
 
 

@@ -18,8 +18,10 @@ from ultralytics.data.utils import check_det_dataset
 from ultralytics.utils import SETTINGS
 
 from tests.annotations import GOOD, SOUND, H, W, coco, coco_folder, image, voc_with, xml
+from ultralytics_diffattn.data import annotations as annotated
 from ultralytics_diffattn.data import cleaning, coco_json, voc
 from ultralytics_diffattn.data.conversion import convert
+from ultralytics_diffattn.errors import MissingFileError, UserError
 
 pytestmark = pytest.mark.usefixtures("own_datasets_dir")
 
@@ -43,15 +45,15 @@ NAMES = [  # of classes and files
 
 def tree(folder):
     """Return what lies below a folder, but for what conversions may write."""
-    found = {}
-    for place, folders, files in os.walk(folder):
-        if Path(place) == Path(SETTINGS["datasets_dir"]):
+    entries = {}
+    for directory, folders, files in os.walk(folder):
+        if Path(directory) == Path(SETTINGS["datasets_dir"]):
             folders[:] = [f for f in folders if f != "diffattn"]
         for name in (*folders, *files):
-            path = os.path.join(place, name)
+            path = os.path.join(directory, name)
             stat = os.lstat(path)
-            found[path] = stat.st_mode, (stat.st_size, stat.st_mtime_ns) if name in files else None
-    return found
+            entries[path] = stat.st_mode, (stat.st_size, stat.st_mtime_ns) if name in files else None
+    return entries
 
 
 def hold(source, data_yaml, task="detect"):
@@ -156,7 +158,7 @@ def test_names_in_xml_lead_nowhere(tmp_path, harmless, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "problem"),
     [
         ("../../../../outside.jpg", "not found"),
         ("../../../outside.jpg", "not found"),
@@ -182,15 +184,15 @@ def test_names_in_xml_lead_nowhere(tmp_path, harmless, name):
     ],
     ids=lambda value: ascii(value)[:40],
 )
-def test_names_in_json_lead_nowhere(tmp_path, harmless, name, said):
+def test_names_in_json_lead_nowhere(tmp_path, harmless, name, problem):
     image(tmp_path / "outside.jpg")
     data = coco([{}, {"image_id": 8}], [("a.jpg", 7), ("b.jpg", 8)])
     root = coco_folder(tmp_path / "c", data)
     data["images"][0]["file_name"] = name.format(tmp=tmp_path)
     (root / "annotations" / "instances_train2017.json").write_text(json.dumps(data))
     problems = harmless(root)
-    assert [p for p in problems if not p.endswith(said or "nothing")] == []
-    assert len(problems) == bool(said)
+    assert [p for p in problems if not p.endswith(problem or "nothing")] == []
+    assert len(problems) == bool(problem)
 
 
 def test_a_json_beside_the_root_of_the_file_system_opens_no_other_folder(monkeypatch, tmp_path):
@@ -227,8 +229,8 @@ def test_names_of_classes_stay_names(tmp_path, harmless, name):
 @pytest.mark.parametrize("kind", ["voc", "coco"])
 def test_the_name_of_a_folder_adds_no_key(tmp_path, harmless, kind):
     """Ultralytics executes what stands under `download:` in a data YAML."""
-    place = tmp_path / "x\ndownload: import os\u2028nc: 7\r#"
-    root = voc_with(SOUND, place) if kind == "voc" else coco_folder(place, coco([{}]))
+    parent = tmp_path / "x\ndownload: import os\u2028nc: 7\r#"
+    root = voc_with(SOUND, parent) if kind == "voc" else coco_folder(parent, coco([{}]))
     harmless(root)
 
 
@@ -257,10 +259,10 @@ def test_names_of_files(tmp_path, harmless):
 
 
 @pytest.mark.parametrize("kind", ["a broken link", "a folder", "a pipe", "a link to itself"])
-@pytest.mark.parametrize("place", ["Annotations/x.xml", "JPEGImages/x.jpg"])
-def test_what_is_no_file(tmp_path, harmless, place, kind):
+@pytest.mark.parametrize("file", ["Annotations/x.xml", "JPEGImages/x.jpg"])
+def test_what_is_no_file(tmp_path, harmless, file, kind):
     root = voc_with(SOUND, tmp_path / "v")
-    not_a_file(root / place, kind)
+    not_a_file(root / file, kind)
     assert len(harmless(root)) >= 1
 
 
@@ -288,7 +290,7 @@ def test_what_is_no_json(tmp_path, harmless, kind):
     root = coco_folder(tmp_path / "c", coco([{}]))
     file = root / "annotations" / "instances_train2017.json"
     not_a_file(file, kind)
-    with pytest.raises((ValueError, FileNotFoundError)) as caught:
+    with pytest.raises((UserError, MissingFileError)) as caught:
         harmless(root)
     assert str(file) in str(caught.value)
 
@@ -322,7 +324,7 @@ def test_json(tmp_path, harmless, content, message):
     if message is None:
         harmless(root)
         return
-    with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
+    with pytest.raises((UserError, MissingFileError), match=message) as caught:
         harmless(root)
     assert str(root) in str(caught.value)
 
@@ -334,15 +336,15 @@ def nested(depth):
     return value
 
 
-@pytest.mark.parametrize(("place", "field"), [("images", "id"), ("annotations", "id"), ("categories", "name")])
-def test_values_that_are_too_deep_to_print(tmp_path, place, field):
+@pytest.mark.parametrize(("key", "field"), [("images", "id"), ("annotations", "id"), ("categories", "name")])
+def test_values_that_are_too_deep_to_print(tmp_path, key, field):
     """Whatever a JSON may nest, a message about it must not."""
     data = coco([{}])
-    data[place][0][field] = nested(100_000)
-    rows = {"images": lambda: coco_json._pictures(Path("x.json"), data, {5: "dog"}, None, [])}
+    data[key][0][field] = nested(100_000)
+    rows = {"images": lambda: coco_json._annotated_images(Path("x.json"), data, {5: "dog"}, None)}
     rows |= {"annotations": rows["images"]}
-    rows |= {"categories": lambda: coco_json._categories(Path("x.json"), data["categories"], {}, [])}
-    rows[place]()
+    rows |= {"categories": lambda: coco_json._categories(Path("x.json"), data["categories"], {})}
+    rows[key]()
 
 
 RLE = {"size": [H, W]}
@@ -412,7 +414,7 @@ def test_keypoints(tmp_path, harmless, keypoints):
 
 @pytest.mark.parametrize("value", [("x" * 4), "1234", {"1": 1, "2": 2, "3": 3, "4": 4}, {1, 2, 3, 4}])
 def test_only_lists_are_numbers(value):
-    assert cleaning.numbers(value, 4) is None
+    assert annotated.numbers(value, 4) is None
 
 
 # Fuzzing. `pytest --hypothesis-show-statistics` counts the outcomes.
@@ -468,7 +470,7 @@ def annotations(draw):
 
 @st.composite
 def jsons(draw):
-    """Draw a COCO JSON: right in form with any values at some places, or cut up."""
+    """Draw a COCO JSON: right in form with any values here and there, or cut up."""
     task = draw(st.sampled_from(["detect", "segment", "pose"]))
     sound = {"segmentation": [[8, 6, 40, 6, 40, 30]], "keypoints": [10, 10, 2] * 3}
     data = coco([sound, sound | {"image_id": 8, "bbox": [1, 1, 9, 9]}, sound | {"category_id": 3}])
@@ -492,37 +494,37 @@ def jsons(draw):
     )
 
 
-def sound(source, task, root):
-    """Assert that what was read and sifted can be trained on, and return its kind."""
-    kept, broken = cleaning.clean(source.pictures, task)
-    assert len(set(source.names)) == len(source.names)
-    assert not any(re.search(r"[\x00-\x1f\ud800-\udfff]", name) for name in source.names)
-    assert set(source.more) <= {"kpt_shape", "flip_idx"}
-    for picture in kept:
+def assert_sound(read, task, root):
+    """Assert that what was read and cleaned can be trained on, and return its kind."""
+    usable, issues = cleaning.clean(read.images, task)
+    assert len(set(read.names)) == len(read.names)
+    assert not any(re.search(r"[\x00-\x1f\ud800-\udfff]", name) for name in read.names)
+    assert set(read.pose or {}) <= {"kpt_shape", "flip_idx"}
+    for picture in usable:
         assert picture.path.is_relative_to(root)
         for box in picture.boxes:
             x1, y1, x2, y2 = box.xyxy
             assert 0 <= x1 < x2 <= W
             assert 0 <= y1 < y2 <= H
-            assert box.name in source.names
+            assert box.name in read.names
             points = (
                 [p for polygon in box.segmentation for p in np.reshape(polygon, (-1, 2))] if task == "segment" else []
             )
-            points += [p[:2] for p in np.reshape(box.keypoints, (-1, 3)) if p[2]] if task == "pose" else []
+            points += [p[:2] for p in np.reshape(box.keypoints, (-1, 3))] if task == "pose" else []
             assert all(0 <= x <= W and 0 <= y <= H for x, y in points)
-    rows = len(source.broken) + len(broken)
-    return f"converted {'with' if rows else 'without'} rows in broken.csv" if kept else "no usable image"
+    rows = len(read.issues) + len(issues)
+    return f"converted {'with' if rows else 'without'} rows in broken.csv" if usable else "no usable image"
 
 
-def told(error, root):
-    """Return the kind of a refusal, which is a sentence of ours that names the file or folder."""
-    assert type(error) in (ValueError, FileNotFoundError), repr(error)
+def assert_refusal(error, root):
+    """Assert that an error is a sentence of ours that names the file or folder, and return its kind."""
+    assert type(error) in (UserError, MissingFileError), repr(error)
     assert str(root) in str(error) or "No annotation has keypoints" in str(error), error
     return f"refused: {type(error).__name__}"
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory):
+def folders(tmp_path_factory):
     """Return a VOC folder and a COCO folder, whose annotations the examples write anew."""
     root = tmp_path_factory.mktemp("fuzz")
     return voc_with(SOUND, root / "v"), coco_folder(root / "c", coco([{}]))
@@ -530,23 +532,23 @@ def places(tmp_path_factory):
 
 @FUZZ
 @given(content=annotations())
-def test_fuzz_voc(places, content):
-    (places[0] / "Annotations" / "x.xml").write_bytes(content)
-    source = voc.read(places[0])
-    event(sound(source, "detect", places[0]))
-    assert len(source.pictures) >= 2  # whatever x is, a and b are there
+def test_fuzz_voc(folders, content):
+    (folders[0] / "Annotations" / "x.xml").write_bytes(content)
+    read = voc.read(folders[0])
+    event(assert_sound(read, "detect", folders[0]))
+    assert len(read.images) >= 2  # whatever x is, a and b are sound
 
 
 @FUZZ
 @given(drawn=jsons())
-def test_fuzz_coco(places, drawn):
+def test_fuzz_coco(folders, drawn):
     task, content = drawn
-    files = coco_json.family(places[1])
+    files = coco_json.family(folders[1])
     files[0].write_bytes(content)
     try:
-        event(sound(coco_json.read(files, task), task, places[1]))
-    except Exception as error:
-        event(told(error, places[1]))
+        event(assert_sound(coco_json.read(files, task), task, folders[1]))
+    except UserError as error:
+        event(assert_refusal(error, folders[1]))
 
 
 @settings(FUZZ, max_examples=60)
@@ -565,17 +567,17 @@ def test_fuzz_conversions(tmp_path_factory, content, drawn):
             try:
                 hold(root, convert(root, wanted), wanted)
                 event(f"{root.name} converted")
-            except (ValueError, OSError) as error:
-                event(f"{root.name} {told(error, base)}")
+            except UserError as error:
+                event(f"{root.name} {assert_refusal(error, base)}")
         assert tree(base) == before
 
 
-@pytest.mark.parametrize(("folder", "found"), [("Downloads", False), ("annotations", True), ("train", True)])
-def test_a_json_in_any_folder_does_not_reach_beside_it(tmp_path, folder, found):
+@pytest.mark.parametrize(("folder", "reached"), [("Downloads", False), ("annotations", True), ("train", True)])
+def test_a_json_in_any_folder_does_not_reach_beside_it(tmp_path, folder, reached):
     """Its folder may lie in somebody's home."""
     image(tmp_path / "Pictures" / "private.jpg")
     file = tmp_path / folder / "cats.json"
     file.parent.mkdir()
     data = coco([{}], [("Pictures/private.jpg", 7)])
     file.write_text(json.dumps(data))
-    assert (coco_json.read([file]).pictures[0].path is not None) is found
+    assert (coco_json.read([file]).images[0].path is not None) is reached

@@ -1,4 +1,4 @@
-"""shapes.py: the same files each time, labels that the pixels bear out, and no half data set."""
+"""data/shapes.py: the same files each time, labels that the pixels bear out, and no half data set."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ultralytics_diffattn.data import shapes
+from ultralytics_diffattn.errors import ExistingFileError
 
 SMALL = {"train": 3, "val": 2}
 
@@ -81,7 +82,7 @@ def test_a_drawing_that_fails_leaves_nothing(imwrite, error, message, tmp_path, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_there_is_not_touched(tmp_path, monkeypatch):
+def test_existing_files_are_not_touched(tmp_path, monkeypatch):
     monkeypatch.setattr(shapes, "COUNTS", SMALL)
     (tmp_path / "shapes").mkdir()
     shapes.generate(tmp_path / "shapes")  # an empty folder is taken
@@ -90,7 +91,7 @@ def test_what_is_there_is_not_touched(tmp_path, monkeypatch):
     assert contents(tmp_path) == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep")
-    with pytest.raises(FileExistsError, match="move it away"):
+    with pytest.raises(ExistingFileError, match="move it away"):
         shapes.generate(tmp_path / "mine")
     assert (tmp_path / "mine" / "notes.txt").read_text() == "keep"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "shapes"]

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""output/files.py: files are complete or absent, and JSON holds what is put into it."""
 
 import math
 import os
@@ -21,7 +21,7 @@ def test_json_of_arrays_and_of_what_json_cannot_hold(tmp_path):
 
 
 @pytest.mark.parametrize("failing", ["write", "replace"])
-def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path, monkeypatch, failing):
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, failing):
     files.write_text(tmp_path / "a", "old")
 
     def full(*_, **__):

@@ -1,4 +1,4 @@
-"""text_encoder.py and clip/words.py: stock's YOLO-World and YOLOE take their words from DiffCLIP, in every step."""
+"""plugin/text_encoder.py and clip/words.py: YOLO-World and YOLOE embed words by DiffCLIP, in every step."""
 
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from tests.samples import TINY
 from ultralytics_diffattn import DiffCLIP
 from ultralytics_diffattn.bundled import place
 from ultralytics_diffattn.clip import classes, words
+from ultralytics_diffattn.errors import MissingFileError, UserError
 from ultralytics_diffattn.plugin import text_encoder
 
 SIZES = {**TINY, "embed_dim": 24, "vocab_size": 49408, "transformer_width": 16, "transformer_heads": 2}
@@ -33,7 +34,7 @@ def file(tmp_path_factory):
     torch.manual_seed(0)
     file = tmp_path_factory.mktemp("weights") / "diffclip.pt"
     model = DiffCLIP(**SIZES)
-    torch.save({"state_dict": model.state_dict(), "sizes": model.sizes}, file)
+    torch.save({"state_dict": model.state_dict(), "sizes": model.sizes.as_dict()}, file)
     return str(file)
 
 
@@ -57,9 +58,9 @@ def embeddings(network):
 def test_set_classes(detector, file):
     names = ["cat", "traffic light", "zebra crossing"]
     detector.set_classes(names)
-    places = words.encode(file, names, 512)[None]
+    encoded = words.encode(file, names, 512)[None]
     head = detector.model.model[-1]
-    expected = head.get_tpe(places) if hasattr(head, "get_tpe") else places
+    expected = head.get_tpe(encoded) if hasattr(head, "get_tpe") else encoded
     assert torch.equal(embeddings(detector.model), expected)
     image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     assert detector.predict(image, imgsz=64, verbose=False, device="cpu")[0].names == dict(enumerate(names))
@@ -71,14 +72,14 @@ def test_other_words_other_predictions(detector):
         torch.nn.init.zeros_(head.bias)
         torch.nn.init.constant_(head.logit_scale, 5.0)
     image = torch.rand(1, 3, 64, 64)
-    found = []
+    scores = []
     for names in (["cat", "dog"], ["dog", "cat"], ["cat", "dog"]):
         detector.set_classes(names)
         with torch.no_grad():
-            found.append(detector.model.eval()(image)[0][:, 4:6])
-    assert torch.equal(found[0], found[2])
-    torch.testing.assert_close(found[0], found[1].flip(1), atol=1e-5, rtol=1e-4)
-    assert not torch.equal(found[0], found[1])
+            scores.append(detector.model.eval()(image)[0][:, 4:6])
+    assert torch.equal(scores[0], scores[2])
+    torch.testing.assert_close(scores[0], scores[1].flip(1), atol=1e-5, rtol=1e-4)
+    assert not torch.equal(scores[0], scores[1])
 
 
 @both
@@ -100,7 +101,7 @@ def test_set_words_reads_names_and_sentences_as_the_command_does(file):
     assert not torch.allclose(one[:, 0], one[:, 1], atol=1e-3)
     words.set_words(model, ["cat", "dog"], file, templates=["a photo of a {}."])
     assert torch.equal(one, embeddings(model.model))
-    with pytest.raises(ValueError, match="has no place for a name"):
+    with pytest.raises(UserError, match=r"has no \{\} for the name"):
         words.set_words(model, ["cat", "dog"], file, templates=["a photo"])
     assert torch.equal(one, embeddings(model.model))
 
@@ -117,11 +118,11 @@ def test_checkpoints_keep_their_encoder(file, tmp_path):
 
 
 def test_width():
-    places = torch.nn.functional.normalize(torch.rand(9, 24), dim=-1)
-    wide = words.project(places, 512)
-    torch.testing.assert_close(wide @ wide.T, places @ places.T)  # all angles
-    assert torch.equal(words.project(places, 24), torch.nn.functional.normalize(places, dim=-1))
-    narrow = words.project(places, 8)
+    embedded = torch.nn.functional.normalize(torch.rand(9, 24), dim=-1)
+    wide = words.project(embedded, 512)
+    torch.testing.assert_close(wide @ wide.T, embedded @ embedded.T)  # all angles
+    assert torch.equal(words.project(embedded, 24), torch.nn.functional.normalize(embedded, dim=-1))
+    narrow = words.project(embedded, 8)
     assert narrow.shape == (9, 8)
     torch.testing.assert_close(narrow.norm(dim=-1), torch.ones(9))
 
@@ -138,7 +139,7 @@ def test_names_are_embedded_once_until_the_file_changes(file, tmp_path, monkeypa
     assert len(calls) == 2
     torch.manual_seed(1)
     model = DiffCLIP(**SIZES)
-    torch.save({"state_dict": model.state_dict(), "sizes": model.sizes}, copy)
+    torch.save({"state_dict": model.state_dict(), "sizes": model.sizes.as_dict()}, copy)
     assert not torch.equal(words.encode(copy, ["cat"], 512), first)
 
 
@@ -155,8 +156,8 @@ def test_stocks_caches_are_neither_read_nor_written(cls, file, tmp_path):
     for name in ("clip_ViT-B_32", "mobileclip_blt"):
         torch.save({"cat": torch.zeros(512)}, tmp_path / f"text_embeddings_{name}.pt")
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    found = trainer.generate_text_embeddings(["cat"], 1, tmp_path)
-    assert torch.equal(found["cat"], words.encode(file, ["cat"], 512)[0])
+    embedded = trainer.generate_text_embeddings(["cat"], 1, tmp_path)
+    assert torch.equal(embedded["cat"], words.encode(file, ["cat"], 512)[0])
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
     network.text_model = "clip:ViT-B/32"  # control: stock's own reads its file
     if cls is WorldTrainer:
@@ -178,11 +179,11 @@ def test_weights_of(text_model, expected):
 @pytest.mark.parametrize(
     ("text_model", "names", "error", "match"),
     [
-        ("diffclip:none.pt", ["cat"], FileNotFoundError, "no checkpoint none.pt"),
-        ("diffclip:", ["cat"], FileNotFoundError, "no checkpoint"),
-        ("diffclip:{file}", [], ValueError, "no names"),
-        ("diffclip:{file}", "cat", TypeError, "'cat' must be a list of names"),
-        ("diffclip:{file}", [1, 2], TypeError, "must be a list of names"),
+        ("diffclip:none.pt", ["cat"], MissingFileError, "no checkpoint none.pt"),
+        ("diffclip:", ["cat"], MissingFileError, "no checkpoint"),
+        ("diffclip:{file}", [], UserError, "no names"),
+        ("diffclip:{file}", "cat", UserError, "'cat' must be a list of names"),
+        ("diffclip:{file}", [1, 2], UserError, "must be a list of names"),
     ],
 )
 def test_bad_input(text_model, names, error, match, file):
@@ -195,9 +196,9 @@ def test_bad_input(text_model, names, error, match, file):
 @pytest.mark.parametrize(
     ("model", "names", "error", "match"),
     [
-        ("yolo11n.yaml", ["cat"], TypeError, "YOLO has no classes by words"),
-        (None, ["cat"], TypeError, "NoneType has no classes by words"),
-        ("yoloe-11n-diffattn.yaml", [], ValueError, "holds no names"),
+        ("yolo11n.yaml", ["cat"], UserError, "YOLO has no classes by words"),
+        (None, ["cat"], UserError, "NoneType has no classes by words"),
+        ("yoloe-11n-diffattn.yaml", [], UserError, "holds no names"),
     ],
 )
 def test_set_words_refuses(model, names, error, match, file):
@@ -214,9 +215,9 @@ def exported_as_set(trained, classes):
     with torch.no_grad():
         expected = trained.model.eval()(image)[0]
     session = onnxruntime.InferenceSession(trained.export(format="onnx", imgsz=64, device="cpu"))
-    found = session.run(None, {session.get_inputs()[0].name: image.numpy()})[0]
-    assert found.shape == expected.shape == (1, 4 + classes, 84)  # boxes, and the classes that were set
-    torch.testing.assert_close(torch.from_numpy(found), expected, atol=1e-2, rtol=1e-3)
+    outputs = session.run(None, {session.get_inputs()[0].name: image.numpy()})[0]
+    assert outputs.shape == expected.shape == (1, 4 + classes, 84)  # boxes, and the classes that were set
+    torch.testing.assert_close(torch.from_numpy(outputs), expected, atol=1e-2, rtol=1e-3)
 
 
 @pytest.mark.parametrize("detector", ["yoloe"], indirect=True)

@@ -1,4 +1,4 @@
-"""scripts/captions.py, clip_curves.py and clip_speed.py."""
+"""scripts/captions.py, clip_curves.py, clip_parity.py, clip_speed.py and words.py."""
 
 import csv
 import re
@@ -37,12 +37,12 @@ def test_images_show_what_captions_say(drawn, colour, bgr):
     """The first thing lies in the upper or the left half, the second one opposite."""
     seen = 0
     for row in csv.DictReader((drawn / "val.csv").read_text().splitlines()):
-        first, place, second = re.fullmatch(r"a (\w+) \w+ (above|left of) a (\w+) \w+", row["caption"]).groups()
+        first, position, second = re.fullmatch(r"a (\w+) \w+ (above|left of) a (\w+) \w+", row["caption"]).groups()
         if (first == colour) == (second == colour):
             continue
         image = cv2.imread(str(drawn / row["image"])).astype(int)
         near = (abs(image - bgr).max(2) < 45).nonzero()
-        middle = near[0 if place == "above" else 1].mean()
+        middle = near[0 if position == "above" else 1].mean()
         assert (middle < 32) == (first == colour), row
         seen += 1
     assert seen > 20
@@ -94,8 +94,8 @@ def test_parity():
     vectors = SHARED / "vectors" / "diffclip"
     if not vectors.is_dir():
         pytest.skip(f"the reference vectors are not at {vectors}")
-    found = script("clip_parity.py", vectors, cwd=ROOT).stdout
-    rows = dict(re.findall(r"^\| (\S+) \| (.+) \|$", found, re.M)[1:])
+    output = script("clip_parity.py", vectors, cwd=ROOT).stdout
+    rows = dict(re.findall(r"^\| (\S+) \| (.+) \|$", output, re.M)[1:])
     assert rows.keys() == {file.name for file in vectors.iterdir()}
     for file, cell in rows.items():
         for what, difference, largest in re.findall(r"(\w+): ([\d.e+-]+) of ([\d.]+)", cell):
@@ -118,15 +118,15 @@ def test_words(drawn, tiny, tmp_path):
     names = [*YAML.load(tiny)["names"].values(), *(f"thing {i}" for i in range(74))]
     YAML.save(tmp_path / "wide.yaml", {**YAML.load(tiny), "path": str(tiny.parent), "names": dict(enumerate(names))})
     YOLO("yolo11n.yaml").save(tmp_path / "yolo11n.pt")
-    found = script(
+    output = script(
         "words.py", tmp_path / "wide.yaml", tmp_path / "yolo11n.pt", tmp_path / "clip/last.pt", tmp_path / "out",
         cwd=tmp_path,
     ).stdout  # fmt: skip
-    rows = re.findall(r"^\| (from scratch|its classes alone) \| (\d) \| ([\d.]+) \| ([\d.e-]+) \|$", found, re.M)
+    rows = re.findall(r"^\| (from scratch|its classes alone) \| (\d) \| ([\d.]+) \| ([\d.e-]+) \|$", output, re.M)
     assert [row[:2] for row in rows] == [
         *(("from scratch", str(i)) for i in range(1, 6)), *(("its classes alone", str(i)) for i in range(1, 4))
     ]  # fmt: skip
-    (shape, boxes, scores) = re.search(r"output \((.+)\): boxes differ by (\S+) px, scores by (\S+)", found).groups()
+    (shape, boxes, scores) = re.search(r"output \((.+)\): boxes differ by (\S+) px, scores by (\S+)", output).groups()
     assert shape == "1, 6, 2100"
     assert float(boxes) < 0.05
     assert float(scores) < 1e-3

@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""Classes as words: where the names come from, the sentences they stand in, and where a model places them."""
+"""Classes as words: their names, the prompt templates that the names are put into, and the embeddings of both."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from ultralytics.utils import LOGGER, TQDM, YAML
+from ultralytics.utils.checks import check_yaml
 
 from ultralytics_diffattn.clip.model import CLIP
 from ultralytics_diffattn.clip.tokens import tokenize
+from ultralytics_diffattn.errors import MissingFileError, UserError, as_user_errors
 
 SIMPLE = ("a photo of a {}.",)
 
@@ -27,38 +29,35 @@ def parse_names(names: str | Sequence[str]) -> list[str]:
         (list[str]): Each once.
 
     Raises:
-        FileNotFoundError: If a file is named that does not exist.
-        ValueError: If there are none.
+        MissingFileError: If a file is named that does not exist.
+        UserError: If there are none.
 
     Examples:
         >>> parse_names("cat, dog,cat")
         ['cat', 'dog']
     """
-    if isinstance(names, (list, tuple)):
-        found = [str(name) for name in names]
-    elif names == "imagenet":
+    if names == "imagenet":
         from open_clip import IMAGENET_CLASSNAMES
 
         return list(IMAGENET_CLASSNAMES)  # two pairs of which are alike, and the order is that of the classes
-    elif str(names).endswith((".yaml", ".yml")):
-        from ultralytics.utils.checks import check_yaml
-
-        found = YAML.load(check_yaml(names)).get("names") or []
-        found = [str(name) for name in (found.values() if isinstance(found, dict) else found)]
-    elif str(names).endswith(".txt"):
-        found = _lines(names)
+    if not isinstance(names, str):
+        listed = [str(name) for name in names]
+    elif names.endswith((".yaml", ".yml")):
+        listed = _names_of_yaml(names)
+    elif names.endswith(".txt"):
+        listed = _lines(names)
     else:
-        found = str(names).split(",")
-    once = list(dict.fromkeys(name.strip() for name in found if name.strip()))
-    if not once:
-        raise ValueError(f"names={names!r} holds no names; give words, as names='cat,traffic light'.")
-    if len(once) < len(found):
-        LOGGER.warning(f"names={str(names)[:60]}: {len(found) - len(once)} empty or repeated names are left out.")
-    return once
+        listed = names.split(",")
+    unique = list(dict.fromkeys(name.strip() for name in listed if name.strip()))
+    if not unique:
+        raise UserError(f"names={names!r} holds no names; give words, as names='cat,traffic light'.")
+    if len(unique) < len(listed):
+        LOGGER.warning(f"names={str(names)[:60]}: {len(listed) - len(unique)} empty or repeated names are left out.")
+    return unique
 
 
 def parse_templates(templates: str | Sequence[str]) -> list[str]:
-    """Return sentences with a place for a name.
+    """Return prompt templates: sentences with a {} where the name of a class goes.
 
     Args:
         templates (str | Sequence[str]): A sentence with {} in it, a text file with one in each line, `simple` for
@@ -68,7 +67,8 @@ def parse_templates(templates: str | Sequence[str]) -> list[str]:
         (list[str]): One or more.
 
     Raises:
-        ValueError: If one has no {}.
+        MissingFileError: If a file is named that does not exist.
+        UserError: If there is none, or one has no {}.
 
     Examples:
         >>> parse_templates("a drawing of a {}")
@@ -85,49 +85,59 @@ def parse_templates(templates: str | Sequence[str]) -> list[str]:
     templates = [text for text in templates if text.strip()]
     for text in templates:
         if "{}" not in text:
-            raise ValueError(f"the template {text!r} has no place for a name; write, for example, 'a photo of a {{}}.'")
+            raise UserError(f"the template {text!r} has no {{}} for the name; write, for example, 'a photo of a {{}}.'")
     if not templates:
-        raise ValueError("there are no templates; give a sentence, for example 'a photo of a {}.'")
+        raise UserError("there are no templates; give a sentence, for example 'a photo of a {}.'")
     return templates
+
+
+def _names_of_yaml(name: str) -> list[str]:
+    """Return the names of classes in a data YAML."""
+    with as_user_errors():
+        names = YAML.load(check_yaml(name)).get("names") or []
+    return [str(name) for name in (names.values() if isinstance(names, dict) else names)]
 
 
 def _lines(file: str) -> list[str]:
     """Return the lines of a text file."""
     if not Path(file).is_file():
-        raise FileNotFoundError(f"there is no file {file}.")
+        raise MissingFileError(f"there is no file {file}.")
     try:
-        return Path(file).read_text(encoding="utf-8").splitlines()
+        with as_user_errors():
+            return Path(file).read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as e:
-        raise ValueError(f"{file} is no text in UTF-8: {e}") from e
+        raise UserError(f"{file} is no text in UTF-8: {e}") from e
 
 
 @torch.no_grad()
 def embed(model: CLIP, names: Sequence[str], templates: Sequence[str] = SIMPLE, batch: int = 256) -> Tensor:
-    """Return the place of each class: the mean over its sentences.
+    """Return the text embedding of each class: the mean over its prompts.
 
     Args:
         model (CLIP): On the device on which it is to run.
         names (Sequence[str]): Of the classes.
         templates (Sequence[str]): Sentences with {} in them.
-        batch (int): Sentences at a time.
+        batch (int): Texts at a time.
 
     Returns:
         (Tensor): (classes, embed_dim) of length 1, float32, on the CPU.
 
     Raises:
-        ValueError: If the model's vocabulary is not that of the tokenizer.
+        UserError: If the model's vocabulary is not that of the tokenizer.
 
     References:
         CLIP, section 3.1.4.
     """
-    vocabulary = model.sizes["vocab_size"]
     texts = [text.replace("{}", name) for name in names for text in templates]
-    tokens = tokenize(texts, model.sizes["context_length"], keep_end=True)
-    if int(tokens.max()) >= vocabulary:
-        raise ValueError(f"the model was built with vocab_size={vocabulary}, but the tokenizer has 49408 tokens.")
-    device, places = model.logit_scale.device, []
+    tokens = tokenize(texts, model.sizes.context_length, keep_end=True)
+    if int(tokens.max()) >= model.sizes.vocab_size:
+        raise UserError(
+            f"the model was built with vocab_size={model.sizes.vocab_size}, but the tokenizer has 49408 tokens."
+        )
+    embeddings: list[Tensor] = []
     for part in TQDM(tokens.split(batch), desc="texts", disable=len(tokens) <= batch):
         part = part[:, : part.argmax(1).max() + 1]  # to the last text's end; causal attention looks at nothing behind
-        places.append(model.encode_text(part.to(device), normalize=True).float().cpu())
-    places = torch.cat(places).reshape(len(names), len(templates), -1).mean(1)  # (classes, embed_dim)
-    return torch.nn.functional.normalize(places, dim=-1)
+        part = part.to(model.logit_scale.device)
+        embeddings.append(model.encode_text(part, normalize=True).float().cpu())
+    mean = torch.cat(embeddings).reshape(len(names), len(templates), -1).mean(1)  # (classes, embed_dim)
+    return torch.nn.functional.normalize(mean, dim=-1)

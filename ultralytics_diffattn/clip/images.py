@@ -1,15 +1,17 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""Images for CLIP: which there are, how they are prepared, and where a model places them."""
+"""Images for CLIP: finding them, preparing them and embedding them."""
 
 from __future__ import annotations
 
 import glob
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -18,10 +20,23 @@ from ultralytics.data.utils import IMG_FORMATS
 from ultralytics.utils import LOGGER, TQDM
 
 from ultralytics_diffattn.clip.model import CLIP
-from ultralytics_diffattn.nn.arguments import check_count
+from ultralytics_diffattn.errors import MissingFileError, UserError
 
-OWN = {"batch": 64, "workers": 0, "device": "", "project": "", "name": ""}  # arguments of what embeds images
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, in RGB, as DiffCLIP was trained
+
+Pixels = NDArray[np.uint8]  # (H, W, 3), BGR
+
+
+class ImageEmbeddings(NamedTuple):
+    """Embeddings of the images that could be read.
+
+    Attributes:
+        embeddings (Tensor): (n, embed_dim) of length 1, float32, on the CPU.
+        indices (list[int]): Which of the files they are, n of them, ascending.
+    """
+
+    embeddings: Tensor
+    indices: list[int]
 
 
 def find(source: str | Path) -> list[Path]:
@@ -34,7 +49,7 @@ def find(source: str | Path) -> list[Path]:
         (list[Path]): In the order of their names.
 
     Raises:
-        FileNotFoundError: If there are none.
+        MissingFileError: If there are none.
     """
     path = Path(source)
     inside = path.rglob("*") if path.is_dir() else map(Path, glob.glob(str(source), recursive=True))
@@ -42,7 +57,7 @@ def find(source: str | Path) -> list[Path]:
     if path.is_file():
         files = [path]
     if not files:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"there are no images in {source}; give an image, a folder or a pattern, with files ending in "
             f"{', '.join(sorted(IMG_FORMATS))}."
         )
@@ -50,46 +65,67 @@ def find(source: str | Path) -> list[Path]:
 
 
 def transform(size: int) -> Callable[[Image.Image], Tensor]:
-    """Return what makes of an image in RGB the input of a model, (3, size, size): its middle square, normalised.
+    """Return the function that turns an image in RGB into the input of a model: its middle square, normalised.
 
     Args:
         size (int): Height and width in pixels.
 
     Returns:
-        (Callable): From `PIL.Image` to a float tensor.
+        (Callable): From `PIL.Image` to a tensor, (3, size, size), float32.
+
+    Examples:
+        >>> transform(32)(Image.new("RGB", (96, 64))).shape
+        torch.Size([3, 32, 32])
     """
-    steps = transforms.Resize(size), transforms.CenterCrop(size), transforms.ToTensor(), transforms.Normalize(MEAN, STD)
-    return transforms.Compose(steps)
+    steps = [
+        transforms.Resize(size),
+        transforms.CenterCrop(size),
+        transforms.ToTensor(),
+        transforms.Normalize(MEAN, STD),
+    ]
+    prepare: Callable[[Image.Image], Tensor] = transforms.Compose(steps)
+    return prepare
 
 
-def parse_load(given: dict) -> tuple[int, int]:
-    """Return `batch` and `workers` of the arguments of a verb, or raise where they are no such numbers."""
-    batch, workers = (OWN[name] if given.get(name) is None else given[name] for name in ("batch", "workers"))
-    check_count("batch", batch)
-    if workers != 0:
-        check_count("workers", workers)
-    return batch, workers
+def check_loading(batch: int, workers: int) -> None:
+    """Raise unless images can be read in batches of `batch` by `workers` processes beside this one.
+
+    Args:
+        batch (int): From 1 on.
+        workers (int): From 0 on.
+
+    Raises:
+        UserError: If one is no such number.
+    """
+    for name, value, least in (("batch", batch, 1), ("workers", workers, 0)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise UserError(f"{name}={value!r} must be an integer >= {least}.")
 
 
-class Images(Dataset):
-    """Images of files, prepared; one that cannot be read is the reason why.
+class Images(Dataset[Tensor | str]):
+    """Images of files, prepared; for one that cannot be read, the reason why.
 
     Args:
         files (Sequence[Path]): The images.
-        prepare (Callable): Such as `transform` gives.
-        change (Callable, optional): From an image, (H, W, 3), uint8, BGR, to another, before it is prepared.
+        prepare (Callable): From `PIL.Image` in RGB to a tensor, such as `transform` returns.
+        alter (Callable, optional): From an image, (H, W, 3), uint8, BGR, to another, before it is prepared.
     """
 
-    def __init__(self, files: Sequence[Path], prepare: Callable, change: Callable | None = None):
-        """Keep the arguments."""
-        self.files, self.prepare, self.change = files, prepare, change
+    def __init__(
+        self,
+        files: Sequence[Path],
+        prepare: Callable[[Image.Image], Tensor],
+        alter: Callable[[Pixels], Pixels] | None = None,
+    ):
+        """Store the arguments."""
+        self.files, self.prepare, self.alter = files, prepare, alter
 
     def __len__(self) -> int:
         """Return the number of files."""
         return len(self.files)
 
     def __getitem__(self, i: int) -> Tensor | str:
-        """Return an image, (3, size, size), or why there is none."""
+        """Return an image, (3, size, size), or the reason why it cannot be read."""
         try:  # not by Pillow: ultralytics has it install a package when it meets what is no image
             pixels = cv2.imdecode(np.fromfile(self.files[i], np.uint8), cv2.IMREAD_COLOR)  # (H, W, 3), BGR
         except OSError as e:
@@ -98,9 +134,9 @@ class Images(Dataset):
             return "it is empty"
         if pixels is None:
             return "it is cut off, or in no format that OpenCV knows"
-        pixels = self.change(pixels) if self.change else pixels
-        image = Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
-        return self.prepare(image)
+        bgr = pixels.astype(np.uint8, copy=False)
+        bgr = self.alter(bgr) if self.alter else bgr
+        return self.prepare(Image.fromarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)))
 
 
 @torch.no_grad()
@@ -109,39 +145,42 @@ def embed(
     files: Sequence[Path],
     batch: int = 64,
     workers: int = 0,
-    change: Callable | None = None,
+    alter: Callable[[Pixels], Pixels] | None = None,
     desc: str = "images",
-) -> tuple[Tensor, list[int]]:
-    """Return the places of images, and which of the files they are; a warning names those that cannot be read.
+) -> ImageEmbeddings:
+    """Return the embeddings of images; a warning names each that cannot be read.
 
     Args:
         model (CLIP): On the device on which it is to run.
         files (Sequence[Path]): The images.
         batch (int): Images at a time.
         workers (int): Processes that read images beside this one.
-        change (Callable, optional): As for `Images`.
+        alter (Callable, optional): As for `Images`.
         desc (str): Words beside the progress bar.
 
     Returns:
-        (tuple[Tensor, list[int]]): (n, embed_dim) of length 1, float32, on the CPU, and n numbers of files.
+        (ImageEmbeddings): Of the images that can be read, in the order of the files.
 
     Raises:
-        ValueError: If none can be read.
+        UserError: If none can be read.
     """
-    device = model.logit_scale.device
-    data = Images(files, transform(model.sizes["image_size"]), change)
-    loader = DataLoader(data, batch, num_workers=workers, collate_fn=list)
-    places, kept, seen = [], [], 0
+    dataset = Images(files, transform(model.sizes.image_size), alter)
+    loader = DataLoader(dataset, batch, num_workers=workers, collate_fn=list)
+    embeddings: list[Tensor] = []
+    indices: list[int] = []
+    start = 0  # index of the batch's first file
     for items in TQDM(loader, desc=desc, total=len(loader)):
-        good = [(seen + i, item) for i, item in enumerate(items) if isinstance(item, Tensor)]
-        for i, item in enumerate(items):
-            if not isinstance(item, Tensor):
-                LOGGER.warning(f"{files[seen + i]} cannot be read as an image and is left out: {item}")
-        seen += len(items)
-        if good:
-            numbers, tensors = zip(*good, strict=True)
-            kept += numbers
-            places.append(model.encode_image(torch.stack(tensors).to(device), normalize=True).float().cpu())
-    if not kept:
-        raise ValueError(f"none of the {len(files)} images can be read; the first is {files[0]}.")
-    return torch.cat(places), kept
+        readable: list[Tensor] = []
+        for i, item in enumerate(items, start):
+            if isinstance(item, Tensor):
+                readable.append(item)
+                indices.append(i)
+            else:
+                LOGGER.warning(f"{files[i]} cannot be read as an image and is left out: {item}")
+        start += len(items)
+        if readable:
+            images = torch.stack(readable).to(model.logit_scale.device)  # (B, 3, size, size)
+            embeddings.append(model.encode_image(images, normalize=True).float().cpu())
+    if not indices:
+        raise UserError(f"none of the {len(files)} images can be read; the first is {files[0]}.")
+    return ImageEmbeddings(torch.cat(embeddings), indices)

@@ -1,26 +1,33 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
 """CLIP with plain and with differential attention: an image tower, a text tower, and a space that both share.
 
-DiffCLIP, https://arxiv.org/abs/2503.06626, whose names of tensors are kept; CLIP, https://arxiv.org/abs/2103.00020.
+DiffCLIP, https://arxiv.org/abs/2503.06626, whose tensor names it has; CLIP, https://arxiv.org/abs/2103.00020.
 """
 
 from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ultralytics_diffattn.nn.arguments import check_count
+from ultralytics_diffattn.clip import weights
+from ultralytics_diffattn.clip.sizes import Sizes
+from ultralytics_diffattn.errors import MissingPackageError, UserError
 from ultralytics_diffattn.nn.attention import DiffAttention
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 try:
     from timm.models.vision_transformer import VisionTransformer
 except ImportError as e:
-    raise ImportError(f"DiffCLIP needs timm ({e}): pip install 'ultralytics-diffattn[clip]'") from e
+    raise MissingPackageError(f"DiffCLIP needs timm ({e}): pip install 'ultralytics-diffattn[clip]'") from e
 
 
 class QuickGELU(nn.Module):
@@ -43,9 +50,11 @@ class SelfAttention(nn.MultiheadAttention):
         """Create the projections."""
         super().__init__(dim, num_heads, batch_first=True)
 
-    def forward(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+    def forward(  # type: ignore[override]  # self-attention has one input, and PyTorch's names are in all checkpoints
+        self, x: Tensor, attn_mask: Tensor | None = None
+    ) -> Tensor:
         """Attend among the tokens `x`, (B, N, dim); the mask, (N, N), is added to the logits."""
-        return super().forward(x, x, x, need_weights=False, attn_mask=attn_mask)[0]
+        return super().forward(x, x, x, need_weights=False, attn_mask=attn_mask)[0]  # (B, N, dim)
 
 
 class ImageAttention(DiffAttention):
@@ -76,17 +85,18 @@ class TextBlock(nn.Module):
     def forward(self, x: Tensor, attn_mask: Tensor) -> Tensor:
         """Return tokens shaped as `x`, (B, N, width)."""
         x = x + self.attn(self.ln_1(x), attn_mask)
-        return x + self.mlp(self.ln_2(x))
+        y: Tensor = x + self.mlp(self.ln_2(x))
+        return y
 
 
 class TextTransformer(nn.Module):
     """The blocks of the text tower, in the order in which they run.
 
     Args:
-        blocks (list[nn.Module]): Such as `TextBlock`.
+        blocks (Sequence[TextBlock]): From the input to the output.
     """
 
-    def __init__(self, blocks: list[nn.Module]):
+    def __init__(self, blocks: Sequence[TextBlock]):
         """Keep the blocks."""
         super().__init__()
         self.resblocks = nn.ModuleList(blocks)
@@ -99,10 +109,10 @@ class TextTransformer(nn.Module):
 
 
 class CLIP(nn.Module):
-    """CLIP with a ViT: two towers with plain attention that place images and texts in one space.
+    """CLIP with a ViT: two towers with plain attention that embed images and texts in one space.
 
     Args:
-        embed_dim (int): Width of the space.
+        embed_dim (int): Width of the embeddings.
         image_size (int): Height and width of an image in pixels, a multiple of `patch_size`.
         patch_size (int): Height and width of a patch in pixels.
         vision_width (int): Width of a token of the image tower.
@@ -114,9 +124,11 @@ class CLIP(nn.Module):
         transformer_layers (int): Number of its blocks.
         transformer_heads (int): Heads of each.
 
+    Attributes:
+        sizes (Sizes): All of the above.
+
     Raises:
-        TypeError: If a size is not an integer.
-        ValueError: If a size is below 1, or one does not divide another as it must.
+        ValueError: If a size is no integer from 1 on, or one does not divide another as it must.
 
     Examples:
         >>> sizes = dict(image_size=32, patch_size=8, vision_width=64, vision_layers=2, vision_heads=4)
@@ -127,6 +139,11 @@ class CLIP(nn.Module):
     References:
         CLIP, section 2.4; the ViT is timm's `VisionTransformer` without a classifier.
     """
+
+    _text_attention: ClassVar[Callable[[int, int], nn.Module]] = SelfAttention  # from width and number of heads
+    _image_attention: ClassVar[Callable[[int, int], nn.Module] | None] = None  # timm's own
+
+    attn_mask: Tensor
 
     def __init__(
         self,
@@ -143,18 +160,20 @@ class CLIP(nn.Module):
         transformer_heads: int = 8,
     ):
         """Create both towers."""
-        sizes = {name: value for name, value in locals().items() if name not in {"self", "__class__"}}
-        for name, value in sizes.items():
-            check_count(name, value)
-        for whole, part in (
-            ("image_size", "patch_size"),
-            ("vision_width", "vision_heads"),
-            ("transformer_width", "transformer_heads"),
-        ):
-            if sizes[whole] % sizes[part]:
-                raise ValueError(f"{whole}={sizes[whole]} must be a multiple of {part}={sizes[part]}.")
         super().__init__()
-        self.sizes = sizes
+        self.sizes = Sizes(
+            embed_dim=embed_dim,
+            image_size=image_size,
+            patch_size=patch_size,
+            vision_width=vision_width,
+            vision_layers=vision_layers,
+            vision_heads=vision_heads,
+            context_length=context_length,
+            vocab_size=vocab_size,
+            transformer_width=transformer_width,
+            transformer_layers=transformer_layers,
+            transformer_heads=transformer_heads,
+        )
         self.visual = VisionTransformer(
             image_size,
             patch_size,
@@ -165,7 +184,7 @@ class CLIP(nn.Module):
             norm_layer=nn.LayerNorm,  # with eps 1e-5 as the reference, where timm's own is 1e-6
         )
         blocks = [
-            TextBlock(self._text_attention(transformer_width, transformer_heads), transformer_width)
+            TextBlock(type(self)._text_attention(transformer_width, transformer_heads), transformer_width)
             for _ in range(transformer_layers)
         ]
         self.transformer = TextTransformer(blocks)
@@ -178,10 +197,10 @@ class CLIP(nn.Module):
         mask = torch.full((context_length, context_length), -math.inf).triu(1)  # a token sees those before it
         self.register_buffer("attn_mask", mask, persistent=False)
         self._reset_parameters()
-
-    def _text_attention(self, width: int, heads: int) -> nn.Module:
-        """Return the attention of a block of the text tower."""
-        return SelfAttention(width, heads)
+        attention = type(self)._image_attention
+        if attention is not None:  # last, so that all else is drawn alike for the same seed
+            for block in self.visual.blocks:
+                block.attn = attention(vision_width, vision_heads)
 
     def _reset_parameters(self) -> None:
         """Draw what is not timm's as CLIP does."""
@@ -199,11 +218,11 @@ class CLIP(nn.Module):
             nn.init.normal_(projection, std=projection.shape[0] ** -0.5)
 
     def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
-        """Return the places of images in the space.
+        """Return the embeddings of images.
 
         Args:
             image (Tensor): (B, 3, image_size, image_size), normalised as `clip.images.transform` does.
-            normalize (bool): Whether the result has length 1.
+            normalize (bool): Whether each embedding gets length 1.
 
         Returns:
             (Tensor): (B, embed_dim).
@@ -211,18 +230,18 @@ class CLIP(nn.Module):
         Raises:
             ValueError: If the images have another size.
         """
-        size = self.sizes["image_size"]
+        size = self.sizes.image_size
         if image.ndim != 4 or image.shape[1:] != (3, size, size):
             raise ValueError(f"image has shape {tuple(image.shape)}, but must be (B, 3, {size}, {size}).")
-        y = self.visual(image) @ self.image_projection  # (B, embed_dim)
+        y: Tensor = self.visual(image) @ self.image_projection  # (B, embed_dim)
         return F.normalize(y, dim=-1) if normalize else y
 
     def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
-        """Return the places of texts in the space.
+        """Return the embeddings of texts.
 
         Args:
             text (Tensor): Tokens, (B, N), integers, N at most `context_length`, of `clip.tokens.tokenize`.
-            normalize (bool): Whether the result has length 1.
+            normalize (bool): Whether each embedding gets length 1.
 
         Returns:
             (Tensor): (B, embed_dim).
@@ -233,18 +252,18 @@ class CLIP(nn.Module):
         """
         if text.is_floating_point() or text.dtype == torch.bool:
             raise TypeError(f"text has dtype {text.dtype}, but must be tokens: clip.tokens.tokenize makes them.")
-        most = self.sizes["context_length"]
-        if text.ndim != 2 or not 1 <= text.shape[1] <= most:
-            raise ValueError(f"text has shape {tuple(text.shape)}, but must be (B, N) with N from 1 to {most}.")
-        here = text.device.type == "cpu" and not torch.jit.is_tracing()  # on a GPU the look would wait for it
-        if here and len(text) and not 0 <= int(text.min()) <= int(text.max()) < self.sizes["vocab_size"]:
+        longest, vocabulary = self.sizes.context_length, self.sizes.vocab_size
+        if text.ndim != 2 or not 1 <= text.shape[1] <= longest:
+            raise ValueError(f"text has shape {tuple(text.shape)}, but must be (B, N) with N from 1 to {longest}.")
+        checked = text.device.type == "cpu" and not torch.jit.is_tracing()  # a check on a GPU would wait for it
+        if checked and len(text) and not 0 <= int(text.min()) <= int(text.max()) < vocabulary:
             wrong = max(int(text.max()), -int(text.min()), key=abs)
-            raise ValueError(f"{wrong} is no token of a vocabulary of {self.sizes['vocab_size']}.")
+            raise ValueError(f"{wrong} is no token of a vocabulary of {vocabulary}.")
         N = text.shape[1]
         x = self.token_embedding(text) + self.positional_embedding[:N]  # (B, N, width)
         x = self.ln_final(self.transformer(x, self.attn_mask[:N, :N].to(x.dtype)))
         x = x[torch.arange(len(x), device=x.device), text.argmax(-1)]  # (B, width), at the end: the greatest token
-        y = x @ self.text_projection
+        y = x @ self.text_projection  # (B, embed_dim)
         return F.normalize(y, dim=-1) if normalize else y
 
     def forward(self, image: Tensor, text: Tensor) -> dict[str, Tensor]:
@@ -256,7 +275,7 @@ class CLIP(nn.Module):
         }
 
     @classmethod
-    def from_pretrained(cls, source: str | Path) -> CLIP:
+    def from_pretrained(cls, source: str | Path) -> Self:
         """Return a model with trained weights, in evaluation mode.
 
         Args:
@@ -264,19 +283,36 @@ class CLIP(nn.Module):
                 once: `DiffCLIP_ViTB16_CC12M` or `hammh0a/DiffCLIP_ViTB16_CC12M`.
 
         Returns:
-            (CLIP): On the CPU, in float32, of the sizes that the weights have.
+            (CLIP): On the CPU, in float32, of the sizes that the weights have; a `DiffCLIP` if their attention is
+                differential.
 
         Raises:
-            FileNotFoundError: If there is no such file.
-            ConnectionError: If it is not here and cannot be downloaded.
-            ValueError: If the file holds something else.
+            MissingFileError: If there is no such file.
+            HubUnreachableError: If it is not on this machine and cannot be downloaded; also a `ConnectionError`.
+            UserError: If the file holds something else, or plain attention where `cls` is `DiffCLIP`.
 
         Examples:
             >>> model = DiffCLIP.from_pretrained("DiffCLIP_ViTB16_CC12M")  # doctest: +SKIP
         """
-        from ultralytics_diffattn.clip import weights
-
-        return weights.load(source, cls)
+        state, sizes = weights.read(weights.locate(source))
+        if not {"visual.patch_embed.proj.weight", "text_projection"} & state.keys():
+            raise UserError(
+                f"{source} holds the weights of another model{_first_names(list(state))}, not of CLIP or DiffCLIP."
+            )
+        kind: type[CLIP] = DiffCLIP if any("lambda_q1" in name for name in state) else CLIP
+        if not issubclass(kind, cls):
+            raise UserError(f"{source} holds CLIP with plain attention; CLIP.from_pretrained reads it.")
+        try:
+            model = kind(**(sizes or Sizes.from_tensors(state)).as_dict())
+            missing, unexpected = model.load_state_dict(state, strict=False)
+        except (KeyError, RuntimeError, ValueError) as e:
+            raise UserError(f"{source} holds no weights of {kind.__name__}: {str(e).strip()}") from e
+        if missing or unexpected:
+            raise UserError(
+                f"{source} holds no weights of {kind.__name__}: of its tensors {len(missing)} are missing"
+                f"{_first_names(missing)}, and {len(unexpected)} are unknown{_first_names(unexpected)}."
+            )
+        return model.eval()
 
 
 class DiffCLIP(CLIP):
@@ -295,11 +331,10 @@ class DiffCLIP(CLIP):
         DiffCLIP, section 3, and its reference file `diff_clip.py`.
     """
 
-    def __init__(self, *args: int, **kwargs: int):
-        """Create both towers."""
-        super().__init__(*args, **kwargs)
-        for block in self.visual.blocks:
-            block.attn = ImageAttention(self.sizes["vision_width"], self.sizes["vision_heads"])
+    _text_attention = DiffAttention
+    _image_attention = ImageAttention
 
-    def _text_attention(self, width: int, heads: int) -> nn.Module:
-        return DiffAttention(width, heads)
+
+def _first_names(names: Sequence[str]) -> str:
+    """Return the first of some names, in brackets."""
+    return f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else ""

@@ -1,9 +1,11 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""Retrieval: how often a caption finds its image among all, and an image one of its captions."""
+"""Image-text retrieval: how often a caption finds its image among all, and an image one of its captions."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -12,48 +14,94 @@ from ultralytics_diffattn.clip import classes, images
 from ultralytics_diffattn.clip.model import CLIP
 
 
-def measure(model: CLIP, files: list, captions: list[str], batch: int = 64, workers: int = 0) -> dict[str, Any]:
+class Recalls(TypedDict):
+    """Recall at k both ways, by `R@k`, 0 to 1."""
+
+    text_to_image: dict[str, float]
+    image_to_text: dict[str, float]
+
+
+class RetrievalMetrics(Recalls):
+    """Recalls, and the number of images and of captions that they were measured on."""
+
+    images: int
+    captions: int
+
+
+class RetrievalResults(RetrievalMetrics):
+    """What `retrieve.json` holds: metrics, and the weights that they are of."""
+
+    weights: str
+
+
+def measure(
+    model: CLIP, files: Sequence[Path], captions: Sequence[str], batch: int = 64, workers: int = 0
+) -> RetrievalMetrics:
     """Return the recalls of a model on images and captions, those of unreadable images left out.
 
     Args:
         model (CLIP): On the device on which it is to run.
-        files (list[Path]): The image of each caption.
-        captions (list[str]): As many.
+        files (Sequence[Path]): The image of each caption.
+        captions (Sequence[str]): As many.
         batch (int): Images, and captions, at a time.
-        workers (int): Processes that read images.
+        workers (int): Processes that read images beside this one.
 
     Returns:
-        (dict): `images`, `captions`, `text_to_image` and `image_to_text`.
+        (RetrievalMetrics): Recalls at 1, 5 and 10.
+
+    Raises:
+        UserError: If no image can be read.
     """
-    once = list(dict.fromkeys(files))
-    places, kept = images.embed(model, once, batch, workers)
-    number = {once[i]: n for n, i in enumerate(kept)}
-    rows = [(number[file], text) for file, text in zip(files, captions, strict=True) if file in number]
-    owner, texts = torch.tensor([n for n, _ in rows]), [text for _, text in rows]
-    words = classes.embed(model, texts, ["{}"], batch)
-    return {"images": len(kept), "captions": len(texts), **recalls(places, words, owner)}
+    unique = list(dict.fromkeys(files))
+    image_embeddings, readable = images.embed(model, unique, batch, workers)
+    row_of = {unique[i]: row for row, i in enumerate(readable)}
+    texts = [text for file, text in zip(files, captions, strict=True) if file in row_of]
+    image_of_text = torch.tensor([row_of[file] for file in files if file in row_of])
+    text_embeddings = classes.embed(model, texts, ["{}"], batch)
+    scores = recalls(image_embeddings, text_embeddings, image_of_text)
+    return {"images": len(readable), "captions": len(texts), **scores}
 
 
-def recalls(places: Tensor, words: Tensor, owner: Tensor, at: tuple[int, ...] = (1, 5, 10)) -> dict[str, Any]:
+def recalls(
+    image_embeddings: Tensor, text_embeddings: Tensor, image_of_text: Tensor, ks: Sequence[int] = (1, 5, 10)
+) -> Recalls:
     """Return the share of captions whose image, and of images of which a caption, is among the nearest k.
 
+    What is as near as the right one counts before it. Images without a caption are left out.
+
     Args:
-        places (Tensor): Of images, (n, d).
-        words (Tensor): Of captions, (m, d).
-        owner (Tensor): The number of each caption's image, (m,).
-        at (tuple[int, ...]): The k.
+        image_embeddings (Tensor): (n, d), floating.
+        text_embeddings (Tensor): (m, d), floating.
+        image_of_text (Tensor): (m,), int64, from 0 to n - 1: the image of each caption.
+        ks (Sequence[int]): Each k.
 
     Returns:
-        (dict): `text_to_image` and `image_to_text`, each with `R@k`.
+        (Recalls): Both ways, `R@k` for each k.
+
+    Examples:
+        >>> recalls(torch.eye(2), torch.eye(2), torch.tensor([0, 1]), ks=[1])
+        {'text_to_image': {'R@1': 1.0}, 'image_to_text': {'R@1': 1.0}}
+
+    References:
+        Karpathy and Fei-Fei 2015, https://arxiv.org/abs/1412.2306.
     """
-    ranks: dict[str, list[Tensor]] = {"text_to_image": [], "image_to_text": []}
-    for block, own in zip(words.split(1024), owner.split(1024), strict=True):  # since all at once are too many
-        near = block @ places.T  # (1024, n)
-        # Whoever is as near as the right one counts before it.
-        ranks["text_to_image"].append((near >= near.gather(1, own[:, None])).sum(1))
-    for block, numbers in zip(places.split(1024), torch.arange(len(places)).split(1024), strict=True):
-        near = block @ words.T  # (1024, m)
-        best = near.masked_fill(owner != numbers[:, None], -torch.inf).amax(1, keepdim=True)  # of its own captions
-        ranks["image_to_text"].append((near >= best).sum(1)[best[:, 0].isfinite()])
-    ways = {way: torch.cat(rank) for way, rank in ranks.items()}
-    return {way: {f"R@{k}": (rank <= k).float().mean().item() for k in at} for way, rank in ways.items()}
+    text_ranks: list[Tensor] = []
+    for texts, image in zip(text_embeddings.split(1024), image_of_text.split(1024), strict=True):  # all are too many
+        similarity = texts @ image_embeddings.T  # (1024, n)
+        text_ranks.append((similarity >= similarity.gather(1, image[:, None])).sum(1))
+    image_ranks: list[Tensor] = []
+    numbers = torch.arange(len(image_embeddings))
+    for images_, number in zip(image_embeddings.split(1024), numbers.split(1024), strict=True):
+        similarity = images_ @ text_embeddings.T  # (1024, m)
+        others = image_of_text != number[:, None]  # (1024, m), captions of other images
+        best = similarity.masked_fill(others, -torch.inf).amax(1, keepdim=True)  # (1024, 1), of its own captions
+        image_ranks.append((similarity >= best).sum(1)[best[:, 0].isfinite()])
+    return {
+        "text_to_image": _recall(torch.cat(text_ranks), ks),
+        "image_to_text": _recall(torch.cat(image_ranks), ks),
+    }
+
+
+def _recall(ranks: Tensor, ks: Sequence[int]) -> dict[str, float]:
+    """Return the share of ranks up to each k."""
+    return {f"R@{k}": (ranks <= k).float().mean().item() for k in ks}

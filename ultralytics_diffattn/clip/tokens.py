@@ -1,23 +1,29 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""Texts as the tokens that CLIP reads: open_clip's byte-pair vocabulary, cut as DiffCLIP's own tokenizer cuts."""
+"""Texts as the tokens that CLIP reads: open_clip's byte-pair encoding, truncated as DiffCLIP's own tokenizer does."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from ultralytics.utils import LOGGER
 
+from ultralytics_diffattn.errors import MissingPackageError, UserError
+
+if TYPE_CHECKING:
+    from open_clip.tokenizer import SimpleTokenizer
+
 
 @cache
-def _vocabulary() -> object:
+def _tokenizer() -> SimpleTokenizer:
     """Return open_clip's tokenizer; its file of merges comes with the package."""
     try:
         from open_clip.tokenizer import SimpleTokenizer
     except ImportError as e:
-        raise ImportError(f"tokens need open_clip ({e}): pip install 'ultralytics-diffattn[clip]'") from e
+        raise MissingPackageError(f"tokens need open_clip ({e}): pip install 'ultralytics-diffattn[clip]'") from e
     return SimpleTokenizer()
 
 
@@ -30,14 +36,13 @@ def tokenize(texts: str | Sequence[str], context_length: int = 77, keep_end: boo
         texts (str | Sequence[str]): One or more; an empty one is a start and an end.
         context_length (int): Tokens of each in the result.
         keep_end (bool): Whether the last token of a text that was cut is its end, as in open_clip. The reference cuts
-            the end, too; a model, which reads a text at its end, then places all such texts alike.
+            the end, too; a model, which reads a text at its end, then embeds all such texts alike.
 
     Returns:
         (Tensor): (B, context_length), int64.
 
     Raises:
-        TypeError: If something among the texts is none.
-        ValueError: If there are none.
+        UserError: If there are no texts, or one is no str.
 
     Examples:
         >>> tokenize("a photo of a cat")[0, :8].tolist()
@@ -48,20 +53,20 @@ def tokenize(texts: str | Sequence[str], context_length: int = 77, keep_end: boo
     """
     texts = [texts] if isinstance(texts, str) else list(texts)
     if not texts:
-        raise ValueError("there are no texts; give one or more, such as 'a photo of a cat'.")
+        raise UserError("there are no texts; give one or more, such as 'a photo of a cat'.")
     for text in texts:
         if not isinstance(text, str):
-            raise TypeError(f"{text!r} is {type(text).__name__}, but a text must be a str.")
-    vocabulary = _vocabulary()
-    rows = [[vocabulary.sot_token_id, *vocabulary.encode(text), vocabulary.eot_token_id] for text in texts]
+            raise UserError(f"{text!r} is {type(text).__name__}, but a text must be a str.")
+    tokenizer = _tokenizer()
+    rows = [[tokenizer.sot_token_id, *tokenizer.encode(text), tokenizer.eot_token_id] for text in texts]
     if cut := [text for text, row in zip(texts, rows, strict=True) if len(row) > context_length]:
         LOGGER.warning(
             f"{len(cut)} of {len(texts)} texts are longer than {context_length} tokens and were cut; "
             f"the first begins {cut[0][:40]!r}."
         )
     tokens = torch.zeros(len(rows), context_length, dtype=torch.long)
-    for place, row in zip(tokens, rows, strict=True):
-        place[: len(row)] = torch.tensor(row[:context_length])
+    for i, row in enumerate(rows):
+        tokens[i, : len(row)] = torch.tensor(row[:context_length])
         if keep_end and len(row) > context_length:
-            place[-1] = vocabulary.eot_token_id
+            tokens[i, -1] = tokenizer.eot_token_id
     return tokens

@@ -6,6 +6,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+from collections.abc import Mapping, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
@@ -14,62 +15,77 @@ import yaml
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
 from ultralytics.utils import NUM_THREADS
 
+from ultralytics_diffattn.errors import MissingFileError, UserError, as_user_errors
+
 
 def check(data_yaml: str | Path, expected_classes: int | None = None) -> dict[str, Any]:
-    """Let ultralytics read a data YAML, and download the data if need be; refuse what it would drop or train in vain.
+    """Return a data YAML as ultralytics reads it, after refusing what it would drop or train in vain.
+
+    Ultralytics downloads the data if need be.
 
     Args:
         data_yaml (str | Path): As from `resolve`.
         expected_classes (int, optional): Number of classes, as in the catalogue.
 
     Returns:
-        (dict): What ultralytics' `check_det_dataset` returns.
+        (dict[str, Any]): What ultralytics' `check_det_dataset` returns: `path`, `train`, `val`, `nc`, `names` and what
+            else the YAML holds.
 
     Raises:
-        FileNotFoundError: If there are no images, or no labels beside them.
-        ValueError: If the YAML is not sound, or the numbers of classes do not match.
+        MissingFileError: If there are no images, or no labels beside them.
+        UserError: If the YAML is not sound, or the numbers of classes do not match.
 
     Examples:
         >>> check("shapes.yaml", 6)["nc"]
         6
     """
     try:
-        data = check_det_dataset(str(data_yaml))
-    except (SyntaxError, AssertionError, AttributeError, TypeError, KeyError, RecursionError, yaml.YAMLError) as error:
-        raise ValueError(f"{data_yaml} is not a data YAML that ultralytics can use: {error}") from error
+        with as_user_errors():
+            data: dict[str, Any] = check_det_dataset(str(data_yaml))
+    except UserError:
+        raise
+    except (
+        SyntaxError, ValueError, AssertionError, AttributeError, TypeError, KeyError, RecursionError, yaml.YAMLError
+    ) as error:  # fmt: skip
+        raise UserError(f"{data_yaml} is not a data YAML that ultralytics can use: {error}") from error
     if expected_classes is not None and data["nc"] != expected_classes:
-        raise ValueError(
+        raise UserError(
             f"{data_yaml} has {data['nc']} classes where {expected_classes} are expected: mend its `names`."
         )
     for split in ("train", "val"):
-        images = list_images(data, split)
-        if not images:
-            raise FileNotFoundError(
-                f"{data_yaml} has no images in `{split}: {data[split]}`: put images ({', '.join(sorted(IMG_FORMATS))}) "
-                "there, or mend the path."
-            )
-        missing = [f for f in images if not os.path.isfile(f)]
-        if missing:  # named in a text file
-            raise FileNotFoundError(
-                f"{len(missing)} of the {len(images)} images in `{split}: {data[split]}` of {data_yaml} do not exist, "
-                f"the first is {missing[0]}: finish the download, or take them off the list."
-            )
-        labels = img2label_paths(images)
-        with ThreadPool(NUM_THREADS) as pool:
-            rows = sum(pool.imap_unordered(lambda file: _count(file, data), labels, 256))
-        if not rows:
-            raise FileNotFoundError(
-                f"{data_yaml} has {len(images)} images in `{split}: {data[split]}` and not one box: labels are looked "
-                f"for in files such as {labels[0]}."
-            )
+        _check_split(data_yaml, data, split)
     return data
 
 
-def fingerprint(data: dict[str, Any]) -> str:
+def _check_split(data_yaml: str | Path, data: Mapping[str, Any], split: str) -> None:
+    """Raise unless a split has images, all of them exist, and their labels hold sound classes and one box at least."""
+    images = list_images(data, split)
+    if not images:
+        raise MissingFileError(
+            f"{data_yaml} has no images in `{split}: {data[split]}`: put images ({', '.join(sorted(IMG_FORMATS))}) "
+            "there, or mend the path."
+        )
+    missing = [f for f in images if not os.path.isfile(f)]
+    if missing:  # named in a text file
+        raise MissingFileError(
+            f"{len(missing)} of the {len(images)} images in `{split}: {data[split]}` of {data_yaml} do not exist, "
+            f"the first is {missing[0]}: finish the download, or take them off the list."
+        )
+    labels = _label_files(images)
+    with ThreadPool(NUM_THREADS) as pool:
+        rows = sum(pool.imap_unordered(lambda file: _count_rows(file, data["nc"]), labels, 256))
+    if not rows:
+        raise MissingFileError(
+            f"{data_yaml} has {len(images)} images in `{split}: {data[split]}` and not one box: labels are looked "
+            f"for in files such as {labels[0]}."
+        )
+
+
+def fingerprint(data: Mapping[str, Any]) -> str:
     """Return a hash of a data set: names and sizes of its train and val images, and all of its labels.
 
     Args:
-        data (dict): As from `check`.
+        data (Mapping[str, Any]): As from `check`.
 
     Returns:
         (str): SHA-256; it does not depend on where the data set lies, and never reads a pixel.
@@ -83,58 +99,63 @@ def fingerprint(data: dict[str, Any]) -> str:
     for split in ("train", "val"):
         images = list_images(data, split)
         names = [(f[len(root) :] if f.startswith(root) else os.path.basename(f)).replace(os.sep, "/") for f in images]
-        files = sorted(zip(names, images, img2label_paths(images), strict=True))
+        files = sorted(zip(names, images, _label_files(images), strict=True))
         with ThreadPool(NUM_THREADS) as pool:
-            contents = pool.imap(_content, files, 256)
+            contents = pool.imap(_size_and_label, files, 256)
             for (name, _, _), (size, label) in zip(files, contents, strict=True):
                 digest.update(f"{split}\0{name}\0{size}\0{len(label)}\0".encode(errors="surrogateescape") + label)
     return digest.hexdigest()
 
 
-def list_images(data: dict[str, Any], split: str) -> list[str]:
+def list_images(data: Mapping[str, Any], split: str) -> list[str]:
     """Return the images of a split as ultralytics lists them: those of folders, and those that text files name.
 
     Args:
-        data (dict): As from `check`.
+        data (Mapping[str, Any]): As from `check`.
         split (str): "train" or "val".
 
     Returns:
         (list[str]): Paths, sorted.
     """
-    places = data.get(split) or []
-    found: list[str] = []
-    for place in [places] if isinstance(places, str) else places:
-        if os.path.isdir(place):
-            found += glob.glob(os.path.join(glob.escape(place), "**", "*.*"), recursive=True)
-        elif os.path.isfile(place):
-            parent = os.path.dirname(place) + os.sep
-            lines = Path(place).read_text(encoding="utf-8-sig").strip().splitlines()
-            found += (parent + x[2:] if x.startswith("./") else x for x in lines)
-    return sorted(f.replace("/", os.sep) for f in found if f.rpartition(".")[2].lower() in IMG_FORMATS)
+    sources: str | list[str] = data.get(split) or []
+    files: list[str] = []
+    for source in [sources] if isinstance(sources, str) else sources:
+        if os.path.isdir(source):
+            files += glob.glob(os.path.join(glob.escape(source), "**", "*.*"), recursive=True)
+        elif os.path.isfile(source):
+            parent = os.path.dirname(source) + os.sep
+            lines = Path(source).read_text(encoding="utf-8-sig").strip().splitlines()
+            files += (parent + line[2:] if line.startswith("./") else line for line in lines)
+    return sorted(f.replace("/", os.sep) for f in files if f.rpartition(".")[2].lower() in IMG_FORMATS)
 
 
-def _count(file: str, data: dict[str, Any]) -> int:
-    """Return the number of rows of a label file; a missing one has none."""
+def _label_files(images: Sequence[str]) -> list[str]:
+    """Return the label file of each image, as ultralytics derives it."""
+    return img2label_paths([*images])
+
+
+def _count_rows(file: str, classes: int) -> int:
+    """Return the number of rows of a label file, 0 if it is missing, or raise if a class is none."""
     try:
         with open(file, "rb") as stream:
-            rows = stream.read().removeprefix(b"\xef\xbb\xbf").splitlines()
+            lines = stream.read().removeprefix(b"\xef\xbb\xbf").splitlines()
     except FileNotFoundError:
         return 0
-    rows = [(i, row.split(None, 1)[0]) for i, row in enumerate(rows, 1) if row.strip()]
-    for i, first in rows:
+    first_words = [(i, line.split(None, 1)[0]) for i, line in enumerate(lines, 1) if line.strip()]
+    for i, word in first_words:
         try:
-            sound = 0 <= float(first) < data["nc"]
+            sound = 0 <= float(word) < classes
         except ValueError:
             sound = False
         if not sound:
-            raise ValueError(
-                f"{file}, line {i}: class {first.decode(errors='replace')}, where the data set has {data['nc']}, 0 to "
-                f"{data['nc'] - 1}. Ultralytics would leave out the image: mend the label, or `names` in the data YAML."
+            raise UserError(
+                f"{file}, line {i}: class {word.decode(errors='replace')}, where the data set has {classes}, 0 to "
+                f"{classes - 1}. Ultralytics would leave out the image: mend the label, or `names` in the data YAML."
             )
-    return len(rows)
+    return len(first_words)
 
 
-def _content(files: tuple[str, str, str]) -> tuple[int, bytes]:
+def _size_and_label(files: tuple[str, str, str]) -> tuple[int, bytes]:
     """Return the size of an image, -1 if it is missing, and its label file, empty if it is missing."""
     _, image, label = files
     try:

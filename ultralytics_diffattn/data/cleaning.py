@@ -1,11 +1,9 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""Tells sound annotations of images from broken ones; of what it leaves out or alters, each thing gets a row."""
+"""Tells sound annotations from broken ones: what can be trained on, and an issue for all that is not as it was."""
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,156 +13,123 @@ from PIL import Image
 from ultralytics.data.utils import IMG_FORMATS, exif_size
 from ultralytics.utils import NUM_THREADS, TQDM
 
-OUT, CLIPPED, KEPT = "left out", "clipped", "kept"  # what was done about it
-LONGEST = 200  # characters of a name
-MOST_CORNERS = 2000  # of a part of an outline; ultralytics itself trains on 1000
+from ultralytics_diffattn.data.annotations import (
+    CLIPPED,
+    KEPT,
+    LEFT_OUT,
+    AnnotatedImage,
+    Box,
+    Issue,
+    UsableImage,
+    numbers,
+)
+
+MAX_CORNERS = 2000  # of a part of an outline; ultralytics itself trains on 1000
 ROUNDING = 0.05  # pixels: COCO's boxes have two decimals and may pass the border by that
 
 
-class Broken(NamedTuple):
-    """A row of broken.csv."""
+class Probe(NamedTuple):
+    """What reading an image shows.
 
-    file: str
-    item: str  # which object of the file; "" is the file itself
+    Attributes:
+        size (tuple[int, int] | None): Width and height as ultralytics will see them; None if it cannot be used.
+        problem (str): What is wrong, "" for nothing.
+    """
+
+    size: tuple[int, int] | None
     problem: str
-    done: str = OUT
 
 
-class Box(NamedTuple):
-    """An annotated object."""
+class Cleaned(NamedTuple):
+    """A box after a check.
 
-    item: str  # where it stands in the file
-    name: str  # of the class
-    xyxy: tuple[float, float, float, float]  # edges in pixels: 0 is the left or upper border of the image
-    segmentation: Any = None  # as in COCO
-    keypoints: Any = None  # as in COCO
-
-
-class Picture(NamedTuple):
-    """An annotated image."""
-
-    file: str  # the annotation file
-    name: str  # what the image is called there
-    path: Path | None  # None: not found
-    size: tuple[float, float] | None  # annotated width and height
-    split: str | None  # "train", "val", or None where the source has no splits
-    boxes: list[Box]
-
-
-class Source(NamedTuple):
-    """What a reader has found."""
-
-    names: list[str]  # of the classes
-    pictures: list[Picture]
-    broken: list[Broken]
-    more: dict = {}  # noqa: RUF012  further keys of the data YAML
-
-
-def numbers(values: Any, count: int) -> tuple[float, ...] | None:
-    """Return so many finite numbers, or None if the values are anything else.
-
-    Examples:
-        >>> numbers(["1", 2.5], 2), numbers([1, float("nan")], 2), numbers(None, 2)
-        ((1.0, 2.5), None, None)
+    Attributes:
+        box (Box | None): What is left of it; None if it is left out.
+        problem (str): What was wrong, "" for nothing.
+        done (str): What was done about it.
     """
-    if not isinstance(values, list | tuple):  # "1234" would be four
-        return None
-    try:
-        found = tuple(float(v) for v in values)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return found if len(found) == count and all(map(math.isfinite, found)) else None
+
+    box: Box | None
+    problem: str = ""
+    done: str = KEPT
 
 
-def plain(text: str) -> str:
-    r"""Return a text as one short line, without what a terminal takes for a command and what no UTF-8 file can hold.
-
-    Examples:
-        >>> plain(" traffic\nlight \x1b[2J\ud800")
-        'traffic light  [2J'
-    """
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+", " ", text[:LONGEST]).strip()
-
-
-def clean(pictures: Iterable[Picture], task: str = "detect") -> tuple[list[Picture], list[Broken]]:
-    """Look at every image, keep what can be trained on and list the rest.
+def clean(images: Iterable[AnnotatedImage], task: str = "detect") -> tuple[list[UsableImage], list[Issue]]:
+    """Return what can be trained on, after a look at every image, and a list of the rest.
 
     Args:
-        pictures (Iterable): What a reader has found.
+        images (Iterable[AnnotatedImage]): As a reader returns them.
         task (str): `detect`, `segment` (then each box gets polygons) or `pose` (then each needs a labelled keypoint).
 
     Returns:
-        kept (list): The pictures with their real sizes and sound boxes inside the image.
-        broken (list): A row for each thing that was left out or altered.
+        usable (list[UsableImage]): With their real sizes and the sound boxes inside the image.
+        issues (list[Issue]): One for each thing that was left out or altered.
 
     Examples:
-        >>> clean([Picture("a.xml", "a.jpg", None, (640, 480), None, [])])
-        ([], [Broken(file='a.xml', item='', problem='image a.jpg not found', done='left out')])
+        >>> clean([AnnotatedImage("a.xml", "a.jpg", None, (640, 480), None, [])])
+        ([], [Issue(file='a.xml', item='', problem='image a.jpg not found', done='left out')])
     """
-    pictures = list(pictures)
+    images = list(images)
     with ThreadPool(NUM_THREADS) as pool:
-        paths, count = (p.path for p in pictures), len(pictures)
-        probed = list(TQDM(pool.imap(probe, paths, 64), total=count, desc="Images", disable=count < 1000))
-    kept, broken = [], []
-    for picture, (size, problem) in zip(pictures, probed, strict=True):
-        if size is None:
-            broken.append(Broken(picture.file, "", f"image {picture.name} {problem}"))
+        probes = pool.imap(probe, (image.path for image in images), 64)
+        probed = list(TQDM(probes, total=len(images), desc="Images", disable=len(images) < 1000))
+    usable: list[UsableImage] = []
+    issues: list[Issue] = []
+    for image, (size, problem) in zip(images, probed, strict=True):
+        issue = _size_issue(image, size, problem)
+        if issue:
+            issues.append(issue)
+        if image.path is None or size is None or (issue and issue.done == LEFT_OUT):
             continue
-        annotated = picture.size and tuple(round(v) for v in picture.size)
-        if annotated and annotated != size:  # whoever scaled or turned the image has not scaled or turned the boxes
-            sizes = " but annotated as ".join(f"{w} x {h}" for w, h in (size, annotated))
-            broken.append(Broken(picture.file, "", f"image {picture.name} is {sizes}"))
-            continue
-        if not annotated:
-            broken.append(Broken(picture.file, "", f"no size annotated, image {picture.name} has one", KEPT))
         if problem:
-            broken.append(Broken(picture.file, "", f"image {picture.name} {problem}", KEPT))
-        boxes, seen = [], set()
-        for box in picture.boxes:
-            found, problem, done = _inside(box, size)
-            if found and (box.name, found.xyxy) in seen:  # ultralytics drops it without a word
-                found, problem, done = None, "the same box twice", OUT
-            if problem:
-                broken.append(Broken(picture.file, box.item, problem, done))
-            if found and task != "detect":
-                found, problem, done = (_outline if task == "segment" else _pose)(found, size)
-                if problem:
-                    broken.append(Broken(picture.file, box.item, problem, done))
-            if found:
-                boxes.append(found)
-                seen.add((box.name, found.xyxy))
-        kept.append(picture._replace(size=size, boxes=boxes))
-    return kept, broken
+            issues.append(Issue(image.file, "", f"image {image.name} {problem}", KEPT))
+        boxes, box_issues = _clean_boxes(image, size, task)
+        issues += box_issues
+        usable.append(UsableImage(image.name, image.path, size, image.split, boxes))
+    return usable, issues
 
 
-def probe(path: Path | None) -> tuple[tuple[int, int] | None, str]:
-    """Return width and height as ultralytics will see them and "", or None and what is wrong; or both if it is small.
+def probe(path: Path | None) -> Probe:
+    """Return the size of an image as ultralytics will see it, or what is wrong with it; both if it can be used anyway.
+
+    Args:
+        path (Path | None): The image.
+
+    Returns:
+        (Probe): Size and problem.
 
     Examples:
         >>> probe(Path("missing.jpg"))
-        (None, 'not found')
+        Probe(size=None, problem='not found')
     """
     if path is None or not path.is_file():
-        return None, "not found"
+        return Probe(None, "not found")
     try:
         with Image.open(path) as image:
             image.verify()
-            size, kind = exif_size(image), image.format.lower()
-        unclosed = repaired(path)
+            (width, height), kind = exif_size(image), str(image.format).lower()
+        unclosed = will_be_repaired(path)
         if unclosed:
             with Image.open(path) as image:
                 image.load()  # as ultralytics does before it saves the image anew
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error and its own
-        return None, f"not readable: {error}"
+        return Probe(None, f"not readable: {error}")
     if kind not in IMG_FORMATS:
-        return None, f"is {kind}, and ultralytics reads {', '.join(sorted(IMG_FORMATS))}"
-    if min(size) < 10:
-        return None, f"is {size[0]} x {size[1]}, and ultralytics wants 10 pixels or more"
-    return size, "does not end as a JPEG: ultralytics will save a copy of it anew" if unclosed else ""
+        return Probe(None, f"is {kind}, and ultralytics reads {', '.join(sorted(IMG_FORMATS))}")
+    if min(width, height) < 10:
+        return Probe(None, f"is {width} x {height}, and ultralytics wants 10 pixels or more")
+    return Probe((width, height), "does not end as a JPEG: ultralytics will save a copy of it anew" if unclosed else "")
 
 
-def repaired(path: Path) -> bool:
-    """Return whether a file is a JPEG without its end, or with more behind it: ultralytics saves it anew in place."""
+def will_be_repaired(path: Path) -> bool:
+    """Return whether a file is a JPEG without its end, or with more behind it: ultralytics saves it anew in place.
+
+    Args:
+        path (Path): An image.
+
+    Returns:
+        (bool): False for every other format.
+    """
     with open(path, "rb") as file:
         if file.read(2) != b"\xff\xd8":
             return False
@@ -172,48 +137,81 @@ def repaired(path: Path) -> bool:
         return file.read() != b"\xff\xd9"
 
 
-def _inside(box: Box, size: tuple[int, int]) -> tuple[Box | None, str, str]:
-    """Return the part of a box that is in the image, what is wrong with the box and what was done about it."""
+def _size_issue(image: AnnotatedImage, size: tuple[int, int] | None, problem: str) -> Issue | None:
+    """Return what is wrong with an image whose real size does not fit the annotated one."""
+    if size is None:
+        return Issue(image.file, "", f"image {image.name} {problem}")
+    if image.size is None:
+        return Issue(image.file, "", f"no size annotated, image {image.name} has one", KEPT)
+    annotated = round(image.size[0]), round(image.size[1])
+    if annotated != size:  # whoever scaled or turned the image has not scaled or turned the boxes
+        sizes = " but annotated as ".join(f"{w} x {h}" for w, h in (size, annotated))
+        return Issue(image.file, "", f"image {image.name} is {sizes}")
+    return None
+
+
+def _clean_boxes(image: AnnotatedImage, size: tuple[int, int], task: str) -> tuple[list[Box], list[Issue]]:
+    """Return the sound boxes of an image, and what is wrong with the others."""
+    boxes: list[Box] = []
+    issues: list[Issue] = []
+    seen: set[tuple[str, tuple[float, ...]]] = set()
+    for box in image.boxes:
+        cleaned = _clip(box, size)
+        if cleaned.box and (box.name, cleaned.box.xyxy) in seen:  # ultralytics drops it without a word
+            cleaned = Cleaned(None, "the same box twice", LEFT_OUT)
+        steps = [cleaned]
+        if cleaned.box and task != "detect":
+            steps.append((_clean_outline if task == "segment" else _clean_keypoints)(cleaned.box, size))
+        issues += (Issue(image.file, box.item, step.problem, step.done) for step in steps if step.problem)
+        if steps[-1].box:
+            boxes.append(steps[-1].box)
+            seen.add((box.name, steps[-1].box.xyxy))
+    return boxes, issues
+
+
+def _clip(box: Box, size: tuple[int, int]) -> Cleaned:
+    """Return the part of a box that is in the image."""
     x1, y1, x2, y2 = box.xyxy
     if x2 <= x1 or y2 <= y1:
-        return None, f"box of width {x2 - x1:g} and height {y2 - y1:g}", OUT
-    xyxy = tuple(min(max(v, 0.0), float(edge)) for v, edge in zip(box.xyxy, size * 2, strict=True))
-    if xyxy == box.xyxy:
-        return box, "", KEPT
-    outside = xyxy[2] <= xyxy[0] or xyxy[3] <= xyxy[1]
-    if not outside and max(abs(a - b) for a, b in zip(xyxy, box.xyxy, strict=True)) <= ROUNDING:
-        return box._replace(xyxy=xyxy), "", KEPT
+        return Cleaned(None, f"box of width {x2 - x1:g} and height {y2 - y1:g}", LEFT_OUT)
+    x1, x2 = (min(max(x, 0.0), float(size[0])) for x in (x1, x2))
+    y1, y2 = (min(max(y, 0.0), float(size[1])) for y in (y1, y2))
+    clipped = box._replace(xyxy=(x1, y1, x2, y2))
+    outside = x2 <= x1 or y2 <= y1
+    if not outside and max(abs(a - b) for a, b in zip(clipped.xyxy, box.xyxy, strict=True)) <= ROUNDING:
+        return Cleaned(clipped)
     edges = ", ".join(f"{v:g}" for v in box.xyxy)
     problem = f"box {edges} {'outside' if outside else 'partly outside'} the image of {size[0]} x {size[1]}"
-    return (None, problem, OUT) if outside else (box._replace(xyxy=xyxy), problem, CLIPPED)
+    return Cleaned(None, problem, LEFT_OUT) if outside else Cleaned(clipped, problem, CLIPPED)
 
 
-def _outline(box: Box, size: tuple[int, int]) -> tuple[Box | None, str, str]:
+def _clean_outline(box: Box, size: tuple[int, int]) -> Cleaned:
     """Return a box with polygons inside the image, [[x1, y1, x2, y2, ...], ...], from polygons or an RLE mask."""
-    found = box.segmentation
-    if isinstance(found, dict):
-        found = _contours(found, size)
-    polygons, problem = [], ""
-    for polygon in found if isinstance(found, list) else []:
-        points = numbers(polygon, len(polygon)) if isinstance(polygon, (list, tuple)) else None
+    outline = _contours(box.segmentation, size) if isinstance(box.segmentation, dict) else box.segmentation
+    parts = outline if isinstance(outline, list) else []
+    polygons: list[list[float]] = []
+    problem, done = "", CLIPPED
+    for part in parts:
+        points = numbers(part, len(part)) if isinstance(part, (list, tuple)) else None
         if points is None or len(points) < 6 or len(points) % 2:
-            problem = "a polygon that is not three or more points"
+            problem, done = "a polygon that is not three or more points", LEFT_OUT
             continue
-        inside = [min(max(v, 0.0), float(size[i % 2])) for i, v in enumerate(points)]
-        if max(abs(a - b) for a, b in zip(inside, points, strict=True)) > ROUNDING:
+        polygon = [min(max(v, 0.0), float(size[i % 2])) for i, v in enumerate(points)]
+        if max(abs(a - b) for a, b in zip(polygon, points, strict=True)) > ROUNDING:
             problem = problem or "outline partly outside the image"
-        step = -(-len(inside) // (2 * MOST_CORNERS))
-        if len(found) > 1 and step > 1:  # ultralytics joins parts by the distances of all corners to all others
-            problem = problem or f"outline of {len(inside) // 2} corners: every {step}. is taken"
-            inside = [v for i in range(0, len(inside), 2 * step) for v in inside[i : i + 2]]
-        polygons.append(inside)
+        step = -(-len(polygon) // (2 * MAX_CORNERS))
+        if len(parts) > 1 and step > 1:  # ultralytics joins parts by the distances of all corners to all others
+            problem = problem or f"outline of {len(polygon) // 2} corners: every {step}. is taken"
+            polygon = [v for i in range(0, len(polygon), 2 * step) for v in polygon[i : i + 2]]
+        polygons.append(polygon)
     if polygons:
-        return box._replace(segmentation=polygons), problem, OUT if "points" in problem else CLIPPED
+        return Cleaned(box._replace(segmentation=polygons), problem, done)
     x1, y1, x2, y2 = box.xyxy
-    return box._replace(segmentation=[[x1, y1, x2, y1, x2, y2, x1, y2]]), "no outline: its box stands for it", KEPT
+    rectangle = [[x1, y1, x2, y1, x2, y2, x1, y2]]
+    return Cleaned(box._replace(segmentation=rectangle), "no outline: its box stands for it", KEPT)
 
 
-def _contours(rle: dict, size: tuple[int, int]) -> list:
+def _contours(rle: Mapping[str, Any], size: tuple[int, int]) -> list[list[float]]:
     """Return the outer contours of an RLE mask, or [] if it is none or of another size."""
     from faster_coco_eval.core.mask import decode, segmToRle  # what ultralytics decodes them with, too
 
@@ -226,16 +224,21 @@ def _contours(rle: dict, size: tuple[int, int]) -> list:
     return [c.ravel().tolist() for c in cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]]
 
 
-def _pose(box: Box, size: tuple[int, int]) -> tuple[Box | None, str, str]:
+def _clean_keypoints(box: Box, size: tuple[int, int]) -> Cleaned:
     """Return a box whose keypoints, [x1, y1, v1, ...], are inside the image or not labelled."""
-    points = box.keypoints if isinstance(box.keypoints, (list, tuple)) else []
-    inside, problem = [], ""
-    for i in range(0, len(points), 3):
-        point = numbers(points[i : i + 3], 3) or (-1.0, -1.0, 1.0)
-        if point[2] > 0 and not (0 <= point[0] <= size[0] and 0 <= point[1] <= size[1]):
+    values = box.keypoints if isinstance(box.keypoints, (list, tuple)) else []
+    keypoints: list[float] = []
+    problem = ""
+    for i in range(0, len(values), 3):
+        x, y, visibility = numbers(values[i : i + 3], 3) or (-1.0, -1.0, 1.0)
+        if visibility < 0:
+            problem = "a keypoint of negative visibility: taken as not labelled"
+        elif visibility > 0 and not (0 <= x <= size[0] and 0 <= y <= size[1]):
             problem = "a keypoint outside the image: taken as not labelled"
-            point = (0.0, 0.0, 0.0)
-        inside += point
-    if not any(inside[2::3]):
-        return None, problem or "no labelled keypoint", OUT
-    return box._replace(keypoints=inside), problem, KEPT
+        elif visibility > 0:
+            keypoints += (x, y, visibility)
+            continue
+        keypoints += (0.0, 0.0, 0.0)  # wherever it is: ultralytics drops an image with a coordinate outside
+    if not any(keypoints[2::3]):
+        return Cleaned(None, problem or "no labelled keypoint", LEFT_OUT)
+    return Cleaned(box._replace(keypoints=keypoints), problem, KEPT)

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+from ultralytics_diffattn.errors import ExistingFileError
 
 SIZE = 320  # pixels
 SHAPES = "disc", "square", "triangle"
@@ -30,7 +33,7 @@ def generate(root: str | Path, seed: int = 0) -> None:
         seed (int): Seed of the first image; the same seed gives the same files.
 
     Raises:
-        FileExistsError: If `root` exists, is not empty and is not such a data set.
+        ExistingFileError: If `root` exists, is not empty and is not such a data set.
         OSError: If the files cannot be written.
 
     Examples:
@@ -44,17 +47,8 @@ def generate(root: str | Path, seed: int = 0) -> None:
     root.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
     try:
-        for first, (split, count) in zip((0, COUNTS["train"]), COUNTS.items(), strict=True):
-            images, labels = (draft / kind / split for kind in ("images", "labels"))
-            images.mkdir(parents=True)
-            labels.mkdir(parents=True)
-            for i in range(count):
-                image, boxes = draw(np.random.default_rng([seed, first + i]))
-                file = images / f"{i:04}.jpg"
-                if not cv2.imwrite(str(file), image, [cv2.IMWRITE_JPEG_QUALITY, 90]):  # OpenCV raises nothing
-                    raise OSError(f"{file} could not be written: is there room on the disk, and the right to write?")
-                rows = (f"{c} {x:.6f} {y:.6f} {w:.6f} {h:.6f}\n" for c, x, y, w, h in boxes)
-                (labels / f"{i:04}.txt").write_text("".join(rows), encoding="utf-8")
+        _write_split(draft, "train", [np.random.default_rng([seed, i]) for i in range(COUNTS["train"])])
+        _write_split(draft, "val", [np.random.default_rng([seed, COUNTS["train"] + i]) for i in range(COUNTS["val"])])
         draft.chmod(0o755)  # mkdtemp's folders are for their owner alone
         if root.is_dir() and not any(root.iterdir()):
             root.rmdir()
@@ -64,12 +58,26 @@ def generate(root: str | Path, seed: int = 0) -> None:
             if not root.exists():
                 raise
             if not (root / "images" / "val").is_dir():  # else another process was faster
-                raise FileExistsError(
+                raise ExistingFileError(
                     f"{root} holds something that is not the shapes data set: move it away, or set another `path:` in "
                     "a copy of shapes.yaml."
                 ) from None
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _write_split(root: Path, split: str, rngs: Iterable[np.random.Generator]) -> None:
+    """Write an image and its labels for each generator."""
+    images, labels = (root / kind / split for kind in ("images", "labels"))
+    images.mkdir(parents=True)
+    labels.mkdir(parents=True)
+    for i, rng in enumerate(rngs):
+        image, boxes = draw(rng)
+        file = images / f"{i:04}.jpg"
+        if not cv2.imwrite(str(file), image, [cv2.IMWRITE_JPEG_QUALITY, 90]):  # OpenCV raises nothing
+            raise OSError(f"{file} could not be written: is there room on the disk, and the right to write?")
+        rows = (f"{c} {x:.6f} {y:.6f} {w:.6f} {h:.6f}\n" for c, x, y, w, h in boxes)
+        (labels / f"{i:04}.txt").write_text("".join(rows), encoding="utf-8")
 
 
 def draw(rng: np.random.Generator) -> tuple[np.ndarray, list[tuple[int, float, float, float, float]]]:
@@ -91,22 +99,24 @@ def draw(rng: np.random.Generator) -> tuple[np.ndarray, list[tuple[int, float, f
     taken: list[tuple[int, int, int]] = []
     boxes = []
     key_across = bool(rng.integers(2))
-    x, y, side = _place(rng, taken, 44, 60)
+    key = _free_square(rng, taken, 44, 60)
+    assert key is not None, "the first square is always free"
+    x, y, side = key
     _paint(rng, image, _mask("square", x, y, side), key_across)
     cv2.rectangle(image, (x, y), (x + side, y + side), (255, 255, 255), 5)
     cv2.rectangle(image, (x, y), (x + side, y + side), (0, 0, 0), 2)
     for _ in range(rng.integers(2, 6)):
-        place = _place(rng, taken, 40, 96)
-        if place is None:
+        square = _free_square(rng, taken, 40, 96)
+        if square is None:
             break
         shape, across = int(rng.integers(len(SHAPES))), bool(rng.integers(2))
-        x, y, w, h = _paint(rng, image, _mask(SHAPES[shape], *place), across)
+        x, y, w, h = _paint(rng, image, _mask(SHAPES[shape], *square), across)
         label = shape + len(SHAPES) * (across != key_across)
         boxes.append((label, (x + w / 2) / SIZE, (y + h / 2) / SIZE, w / SIZE, h / SIZE))
     for _ in range(rng.integers(3, 7)):
-        place = _place(rng, taken, 24, 56)
-        if place is not None:
-            _paint(rng, image, _mask("cross" if rng.integers(2) else "bar", *place), bool(rng.integers(2)))
+        square = _free_square(rng, taken, 24, 56)
+        if square is not None:
+            _paint(rng, image, _mask("cross" if rng.integers(2) else "bar", *square), bool(rng.integers(2)))
     noise = rng.integers(-10, 11, image.shape, dtype=np.int16)
     return np.clip(image + noise, 0, 255).astype(np.uint8), boxes
 
@@ -117,7 +127,9 @@ def _background(rng: np.random.Generator) -> np.ndarray:
     return cv2.resize(coarse, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
 
 
-def _place(rng: np.random.Generator, taken: list, smallest: int, largest: int) -> tuple[int, int, int] | None:
+def _free_square(
+    rng: np.random.Generator, taken: list[tuple[int, int, int]], smallest: int, largest: int
+) -> tuple[int, int, int] | None:
     """Return the corner and side of a free square, which is taken from then on, or None after 50 tries."""
     for _ in range(50):
         side = int(rng.integers(smallest, largest + 1))

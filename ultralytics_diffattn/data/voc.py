@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""Reads folders in PASCAL VOC layout: Annotations/*.xml, JPEGImages/ and the splits of ImageSets/Main/, if it is there.
+"""Reads folders in PASCAL VOC layout: Annotations/*.xml, JPEGImages/ and the splits of ImageSets/Main/, if it exists.
 
 `xmin, ymin, xmax, ymax` are taken as the edges of the box as they are, as most annotation tools write them. (VOC's own
 files of 2007 and 2012 count pixels from 1; ultralytics' VOC.yaml converts those.)
@@ -9,40 +9,49 @@ from __future__ import annotations
 
 import os
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping
 from pathlib import Path
 
 from ultralytics.data.utils import IMG_FORMATS
 from ultralytics.utils import TQDM
 
-from ultralytics_diffattn.data.cleaning import Box, Broken, Picture, Source, numbers, plain
+from ultralytics_diffattn.data.annotations import KEPT, AnnotatedImage, Annotations, Box, Issue, numbers, plain, size_of
+from ultralytics_diffattn.errors import UserError
 
 LISTS = "train", "val", "test", "trainval"
 
 
 def is_voc(folder: Path) -> bool:
-    """Return whether a folder is in PASCAL VOC layout."""
+    """Return whether a folder is in PASCAL VOC layout: it has Annotations/*.xml."""
     return next((folder / "Annotations").glob("*.xml"), None) is not None
 
 
 def files(folder: Path) -> list[str]:
-    """Return the files whose change makes another data set: annotations, lists and images."""
+    """Return the files that a data set consists of: annotations, lists and images.
+
+    Args:
+        folder (Path): Folder with Annotations/ and JPEGImages/.
+
+    Returns:
+        (list[str]): Paths; a change of one makes another data set.
+    """
     lists = [folder / "ImageSets" / "Main" / f"{name}.txt" for name in LISTS]
-    return [os.fspath(f) for f in (*_annotations(folder), *(f for f in lists if f.is_file()), *_images(folder))]
+    return [os.fspath(f) for f in (*_xml_files(folder), *(f for f in lists if f.is_file()), *_image_files(folder))]
 
 
-def read(folder: Path, task: str = "detect") -> Source:
-    """Read a folder in PASCAL VOC layout.
+def read(folder: Path, task: str = "detect") -> Annotations:
+    """Return the annotations of a folder in PASCAL VOC layout.
 
     Args:
         folder (Path): Folder with Annotations/ and JPEGImages/.
         task (str): `detect`; the layout has boxes only.
 
     Returns:
-        (Source): Classes in the order of the alphabet, and what stands in the XML files; `difficult` objects are left
-            out, as ultralytics does with those of VOC.
+        (Annotations): Classes in the order of the alphabet, and what stands in the XML files; `difficult` objects are
+            left out, as ultralytics does with those of VOC.
 
     Raises:
-        ValueError: If the task needs more than boxes.
+        UserError: If the task needs more than boxes.
 
     Examples:
         >>> import tempfile
@@ -55,39 +64,61 @@ def read(folder: Path, task: str = "detect") -> Source:
         ['cat']
     """
     if task != "detect":
-        raise ValueError(f"{folder} is in PASCAL VOC layout, which has boxes only: use task=detect, not task={task}.")
-    images: dict[str, list[Path]] = {}
-    for path in _images(folder):
-        images.setdefault(path.stem, []).append(path)
-    broken: list[Broken] = []
-    pictures = {}  # by the XML's stem
-    annotations = _annotations(folder)
-    for file in TQDM(annotations, desc=f"Annotations of {folder.name}", disable=len(annotations) < 1000):
-        try:
-            root = _root(file)
-        except (ET.ParseError, ValueError, LookupError, OSError) as error:  # LookupError: unknown encoding
-            broken.append(Broken(_short(file), "", f"not readable as XML: {error}"))
-            continue
-        name = Path((root.findtext("filename") or "").strip().replace("\\", "/")).name
-        found = images.get(file.stem) or images.get(Path(name).stem) or []
-        path = next((p for p in found if p.name == name), found[0] if found else None)
-        if len(found) > 1:
-            others = ", ".join(p.name for p in found if p != path)
-            broken.append(Broken(_short(file), "", f"{path.name} has the same name as {others}, which is not used"))
-        size = numbers((root.findtext("size/width"), root.findtext("size/height")), 2)
-        size = size if size and min(size) > 0 else None  # some tools write 0
-        boxes = _boxes(file, root, broken)
-        name = path.name if path else name or file.stem
-        pictures[file.stem] = Picture(_short(file), name, path, size, None, boxes)
-    used = {p.path for p in pictures.values()}
-    broken += (
-        Broken(f"{folder.name}/{path.parent.name}/{path.name}", "", "image without an annotation file")
-        for paths in images.values()
+        raise UserError(f"{folder} is in PASCAL VOC layout, which has boxes only: use task=detect, not task={task}.")
+    by_stem: dict[str, list[Path]] = {}
+    for path in _image_files(folder):
+        by_stem.setdefault(path.stem, []).append(path)
+    issues: list[Issue] = []
+    images: dict[str, AnnotatedImage] = {}  # by the stem of the XML file
+    xml_files = _xml_files(folder)
+    for file in TQDM(xml_files, desc=f"Annotations of {folder.name}", disable=len(xml_files) < 1000):
+        image, image_issues = _read_image(file, by_stem)
+        issues += image_issues
+        if image:
+            images[file.stem] = image
+    used = {image.path for image in images.values()}
+    issues += (
+        Issue(f"{folder.name}/{path.parent.name}/{path.name}", "", "image without an annotation file")
+        for paths in by_stem.values()
         for path in paths
         if used.isdisjoint(paths)
     )
-    pictures = _split(folder, pictures, broken)
-    return Source(sorted({box.name for p in pictures for box in p.boxes}), pictures, broken)
+    listed, list_issues = _apply_lists(folder, images)
+    return Annotations(sorted({box.name for image in listed for box in image.boxes}), listed, issues + list_issues)
+
+
+def _xml_files(folder: Path) -> list[Path]:
+    """Return the annotation files of a folder."""
+    return sorted((folder / "Annotations").glob("*.xml"))
+
+
+def _image_files(folder: Path) -> list[Path]:
+    """Return the images of a folder."""
+    return sorted(f for f in (folder / "JPEGImages").glob("*.*") if f.suffix[1:].lower() in IMG_FORMATS)
+
+
+def _short(file: Path) -> str:
+    """Return a file for a message, with its folder alone."""
+    return f"{file.parent.name}/{file.name}"
+
+
+def _read_image(file: Path, by_stem: Mapping[str, list[Path]]) -> tuple[AnnotatedImage | None, list[Issue]]:
+    """Return the image that an XML file annotates, None if the file cannot be read, and what is wrong with it."""
+    try:
+        root = _root(file)
+    except (ET.ParseError, ValueError, LookupError, OSError) as error:  # LookupError: unknown encoding
+        return None, [Issue(_short(file), "", f"not readable as XML: {error}")]
+    issues: list[Issue] = []
+    name = Path((root.findtext("filename") or "").strip().replace("\\", "/")).name
+    candidates = by_stem.get(file.stem) or by_stem.get(Path(name).stem) or []
+    path = next((p for p in candidates if p.name == name), candidates[0] if candidates else None)
+    if path and len(candidates) > 1:
+        others = ", ".join(p.name for p in candidates if p != path)
+        issues.append(Issue(_short(file), "", f"{path.name} has the same name as {others}, which is not used"))
+    boxes, box_issues = _boxes(file, root)
+    size = size_of(root.findtext("size/width"), root.findtext("size/height"))
+    name = path.name if path else name or file.stem
+    return AnnotatedImage(_short(file), name, path, size, None, boxes), issues + box_issues
 
 
 def _root(file: Path) -> ET.Element:
@@ -100,49 +131,57 @@ def _root(file: Path) -> ET.Element:
     return ET.fromstring(content)
 
 
-def _annotations(folder: Path) -> list[Path]:
-    return sorted((folder / "Annotations").glob("*.xml"))
-
-
-def _images(folder: Path) -> list[Path]:
-    return sorted(f for f in (folder / "JPEGImages").glob("*.*") if f.suffix[1:].lower() in IMG_FORMATS)
-
-
-def _short(file: Path) -> str:
-    return f"{file.parent.name}/{file.name}"
-
-
-def _boxes(file: Path, root: ET.Element, broken: list[Broken]) -> list[Box]:
-    """Return the boxes of an XML file; what is no box is added to `broken`."""
-    boxes = []
+def _boxes(file: Path, root: ET.Element) -> tuple[list[Box], list[Issue]]:
+    """Return the boxes of an XML file, and what is wrong with its other objects."""
+    boxes: list[Box] = []
+    issues: list[Issue] = []
     for i, element in enumerate(root.findall("object"), 1):
         name = plain(element.findtext("name") or "")
         item = f"object {i} {name}".strip()
-        corners = element.find("bndbox")
-        xyxy = (
-            numbers([corners.findtext(k) for k in ("xmin", "ymin", "xmax", "ymax")], 4) if corners is not None else ()
-        )
-        problem = (
-            "empty name"
-            if not name
-            else "no <bndbox>"
-            if corners is None
-            else "<bndbox> is not four finite numbers"
-            if xyxy is None
-            else "marked as difficult"
-            if (element.findtext("difficult") or "").strip() == "1"
-            else ""
-        )
-        if problem:
-            broken.append(Broken(_short(file), item, problem))
+        bndbox = element.find("bndbox")
+        edges = [bndbox.findtext(k) for k in ("xmin", "ymin", "xmax", "ymax")] if bndbox is not None else None
+        xyxy = numbers(edges, 4)
+        difficult = (element.findtext("difficult") or "").strip() == "1"
+        if not name:
+            issues.append(Issue(_short(file), item, "empty name"))
+        elif edges is None:
+            issues.append(Issue(_short(file), item, "no <bndbox>"))
+        elif xyxy is None:
+            issues.append(Issue(_short(file), item, "<bndbox> is not four finite numbers"))
+        elif difficult:
+            issues.append(Issue(_short(file), item, "marked as difficult"))
         else:
-            boxes.append(Box(item, name, xyxy))
-    return boxes
+            x1, y1, x2, y2 = xyxy
+            boxes.append(Box(item, name, (x1, y1, x2, y2)))
+    return boxes, issues
 
 
-def _split(folder: Path, pictures: dict[str, Picture], broken: list[Broken]) -> list[Picture]:
-    """Return the pictures that the lists name, each with its split; all of them without one if there are no lists."""
+def _apply_lists(folder: Path, images: Mapping[str, AnnotatedImage]) -> tuple[list[AnnotatedImage], list[Issue]]:
+    """Return the images that the lists name, each with its split; all of them without one if there are no lists."""
+    lists, issues = _read_lists(folder, images)
+    val = list(dict.fromkeys(lists.get("val", []) + lists.get("test", [])))
+    train = lists.get("train") or [s for s in lists.get("trainval", []) if s not in set(val)]
+    listed = {stem for stems in lists.values() for stem in stems}
+    if not listed:
+        return list(images.values()), issues
+    used = {*train, *val} if train and val else listed
+    issues += (
+        Issue(image.file, "", "in none of the lists used of ImageSets/Main")
+        for stem, image in images.items()
+        if stem not in used
+    )
+    if not train or not val:
+        return [images[stem] for stem in sorted(listed)], issues
+    both = sorted(set(train) & set(val))
+    issues += (Issue(images[stem].file, "", "both in train and in val", KEPT) for stem in both)
+    splits = ("train", train), ("val", val)
+    return [images[stem]._replace(split=split) for split, stems in splits for stem in stems], issues
+
+
+def _read_lists(folder: Path, images: Mapping[str, AnnotatedImage]) -> tuple[dict[str, list[str]], list[Issue]]:
+    """Return the stems of the images in each list of ImageSets/Main, and the lines that name none."""
     lists: dict[str, list[str]] = {}
+    issues: list[Issue] = []
     for name in LISTS:
         file = folder / "ImageSets" / "Main" / f"{name}.txt"
         if not file.is_file():
@@ -150,21 +189,11 @@ def _split(folder: Path, pictures: dict[str, Picture], broken: list[Broken]) -> 
         lists[name] = []
         for line in dict.fromkeys(file.read_text(encoding="utf-8-sig", errors="replace").splitlines()):
             line = line.strip()
-            stem = next((s for s in (line, Path(line).stem, line.split()[0]) if s in pictures), None) if line else None
+            if not line:
+                continue
+            stem = next((s for s in (line, Path(line).stem, line.split()[0]) if s in images), None)
             if stem is not None:
                 lists[name].append(stem)
-            elif line:
-                broken.append(Broken(f"ImageSets/Main/{name}.txt", line, "no readable annotation of that name"))
-    val = list(dict.fromkeys(lists.get("val", []) + lists.get("test", [])))
-    train = lists.get("train") or [s for s in lists.get("trainval", []) if s not in set(val)]
-    listed = {stem for stems in lists.values() for stem in stems}
-    if not listed:
-        return list(pictures.values())
-    used = {*train, *val} if train and val else listed
-    broken += (
-        Broken(p.file, "", "in none of the lists used of ImageSets/Main") for s, p in pictures.items() if s not in used
-    )
-    if not train or not val:
-        return [pictures[s] for s in sorted(listed)]
-    broken += (Broken(pictures[s].file, "", "both in train and in val", "kept") for s in sorted(set(train) & set(val)))
-    return [pictures[s]._replace(split=split) for split, stems in (("train", train), ("val", val)) for s in stems]
+            else:
+                issues.append(Issue(f"ImageSets/Main/{name}.txt", line, "no readable annotation of that name"))
+    return lists, issues

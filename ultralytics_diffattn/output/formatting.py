@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""Numbers as people read them: differences with their sign, intervals, durations, percentages."""
+"""Numbers for people: differences with their sign, intervals, means, durations, percentages."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ def number(value: float | None, digits: int) -> str:
 
     Args:
         value (float, optional): The number.
-        digits (int): After the point.
+        digits (int): Digits after the point.
 
     Returns:
-        (str): A dash where there is none.
+        (str): With commas between thousands; a dash for None.
 
     Examples:
         >>> number(1234.5, 0), number(None, 0)
@@ -25,13 +25,13 @@ def number(value: float | None, digits: int) -> str:
 
 
 def signed(value: float) -> str:
-    """Return a difference with its sign, and one more digit where three would make it zero.
+    """Return a difference with its sign and three digits, or four where three would show zero.
 
     Args:
         value (float): The difference.
 
     Returns:
-        (str): Such as +0.012.
+        (str): Such as "+0.012".
 
     Examples:
         >>> signed(0.0123), signed(-0.0003), signed(0)
@@ -41,13 +41,13 @@ def signed(value: float) -> str:
 
 
 def interval(ends: Sequence[float]) -> str:
-    """Return an interval of a difference.
+    """Return a confidence interval of a difference.
 
     Args:
-        ends (Sequence[float]): Low and high.
+        ends (Sequence[float]): Its lower and its upper end.
 
     Returns:
-        (str): Both with their signs.
+        (str): Both with their signs, as `signed` has them.
 
     Examples:
         >>> interval([-0.0173, -0.0001])
@@ -57,13 +57,13 @@ def interval(ends: Sequence[float]) -> str:
 
 
 def mean_sd(values: Sequence[float]) -> str:
-    """Return mean and standard deviation over seeds.
+    """Return mean and sample standard deviation over seeds.
 
     Args:
         values (Sequence[float]): One for each seed.
 
     Returns:
-        (str): Without a deviation of a single value.
+        (str): With three digits; the mean alone for a single value.
 
     Examples:
         >>> mean_sd([0.1, 0.3]), mean_sd([0.5])
@@ -76,10 +76,10 @@ def percent(share: float) -> str:
     """Return a share as a percentage.
 
     Args:
-        share (float): 1 for all.
+        share (float): From 0 to 1.
 
     Returns:
-        (str): With one digit.
+        (str): With one digit after the point.
 
     Examples:
         >>> percent(0.2074)
@@ -89,13 +89,13 @@ def percent(share: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration as people say it.
+    """Return a duration in minutes, or in hours from two hours on.
 
     Args:
         seconds (float): The duration.
 
     Returns:
-        (str): In minutes, from two hours on in hours.
+        (str): One minute at least.
 
     Examples:
         >>> duration(90), duration(8000)

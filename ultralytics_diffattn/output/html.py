@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""Pages that need nothing but themselves: templates with page.css inside, which escape what is put into them."""
+"""Self-contained HTML pages: templates that can include page.css and escape the values put into them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,24 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 
 def template(file: Path, **filters: Callable[..., Any]) -> Template:
-    """Return a template, which may include page.css.
+    """Return a template that may include page.css and any file beside it.
 
     Args:
-        file (Path): The template.
-        **filters (Callable): What it calls behind a bar, by name.
+        file (Path): The template, for Jinja.
+        **filters (Callable): Filters that the template uses, by name.
 
     Returns:
-        (jinja2.Template): To be rendered.
+        (jinja2.Template): It escapes values, and raises if one that it uses is missing.
+
+    Raises:
+        jinja2.TemplateNotFound: If there is no such file.
+
+    Examples:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "page.html.j2"
+        >>> _ = file.write_text("<p>{{ name | shout }}</p>")
+        >>> template(file, shout=str.upper).render(name="a < b")
+        '<p>A &lt; B</p>'
     """
     environment = Environment(
         loader=FileSystemLoader([file.parent, Path(__file__).parent]),

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    r"""Return the lines of a table; a bar within a cell is escaped.
+    r"""Return the lines of a table; a vertical bar within a cell is escaped.
 
     Args:
-        head (Sequence[str]): Of the columns.
-        rows (Iterable[Sequence[str]]): Cells of each row, as many as columns.
+        head (Sequence[str]): Titles of the columns.
+        rows (Iterable[Sequence[str]]): Cells of each row, as many as there are columns.
 
     Returns:
-        (list[str]): Lines without a line break.
+        (list[str]): Lines without line breaks.
 
     Examples:
         >>> table(["model", "mAP"], [["a|b", "0.1"]])

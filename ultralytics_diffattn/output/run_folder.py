@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""The folder of a run, as ultralytics chooses it: project/name, or runs/task/name with a number behind it."""
+"""The folder of a run, as ultralytics chooses it: project/name or runs/task/name, numbered if it exists."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ def run_folder(task: str, mode: str, name: str, project: str | None = None, exis
     """Return the folder into which a verb writes; it is not created.
 
     Args:
-        task (str): Of the model, such as "detect"; a part of the path where there is no `project`.
-        mode (str): Ultralytics' own mode that is nearest: "train", "val" or "predict".
-        name (str): Of the folder; if it exists, a number is put behind it.
-        project (str, optional): Folder above; by default ultralytics' runs and the task.
-        exist_ok (bool): Whether a folder that exists is taken as it is.
+        task (str): Task of the model, such as "detect"; part of the path unless there is a `project`.
+        mode (str): The nearest of ultralytics' own modes: "train", "val" or "predict".
+        name (str): Name of the folder; if it exists, a number is appended.
+        project (str, optional): Parent folder; by default the task's folder in ultralytics' `runs_dir`.
+        exist_ok (bool): Whether an existing folder is used as it is.
 
     Returns:
         (Path): The folder.
@@ -26,5 +26,5 @@ def run_folder(task: str, mode: str, name: str, project: str | None = None, exis
     from ultralytics.cfg import get_save_dir
     from ultralytics.utils import IterableSimpleNamespace
 
-    where = {"task": task, "mode": mode, "name": name, "project": project or None, "save_dir": None}
-    return Path(get_save_dir(IterableSimpleNamespace(**where, exist_ok=exist_ok)))
+    args = {"task": task, "mode": mode, "name": name, "project": project or None, "exist_ok": exist_ok}
+    return Path(get_save_dir(IterableSimpleNamespace(**args, save_dir=None)))

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from ultralytics.utils import LOGGER
 
 from ultralytics_diffattn.clip import pairs
-from ultralytics_diffattn.clip.training import fit, hardware
-from ultralytics_diffattn.nn.arguments import check_count, check_dropout, check_ratio
+from ultralytics_diffattn.clip.hardware import choose_hardware
+from ultralytics_diffattn.clip.training import Arguments, fit
+from ultralytics_diffattn.errors import MissingFileError, UserError
 from ultralytics_diffattn.output.files import write_json
 from ultralytics_diffattn.output.run_folder import run_folder
 from ultralytics_diffattn.verbs.arguments import check_known
@@ -34,20 +36,21 @@ OWN = {
 }
 
 
-def clip_train(**given: Any) -> dict[str, Any]:
+def clip_train(**arguments: Any) -> dict[str, float]:
     """Train a model on images and captions.
 
     Args:
-        **given (Any): `model` (as for `build`), `data` and `val_data` (as for `pairs.read`), `epochs`, `batch` (on each
-            GPU), `lr0`, `weight_decay`, `warmup` (share of all steps), `seed`, `amp`, `device`, `workers`, `project`,
-            `name`, `exist_ok` and `resume` (goes on in the folder that `project` and `name` say; all else as before).
+        **arguments (Any): `model` (as for `build.build`), `data` and `val_data` (as for `pairs.read`), `epochs`,
+            `batch` (on each GPU), `lr0`, `weight_decay`, `warmup` (share of all steps), `seed`, `amp`, `device`,
+            `workers`, `project`, `name`, `exist_ok` and `resume` (goes on in the folder that `project` and `name` say;
+            all else as before).
 
     Returns:
-        (dict): The last epoch's row of `metrics.csv`.
+        (dict[str, float]): The last epoch's row of `metrics.csv`.
 
     Raises:
-        ValueError: If an argument is missing or out of range.
-        FileNotFoundError: If there is no such model or data.
+        UserError: If an argument is missing or out of range.
+        MissingFileError: If there is no such model or data.
 
     Examples:
         >>> clip_train(data="captions.csv", model="diffclip-tiny.yaml", epochs=3)  # doctest: +SKIP
@@ -55,30 +58,23 @@ def clip_train(**given: Any) -> dict[str, Any]:
     References:
         CLIP, section 2; https://lightning.ai.
     """
-    check_known("clip-train", given, OWN)
-    args = {**OWN, **given}
+    check_known("clip-train", arguments, OWN)
+    args = {**OWN, **arguments}
     if not args["data"]:
-        raise ValueError("data= is missing; give a CSV with the columns image and caption.")
-    files, captions = pairs.read(args["data"])
+        raise UserError("data= is missing; give a CSV with the columns image and caption.")
+    train = pairs.read(args["data"])
     held_out = pairs.read(args["val_data"]) if args["val_data"] else None
-    for name in ("epochs", "batch"):
-        check_count(name, args[name])
-    if args["batch"] < 2 or len(files) < args["batch"]:
-        raise ValueError(f"batch={args['batch']} must be from 2 to the number of pairs, {len(files)}.")
-    for name in ("lr0", "weight_decay"):
-        check_ratio(name, args[name])
-    check_dropout("warmup", args["warmup"])
-    if not isinstance(args["seed"], int) or args["seed"] < 0:
-        raise ValueError(f"seed={args['seed']!r} must be an integer >= 0.")
-    machine, resume = hardware(args["device"], args["amp"]), bool(args["resume"])
+    training = Arguments(**{field.name: args[field.name] for field in fields(Arguments)})
+    if training.batch < 2 or len(train.files) < training.batch:
+        raise UserError(f"batch={training.batch} must be from 2 to the number of pairs, {len(train.files)}.")
+    hardware, resume = choose_hardware(args["device"], args["amp"]), bool(args["resume"])
     reuse = bool(args["exist_ok"]) or resume
     folder = run_folder("classify", "train", args["name"] or "clip-train", args["project"], reuse)
-    last = folder / "last.ckpt"
-    if resume and not last.is_file():
-        raise FileNotFoundError(f"there is no {last} to go on from; leave resume out to begin.")
-    found, is_first = fit(args, files, captions, held_out, folder, machine)
+    if resume and not (folder / "last.ckpt").is_file():
+        raise MissingFileError(f"there is no {folder / 'last.ckpt'} to go on from; leave resume out to begin.")
+    metrics, is_first = fit(training, train, held_out, folder, hardware, resume)
     if is_first:
-        write_json(folder / "clip-train.json", {"arguments": args, "metrics": found})
-        scores = ", ".join(f"{name} {value:.4f}" for name, value in found.items() if name != "lr")
+        write_json(folder / "clip-train.json", {"arguments": args, "metrics": metrics})
+        scores = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if name != "lr")
         LOGGER.info(f"clip-train: {scores}, {folder}")
-    return found
+    return metrics

@@ -5,28 +5,41 @@ from __future__ import annotations
 
 from typing import Any
 
-from ultralytics_diffattn.clip import images, pairs, weights
-from ultralytics_diffattn.clip.retrieval import measure
+from ultralytics.utils import LOGGER
+from ultralytics.utils.torch_utils import select_device
+
+from ultralytics_diffattn.clip import images, pairs
+from ultralytics_diffattn.clip.model import CLIP
+from ultralytics_diffattn.clip.retrieval import RetrievalResults, measure
+from ultralytics_diffattn.errors import UserError, as_user_errors
 from ultralytics_diffattn.output.files import write_json
 from ultralytics_diffattn.output.run_folder import run_folder
 from ultralytics_diffattn.verbs.arguments import check_known
 
-OWN = {"weights": "DiffCLIP_ViTB16_CC12M", "data": "", **images.OWN}
+OWN = {
+    "weights": "DiffCLIP_ViTB16_CC12M",
+    "data": "",
+    "batch": 64,
+    "workers": 0,
+    "device": "",
+    "project": "",
+    "name": "",
+}
 
 
-def retrieve(**given: Any) -> dict[str, Any]:
+def retrieve(**arguments: Any) -> RetrievalResults:
     """Measure image-text retrieval: R@1, R@5 and R@10, both ways.
 
     Args:
-        **given (Any): `weights` (a checkpoint or a name on the hub), `data` (as for `pairs.read`), `batch`, `workers`,
-            `device`, `project` and `name`.
+        **arguments (Any): `weights` (a checkpoint or a name on the hub), `data` (as for `pairs.read`), `batch`,
+            `workers`, `device`, `project` and `name`.
 
     Returns:
-        (dict): What `retrieve.json` holds.
+        (RetrievalResults): What `retrieve.json` holds.
 
     Raises:
-        ValueError: If an argument is missing, or nothing can be read.
-        FileNotFoundError: If there are no data or weights.
+        UserError: If an argument is missing, or nothing can be read.
+        MissingFileError: If there are no data or weights.
 
     Examples:
         >>> retrieve(weights="checkpoint_best.pt", data="captions.csv")  # doctest: +SKIP
@@ -34,22 +47,22 @@ def retrieve(**given: Any) -> dict[str, Any]:
     References:
         CLIP, section 3.1; Karpathy and Fei-Fei 2015, https://arxiv.org/abs/1412.2306.
     """
-    from ultralytics.utils import LOGGER
-    from ultralytics.utils.torch_utils import select_device
-
-    check_known("retrieve", given, OWN)
-    batch, workers = images.parse_load(given)
-    if not given.get("data"):
-        raise ValueError("data= is missing; give a CSV with the columns image and caption.")
-    files, captions = pairs.read(given["data"])
-    folder = run_folder("classify", "val", given.get("name") or "retrieve", given.get("project"))
-    model = weights.load(given.get("weights") or OWN["weights"]).to(select_device(given.get("device"), verbose=False))
-    found = measure(model, files, captions, batch, workers)
-    found = {"weights": str(given.get("weights") or OWN["weights"]), **found}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "retrieve.json", found)
-    for way in ("text_to_image", "image_to_text"):
-        scores = ", ".join(f"{name} {value:.4f}" for name, value in found[way].items())
-        LOGGER.info(f"{way.replace('_', ' ')}: {scores}")
-    LOGGER.info(f"retrieve: {found['images']} images, {found['captions']} captions, {folder}")
-    return found
+    check_known("retrieve", arguments, OWN)
+    args: dict[str, Any] = OWN | {name: value for name, value in arguments.items() if value not in (None, "")}
+    images.check_loading(args["batch"], args["workers"])
+    if not args["data"]:
+        raise UserError("data= is missing; give a CSV with the columns image and caption.")
+    data = pairs.read(args["data"])
+    folder = run_folder("classify", "val", args["name"] or "retrieve", args["project"])
+    with as_user_errors(ValueError):
+        device = select_device(args["device"], verbose=False)
+    model = CLIP.from_pretrained(args["weights"]).to(device)
+    with as_user_errors():
+        folder.mkdir(parents=True, exist_ok=True)
+    metrics = measure(model, data.files, data.captions, args["batch"], args["workers"])
+    results: RetrievalResults = {"weights": str(args["weights"]), **metrics}
+    write_json(folder / "retrieve.json", results)
+    for way, recalls in (("text to image", results["text_to_image"]), ("image to text", results["image_to_text"])):
+        LOGGER.info(f"{way}: {', '.join(f'{name} {value:.4f}' for name, value in recalls.items())}")
+    LOGGER.info(f"retrieve: {results['images']} images, {results['captions']} captions, {folder}")
+    return results
