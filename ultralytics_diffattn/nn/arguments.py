@@ -10,15 +10,29 @@ import torch
 from torch import Tensor
 
 
+class ArgumentError(ValueError, TypeError):
+    """An argument of a constructor that the module refuses: a value, or a type, that it cannot be built with.
+
+    It is both a ValueError and a TypeError, as numpy's AxisError is both a ValueError and an IndexError: in a YAML row
+    an argument at the wrong position is often wrong in either way.
+
+    Examples:
+        >>> check_count("n", 0)
+        Traceback (most recent call last):
+        ...
+        ultralytics_diffattn.nn.arguments.ArgumentError: n=0 must be an integer >= 1.
+    """
+
+
 def check_divides(dim: int, num_heads: int) -> None:
     """Raise unless `dim` and `num_heads` are positive integers and the first is a multiple of the second."""
     for name, value in (("dim", dim), ("num_heads", num_heads)):
         if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"{name}={value!r} must be an integer, not {type(value).__name__}.")
+            raise ArgumentError(f"{name}={value!r} must be an integer, not {type(value).__name__}.")
         if value < 1:
-            raise ValueError(f"{name}={value} must be at least 1.")
+            raise ArgumentError(f"{name}={value} must be at least 1.")
     if dim % num_heads:
-        raise ValueError(f"dim={dim} must be a multiple of num_heads={num_heads}.")
+        raise ArgumentError(f"dim={dim} must be a multiple of num_heads={num_heads}.")
 
 
 def key_width(dim: int, num_heads: int, attn_ratio: float) -> int:
@@ -31,19 +45,19 @@ def key_width(dim: int, num_heads: int, attn_ratio: float) -> int:
 def check_count(name: str, value: int) -> None:
     """Raise unless `value` is an integer from 1 on."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name}={value!r} must be an integer >= 1.")
+        raise ArgumentError(f"{name}={value!r} must be an integer >= 1.")
 
 
 def check_ratio(name: str, value: float) -> None:
     """Raise unless `value` is a finite number from 0 on; what 0 leaves without channels, the caller finds."""
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < math.inf:  # which nan is not
-        raise ValueError(f"{name}={value!r} must be a number >= 0, for example 0.5.")
+        raise ArgumentError(f"{name}={value!r} must be a number >= 0, for example 0.5.")
 
 
 def check_switch(name: str, value: bool) -> None:
     """Raise unless `value` is a bool: anything else is an argument at the wrong place of a YAML row."""
     if not isinstance(value, bool):
-        raise TypeError(f"{name}={value!r} must be True or False, not {type(value).__name__}.")
+        raise ArgumentError(f"{name}={value!r} must be True or False, not {type(value).__name__}.")
 
 
 def is_finite(value: object) -> bool:
@@ -54,7 +68,7 @@ def is_finite(value: object) -> bool:
 def check_dropout(name: str, p: float) -> float:
     """Return `p` as a float, or raise unless it is a number in [0, 1)."""
     if not isinstance(p, Real) or not 0 <= p < 1:  # which nan is not
-        raise ValueError(f"{name}={p!r} must be a number in [0, 1).")
+        raise ArgumentError(f"{name}={p!r} must be a number in [0, 1).")
     return float(p)  # PyTorch takes no Fraction
 
 
