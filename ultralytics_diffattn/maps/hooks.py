@@ -55,7 +55,8 @@ def attentions(model: nn.Module) -> dict[str, nn.Module]:
     """
     modules: dict[str, nn.Module] = {}
     for name, module in model.named_modules():
-        if isinstance(module, (Attention, AAttn, DifferentialAttention)):
+        is_plain = isinstance(module, (Attention, AAttn))
+        if is_plain or isinstance(module, DifferentialAttention):
             modules[name] = module
         elif isinstance(module, AIFI):  # by its owner: other such modules, as in RT-DETR's decoder, see no feature map
             modules[f"{name}.ma"] = module.ma

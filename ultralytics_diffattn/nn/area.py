@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from ultralytics.nn.modules.block import A2C2f, AAttn
 from ultralytics.nn.modules.conv import Conv
 
-from ultralytics_diffattn.nn.arguments import ArgumentError, check_count, check_divides, check_ratio
+from ultralytics_diffattn.nn.arguments import ArgumentError, check_count, check_divides, check_ratio, is_traced
 from ultralytics_diffattn.nn.attention import ZeroLambdaMixin
 from ultralytics_diffattn.nn.functional import diff_attention
 from ultralytics_diffattn.nn.protocol import QueriesAndKeys
@@ -63,7 +65,7 @@ class AAttn_Diff(ZeroLambdaMixin, AAttn):
             ValueError: If the positions do not divide into areas.
         """
         B, C, H, W = x.shape
-        if not torch.jit.is_tracing() and H * W % self.area:
+        if not is_traced() and H * W % self.area:
             raise ValueError(f"H={H}, W={W} give {H * W} positions, which do not divide into area={self.area} areas.")
         q1, k, q2, v = self._project(x)
         y = diff_attention(q1, k, q2, k, v, self.compute_lambda(), scale=self.scale)
@@ -140,15 +142,15 @@ class A2C2f_Diff(A2C2f):
         """Create stock's block, then put our attention in place of its own, with the same tensors."""
         if a2 is not True:
             raise ArgumentError(f"a2={a2!r} leaves this row without attention: write A2C2f there.")
-        for name, value in (("residual", residual), ("shortcut", shortcut)):
-            if not isinstance(value, bool):  # another kind or a number here is an argument at the wrong place
-                raise ArgumentError(f"{name}={value!r} must be True or False; there is no argument for the kind.")
+        for name, switch in (("residual", residual), ("shortcut", shortcut)):
+            if not isinstance(switch, bool):  # another kind or a number here is an argument at the wrong place
+                raise ArgumentError(f"{name}={switch!r} must be True or False; there is no argument for the kind.")
         if not isinstance(g, int):
             raise ArgumentError(f"g={g!r} must be an integer; there is no argument for the kind.")
-        for name, value in (("c1", c1), ("c2", c2), ("n", n), ("area", area)):
-            check_count(name, value)
-        for name, value in (("mlp_ratio", mlp_ratio), ("e", e)):
-            check_ratio(name, value)
+        for name, count in (("c1", c1), ("c2", c2), ("n", n), ("area", area)):
+            check_count(name, count)
+        for name, ratio in (("mlp_ratio", mlp_ratio), ("e", e)):
+            check_ratio(name, ratio)
         if int(c2 * e) % 32 or int(c2 * e) < 32:
             raise ArgumentError(f"c2={c2}, e={e} give {int(c2 * e)} hidden channels, which must be a multiple of 32.")
         if int(int(c2 * e) * mlp_ratio) < 1:
@@ -160,7 +162,8 @@ class A2C2f_Diff(A2C2f):
                 f"residual=True, which scales l and x set, adds the input to the output: c1={c1} must equal c2={c2}."
             )
         super().__init__(c1, c2, n, a2, area, residual, mlp_ratio, e, g, shortcut)
-        for block in (block for pair in self.m for block in pair):
+        pairs: Any = self.m  # of two blocks each
+        for block in (block for pair in pairs for block in pair):
             with torch.random.fork_rng(devices=[]):  # stock's has drawn its random numbers already
                 attn = AAttn_Diff(int(c2 * e), block.attn.num_heads, area)
             attn.load_state_dict(block.attn.state_dict(), strict=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,9 +61,17 @@ def check_switch(name: str, value: bool) -> None:
         raise ArgumentError(f"{name}={value!r} must be True or False, not {type(value).__name__}.")
 
 
-def is_finite(value: object) -> bool:
+def is_traced() -> bool:
+    """Return whether `torch.jit.trace` is at work: it would turn a look at a shape into a node and a warning."""
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]  # public, but not in __all__
+
+
+def is_finite(value: Any) -> bool:
     """Return whether `value` is a real number that float32 can hold."""
-    return isinstance(value, Real) and abs(value) <= torch.finfo(torch.float32).max  # which nan is not
+    if not isinstance(value, Real):
+        return False
+    number: Any = value  # `Real` alone promises no comparison
+    return bool(abs(number) <= torch.finfo(torch.float32).max)  # which nan is not
 
 
 def check_dropout(name: str, p: float) -> float:
@@ -77,8 +86,8 @@ def check_inputs(
 ) -> None:
     """Raise unless the arguments of `diff_attention` fit each other."""
     if not all(isinstance(x, Tensor) and x.is_floating_point() for x in (q1, k1, q2, k2, v)):
-        given = ", ".join(str(x.dtype) if isinstance(x, Tensor) else type(x).__name__ for x in (q1, k1, q2, k2, v))
-        raise TypeError(f"q1, k1, q2, k2 and v of {given} must be floating tensors.")
+        received = ", ".join(str(x.dtype) if isinstance(x, Tensor) else type(x).__name__ for x in (q1, k1, q2, k2, v))
+        raise TypeError(f"q1, k1, q2, k2 and v of {received} must be floating tensors.")
     if q1.ndim < 2 or q1.shape != q2.shape or k1.shape != k2.shape:
         raise ValueError(
             f"q1 {tuple(q1.shape)} and q2 {tuple(q2.shape)}, k1 {tuple(k1.shape)} and k2 {tuple(k2.shape)} must agree "
@@ -104,9 +113,9 @@ def check_inputs(
         raise ValueError(f"lam {tuple(lam.shape)} must be one number, or (heads,) beside q {tuple(q1.shape)}.")
     if mask is not None:
         if not isinstance(mask, Tensor) or not mask.is_floating_point():
-            given = mask.dtype if isinstance(mask, Tensor) else f"type {type(mask).__name__}"
+            received = str(mask.dtype) if isinstance(mask, Tensor) else f"type {type(mask).__name__}"
             raise TypeError(
-                f"attn_mask of {given} must be a floating tensor: it is added to the logits, and -inf hides a key."
+                f"attn_mask of {received} must be a floating tensor: it is added to the logits, and -inf hides a key."
             )
         if mask.shape != (q1.shape[-2], k1.shape[-2]):
             raise ValueError(

@@ -8,18 +8,23 @@ section 3 and its reference file `diff_attention.py`.
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ultralytics_diffattn.nn.arguments import ArgumentError, check_divides, check_dropout, is_finite
+from ultralytics_diffattn.nn.arguments import ArgumentError, check_divides, check_dropout, is_finite, is_traced
 from ultralytics_diffattn.nn.backends import widen
 from ultralytics_diffattn.nn.functional import diff_attention
 from ultralytics_diffattn.nn.protocol import QueriesAndKeys
 from ultralytics_diffattn.nn.safe_global import safe_global
 
 __all__ = "DiffAttention", "DiffRMSNorm", "LambdaMixin", "ZeroLambdaMixin", "lambda_init_schedule"
+
+if TYPE_CHECKING:  # the mixins stand beside a class of PyTorch or ultralytics, and before it
+    _Module = nn.Module
+else:
+    _Module = object
 
 LAMBDA = "lambda_q1", "lambda_k1", "lambda_q2", "lambda_k2"
 
@@ -77,7 +82,7 @@ class DiffRMSNorm(nn.Module):
         return (wide * self.weight).to(x.dtype)
 
 
-class LambdaMixin:
+class LambdaMixin(_Module):
     """The reparameterized lambda of an attention module, `exp(lq1 . lk1) - exp(lq2 . lk2) + lambda_init`.
 
     References:
@@ -86,6 +91,7 @@ class LambdaMixin:
 
     added: ClassVar[tuple[str, ...]] = "lam", "diff_norm."  # lambda_q1 and so on; folded, lam
     halved: ClassVar[tuple[str, ...]] = ()
+    lam: Tensor  # of a folded module
     folded = False  # on the class, since checkpoints of earlier versions do not know it
     lambda_init: float
     diff_norm: DiffRMSNorm
@@ -278,13 +284,15 @@ class DiffAttention(LambdaMixin, nn.Module):
                 f"x of shape {tuple(x.shape)} has rank {x.ndim}; give tokens (B, N, C) or a feature map (B, C, H, W)."
             )
         B, N, C = x.shape
-        if not torch.jit.is_tracing() and C != self.q_proj.in_features:
+        if not is_traced() and C != self.q_proj.in_features:
             raise ValueError(f"x has {C} channels; this DiffAttention was built with dim={self.q_proj.in_features}.")
         (q1, k1), (q2, k2) = self.queries_and_keys(x)
         v = self.v_proj(x).reshape(B, N, self.num_heads, 2 * self.head_dim).transpose(1, 2)  # (B, heads, N, 2d)
         dropout_p = self.attn_drop if self.training else 0.0
         y = diff_attention(q1, k1, q2, k2, v, self.compute_lambda(), attn_mask, dropout_p, self.scale)
-        return self.proj_drop(self.out_proj(self.normalize(y).transpose(1, 2).reshape(B, N, C)))
+        y = self.normalize(y).transpose(1, 2).reshape(B, N, C)
+        out: Tensor = self.proj_drop(self.out_proj(y))
+        return out
 
     @property
     def scale(self) -> float:

@@ -107,14 +107,16 @@ class Attention_Diff(LambdaMixin, Attention):
 
     def _fold_scale(self) -> None:
         """Multiply the channels of the queries, first of each head's in `qkv`, by the scale of the logits."""
-        last = self.qkv.bn if hasattr(self.qkv, "bn") else self.qkv.conv  # fuse() has folded the one into the other
+        last: Any = (
+            self.qkv.bn if hasattr(self.qkv, "bn") else self.qkv.conv
+        )  # fuse() has folded the one into the other
         for parameter in (last.weight, last.bias):
             channels = parameter.view(self.num_heads, -1, *parameter.shape[1:])  # (heads, key_dim * 2 + head_dim, ...)
             channels[:, : self.key_dim].mul_(self.scale)
         self.scale = 1.0
 
 
-def _attention(kind: str, c: int, num_heads: int, attn_ratio: float, lambda_init: float | str, depth: int) -> nn.Module:
+def _attention(kind: str, c: int, num_heads: int, attn_ratio: float, lambda_init: float | str, depth: int) -> Any:
     """Return the attention of one PSA block; what its kind has no use for is passed over."""
     check_divides(c, num_heads)
     if kind == "split":

@@ -38,7 +38,7 @@ def attach(module: ModuleType) -> None:
     for name in ("WorldModel", "YOLOEModel"):
         cls = module.__dict__.get(name)
         stock = vars(cls).get("get_text_pe") if cls else None  # WorldModel has none in ultralytics 8.3.108
-        if stock is not None and not hasattr(stock, "stock"):
+        if cls is not None and stock is not None and not hasattr(stock, "stock"):
             _replace(cls, "get_text_pe", _get_text_pe(stock))
 
 
@@ -58,20 +58,21 @@ def _get_text_pe(stock: Any) -> Any:
     """Return the method for both models."""
 
     @functools.wraps(stock)
-    def get_text_pe(
-        self: nn.Module, text: list[str], *args: Any, without_reprta: bool = False, **kwargs: Any
-    ) -> Tensor:
+    def get_text_pe(self: Any, text: list[str], *args: Any, without_reprta: bool = False, **kwargs: Any) -> Tensor:
         weights = weights_of(self)
         if weights is None:
-            return stock(self, text, *args, **{"without_reprta": True} if without_reprta else {}, **kwargs)
+            stock_pe: Tensor = stock(self, text, *args, **{"without_reprta": True} if without_reprta else {}, **kwargs)
+            return stock_pe
         from ultralytics_diffattn.clip import words
 
         param = next(self.model.parameters())
-        places = words.encode(weights, text, words.width_of(self)).to(param.device, param.dtype)[
-            None
-        ]  # (1, classes, width)
+        encoded = words.encode(weights, text, words.width_of(self)).to(param.device, param.dtype)  # (classes, width)
+        embeddings = encoded[None]  # (1, classes, width)
         tpe = getattr(self.model[-1], "get_tpe", None)
-        return tpe(places).detach() if tpe and not (without_reprta or (len(args) > 2 and args[2])) else places
+        if tpe is None or without_reprta or (len(args) > 2 and args[2]):
+            return embeddings
+        adapted: Tensor = tpe(embeddings).detach()
+        return adapted
 
     return get_text_pe
 
@@ -80,7 +81,7 @@ def _generate_text_embeddings(stock: Any) -> Any:
     """Return the method for the trainers of both models."""
 
     @functools.wraps(stock)
-    def generate_text_embeddings(self: Any, texts: list[str], batch: int, *args: Any, **kwargs: Any) -> dict:
+    def generate_text_embeddings(self: Any, texts: list[str], batch: int, *args: Any, **kwargs: Any) -> Any:
         network = getattr(self.model, "module", self.model)  # within DDP
         if weights_of(network) is None:
             return stock(self, texts, batch, *args, **kwargs)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from ultralytics.utils import LOGGER
@@ -27,15 +27,15 @@ class Tensors(NamedTuple):
     shape: tuple[int, ...]
 
 
-def transfer(source: nn.Module, target: nn.Module) -> list[Tensors]:
+def transfer(source: Any, target: Any) -> list[Tensors]:
     """Copy what a trained model knows into a model of ours, row by row of their YAMLs.
 
     Rows that the target has on top, such as attention at another place, are passed over, so that the rows behind them
     keep their weights.
 
     Args:
-        source (nn.Module): A trained model of ultralytics.
-        target (nn.Module): A model that differs from it in modules of ours, or in further rows.
+        source (BaseModel): A trained model of ultralytics.
+        target (BaseModel): A model that differs from it in modules of ours, or in further rows.
 
     Returns:
         (list[Tensors]): The fate of each tensor, in the target's order.
@@ -118,21 +118,21 @@ def pair(source: nn.Sequential, target: nn.Sequential) -> list[int | None]:
     return pairs
 
 
-def check_pretrained(weights: str, model: nn.Module) -> None:
+def check_pretrained(weights: str, model: Any) -> None:
     """Refuse weights of which ultralytics, that goes by name and shape, would load only a part.
 
     The head is left out, which is sized by task and classes, and so are tensors that only our modules have.
 
     Args:
         weights (str): A checkpoint; what is no file here ultralytics will download, and is not checked.
-        model (nn.Module): What it is to be loaded into.
+        model (BaseModel): What it is to be loaded into.
 
     Raises:
         UserError: If a tensor would be left as it is, or the checkpoint cannot be read.
     """
     if not Path(weights).is_file():
         return
-    source = load(weights)[0]
+    source: Any = load(weights)[0]
     known, head = source.state_dict(), source.model[-1]
     rows = ((j, (*_replaced(m), *_added(m))) for j, m in enumerate(model.model))
     free = (*(f"model.{j}.{own}" for j, names in rows for own in names), f"model.{len(model.model) - 1}.")
