@@ -61,7 +61,7 @@ class Twin(type):
             )
         if not isinstance(place.repeats, int) or isinstance(place.repeats, bool):
             raise UserError(f"repeats={place.repeats!r} must be an integer >= 1{place}.")
-        given = (*args, named) if named else args
+        received = (*args, named) if named else args
         if cls.row.missed is not None and place.c1 is not None:
             args = tuple(cls.row.missed(list(args), place))
         integers = [p for p in inspect.signature(cls.stock).parameters if p in {"c1", "c2", "n"}]
@@ -71,7 +71,7 @@ class Twin(type):
         if named or unplaced or not fits or place.c1 not in {None, args[0]} or cls._has_branches_unknown(place):
             raise VersionError(
                 f"ultralytics {ultralytics_version()} does not read rows of {cls.__name__} as it reads those of "
-                f"{cls.row.like}: it gave the arguments {given}{place}. {ADVICE}"
+                f"{cls.row.like}: it gave the arguments {received}{place}. {ADVICE}"
             )
         return cls._build(args, place)
 

@@ -101,8 +101,8 @@ def pair(source: nn.Sequential, target: nn.Sequential) -> list[int | None]:
         if alike or (i < len(source) and spare == 0 and _is_ours(layer)):  # the latter: DiffAttention for C2PSA
             pairs.append(i)
         else:
-            there = f"{_name(source[i])} at its row {i}" if i < len(source) else "none"
-            parted = parted or f"at row {j} the model has {_name(layer)}, the checkpoint {there}"
+            other = f"{_name(source[i])} at its row {i}" if i < len(source) else "none"
+            parted = parted or f"at row {j} the model has {_name(layer)}, the checkpoint {other}"
             pairs.append(None)
             spare -= 1
             if spare < 0:
@@ -138,9 +138,13 @@ def check_pretrained(weights: str, model: Any) -> None:
     free = (*(f"model.{j}.{own}" for j, names in rows for own in names), f"model.{len(model.model) - 1}.")
     wrong = []
     for name, value in model.state_dict().items():
-        shape, there = tuple(value.shape), tuple(known[name].shape) if name in known else None
-        if shape != there and not name.startswith(free):
-            wrong.append(f"{name} {shape} is {there} in the checkpoint" if there else f"{name} {shape} is not there")
+        shape, stored = tuple(value.shape), tuple(known[name].shape) if name in known else None
+        if shape != stored and not name.startswith(free):
+            wrong.append(
+                f"{name} {shape} is {stored} in the checkpoint"
+                if stored
+                else f"{name} {shape} is not in the checkpoint"
+            )
     if wrong:
         raise UserError(
             f"pretrained={weights} would leave {len(wrong)} tensors of the model as they are:\n  {_first(wrong)}\n"
