@@ -302,7 +302,17 @@ def check_same_channels(c1: int, c2: int) -> None:
     check_count("c1", c1)
 
 
-def diff_attention_row(c1: int, c2: int, *args: Any) -> DiffAttention:
+def diff_attention_row(
+    c1: int,
+    c2: int,
+    num_heads: int = 8,
+    qkv_bias: bool = True,
+    attn_drop: float = 0.0,
+    proj_drop: float = 0.0,
+    lambda_init: float | str = 0.8,
+    lambda_per_head: bool = False,
+    depth: int = 1,
+) -> DiffAttention:
     """Return the `DiffAttention` of a YAML row `[c2, num_heads, ...]` that follows `c1` channels."""
     check_same_channels(c1, c2)
-    return DiffAttention(c2, *args)
+    return DiffAttention(c2, num_heads, qkv_bias, attn_drop, proj_drop, lambda_init, lambda_per_head, depth)
