@@ -25,7 +25,7 @@ WATCHED = (  # plugin/attach.py says what each is given
 
 # Modules of unreleased versions that checkpoints may name. ultralytics would pip-install the name of a module that is
 # not found, so that the finder below raises another error.
-MOVED = tuple(f"ultralytics_diffattn.{name}" for name in ("aifi", "area", "attention", "blocks", "paired"))
+MOVED = "aifi", "area", "attention", "blocks", "paired"
 
 
 def install() -> None:
@@ -76,7 +76,8 @@ class Watcher:
         An import of a watched module that had begun before this class was there has gone past it: the next module of
         ultralytics stands in. Attaching here would hold the lock on all imports.
         """
-        if name in MOVED:
+        package, _, module = name.partition(".")
+        if package == "ultralytics_diffattn" and module in MOVED:
             raise ImportError(
                 f"{name} is of an unreleased version of ultralytics-diffattn: if a checkpoint names it, convert the "
                 "checkpoint as docs/troubleshooting.md shows under 'A checkpoint of an unreleased version'."

@@ -52,7 +52,7 @@ def test_safe_loading_refuses_it_in_a_sentence(old, tmp_path):
 
 
 def test_the_docs_name_what_moved():
-    assert all(name.rpartition(".")[2] in PAGE.partition("## A checkpoint")[2] for name in MOVED)
+    assert all(f'"{name}"' in PAGE.partition("## A checkpoint")[2] for name in MOVED)
 
 
 @pytest.mark.parametrize("name", ["ultralytics_diffattn.block", "ultralytics_diffattn.nn.area2", "blocks"])
