@@ -1,7 +1,12 @@
 """Small models, rows, predictions and maps that several tests need."""
 
+import sys
+from importlib import import_module
+
 import numpy as np
+import pytest
 import torch
+from ultralytics import YOLO
 from ultralytics.engine.results import Results
 from ultralytics.nn import tasks
 
@@ -128,3 +133,16 @@ def random_maps(
 
 def prefixed(state):
     return {f"module.{name}": tensor for name, tensor in state.items()}
+
+
+def old_checkpoint(file):
+    """Save a checkpoint as an unreleased version did, which names `ultralytics_diffattn.blocks` and its like."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("aifi", "area", "attention", "blocks", "paired"):
+            module = import_module(f"ultralytics_diffattn.nn.{name}")
+            patch.setitem(sys.modules, f"ultralytics_diffattn.{name}", module)
+            for cls in vars(module).values():
+                if isinstance(cls, type) and cls.__module__ == module.__name__:
+                    patch.setattr(cls, "__module__", f"ultralytics_diffattn.{name}")
+        YOLO("yolo11n-diffattn.yaml").save(file)
+    return file

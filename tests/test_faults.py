@@ -32,7 +32,7 @@ from ultralytics_diffattn.nn.aifi import AIFI_Diff
 from ultralytics_diffattn.nn.area import A2C2f_Diff
 from ultralytics_diffattn.nn.attention import LAMBDA
 from ultralytics_diffattn.nn.blocks import C2PSA_Diff, C3k2_Diff
-from ultralytics_diffattn.plugin import lambda_log
+from ultralytics_diffattn.plugin import lambda_log, lambda_plot
 
 EPOCHS = 3
 HURT = 1  # the epoch, from 0, that the fault comes in
@@ -453,7 +453,7 @@ def test_nan_ends_in_ours_as_in_stock(where, value, epoch, kinds, tiny, tmp_path
 
 def test_picture_of_lambdas_that_are_not_finite(tmp_path):
     curves = {"a": {1: 0.8, 2: math.nan, 3: math.inf}, "b": {1: math.nan, 2: math.nan, 3: math.nan}}
-    lambda_log.draw(tmp_path / "lambda.png", curves, {"a": 0.8, "b": 0.8})
+    lambda_plot.draw(tmp_path / "lambda.png", curves, {"a": 0.8, "b": 0.8})
     assert (tmp_path / "lambda.png").stat().st_size > 1000
 
 

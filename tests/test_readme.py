@@ -15,6 +15,7 @@ from tests.interpreters import command as command_of
 from tests.interpreters import forked, train_and_kill, yolo
 from tests.pages import CLIP_COMMANDS, COMMANDS, PAGES, README, WORDS_BLOCKS, anchors, blocks, links
 from tests.places import ROOT
+from tests.samples import old_checkpoint
 from ultralytics_diffattn.benchmark import report
 from ultralytics_diffattn.data import catalogue, shapes
 from ultralytics_diffattn.verbs import compare
@@ -93,6 +94,7 @@ def workplace(tmp_path_factory, tiny):
     (cwd / "data-seg.yaml").write_text(tiny.read_text() + f"path: {cwd / 'seg'}\n")
     for name in ("yolo11n", "yolo11s", "yolo11n-seg", "yolo26n"):
         YOLO(f"{name}.yaml").save(cwd / f"{name}.pt")
+    old_checkpoint(cwd / "old.pt")
     image = next((tiny.parent / "images" / "val").iterdir())
     (cwd / "image.jpg").write_bytes(image.read_bytes())
     as_voc_and_coco(tiny.parent, cwd)

@@ -9,12 +9,23 @@ for ultralytics to import the modules below, and then lets `plugin.attach.attach
 import os
 import sys
 
+TYPE_CHECKING = False  # type checkers take it for true by its name; these imports would slow every start
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
+
 WATCHED = (  # plugin/attach.py says what each is given
     "ultralytics.nn.tasks",
     "ultralytics.data.utils",
     "ultralytics.models.yolo.world.train",
     "ultralytics.models.yolo.yoloe.train",
 )
+
+# Modules of unreleased versions that checkpoints may name. ultralytics would pip-install the name of a module that is
+# not found, so that the finder below raises another error.
+MOVED = "aifi", "area", "attention", "blocks", "paired"
 
 
 def install() -> None:
@@ -31,14 +42,15 @@ def install() -> None:
         _attach(module)
 
 
-def _loaded() -> list:
+def _loaded() -> "list[ModuleType]":
     """Return the modules that are loaded and not attached to; the others are being imported, or will be."""
     modules = [sys.modules.get(name) for name in tuple(Watcher.pending)]
     specs = [getattr(module, "__spec__", None) for module in modules]
-    return [m for m, spec in zip(modules, specs) if spec and not getattr(spec, "_initializing", False)]  # noqa: B905
+    pairs = zip(modules, specs)  # noqa: B905 - of one length
+    return [m for m, spec in pairs if m and spec and not getattr(spec, "_initializing", False)]
 
 
-def _attach(module) -> None:
+def _attach(module: "ModuleType") -> None:
     """Attach to one loaded module; an error here must not reach a program that may not use this package at all."""
     Watcher.pending.discard(module.__name__)
     try:
@@ -52,16 +64,24 @@ def _attach(module) -> None:
 class Watcher:
     """A finder that finds nothing by itself: it adds a step behind the execution of the watched modules."""
 
-    pending: set = set()  # noqa: RUF012 - names of watched modules that are not attached to
-    searching: set = set()  # noqa: RUF012 - names; a module's import lock keeps other threads from the same one
+    pending: "set[str]" = set()  # noqa: RUF012 - names of watched modules that are not attached to
+    searching: "set[str]" = set()  # noqa: RUF012 - names; a module's import lock keeps other threads from the same one
 
     @classmethod
-    def find_spec(cls, name, path=None, target=None):
+    def find_spec(
+        cls, name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
+    ) -> "ModuleSpec | None":
         """Return the spec that the other finders give for a watched module, its loader wrapped; else None.
 
         An import of a watched module that had begun before this class was there has gone past it: the next module of
         ultralytics stands in. Attaching here would hold the lock on all imports.
         """
+        package, _, module = name.partition(".")
+        if package == "ultralytics_diffattn" and module in MOVED:
+            raise ImportError(
+                f"{name} is of an unreleased version of ultralytics-diffattn: if a checkpoint names it, convert the "
+                "checkpoint as docs/troubleshooting.md shows under 'A checkpoint of an unreleased version'."
+            )
         late = name.startswith("ultralytics.") and _loaded()
         if not (name in WATCHED or late) or name in cls.searching:  # the latter: another's finder asks all, too
             return None
@@ -73,7 +93,8 @@ class Watcher:
                 if spec is not None:
                     if hasattr(spec.loader, "exec_module"):
                         spec.loader = Loader(spec.loader)
-                    return spec
+                    wrapped: ModuleSpec = spec
+                    return wrapped
             return None
         finally:
             cls.searching.discard(name)
@@ -82,21 +103,25 @@ class Watcher:
 class Loader:
     """A module's own loader, followed by `_attach`."""
 
-    def __init__(self, loader):
+    def __init__(self, loader: "Any") -> None:
         """Keep the module's own loader."""
         self.loader = loader
 
-    def create_module(self, spec):
+    def create_module(self, spec: "ModuleSpec") -> "ModuleType | None":
         """Create the module as its own loader does."""
-        return self.loader.create_module(spec)
+        module: ModuleType | None = self.loader.create_module(spec)
+        return module
 
-    def exec_module(self, module):
+    def exec_module(self, module: "ModuleType") -> None:
         """Give the module its own loader back, execute it, attach to it."""
-        module.__loader__ = module.__spec__.loader = self.loader
+        spec = module.__spec__
+        if spec is not None:
+            spec.loader = self.loader
+        module.__loader__ = self.loader
         self.loader.exec_module(module)
         for each in (*([module] if module.__name__ in WATCHED else ()), *_loaded()):
             _attach(each)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> "Any":
         """Answer all else, such as `get_source`, as the module's own loader does."""
         return getattr(self.loader, name)

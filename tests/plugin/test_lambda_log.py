@@ -15,7 +15,7 @@ from ultralytics.utils.callbacks import base, get_default_callbacks
 
 from tests.interpreters import forked, python, train_and_kill
 from ultralytics_diffattn import register
-from ultralytics_diffattn.plugin import lambda_log
+from ultralytics_diffattn.plugin import lambda_log, lambda_plot
 
 BLOCK = "model.10.m.0.attn"
 COLUMNS = {"split": [BLOCK], "paired": [f"{BLOCK}/0", f"{BLOCK}/1"], "stock": []}
@@ -345,7 +345,7 @@ def test_drawing_has_a_line_of_its_own_for_each_lambda(names, start, panels, das
     drawn, save = [], Figure.savefig
     monkeypatch.setattr(Figure, "savefig", lambda figure, *a, **k: drawn.append(figure) or save(figure, *a, **k))
     curves = {name: {e: 0.1 * i + 0.01 * e for e in range(1, epochs + 1)} for i, name in enumerate(names)}
-    lambda_log.draw(tmp_path / "lambda.png", curves, dict.fromkeys([n.partition("/")[0] for n in names], start))
+    lambda_plot.draw(tmp_path / "lambda.png", curves, dict.fromkeys([n.partition("/")[0] for n in names], start))
     assert [file.name for file in tmp_path.iterdir()] == ["lambda.png"]
     ((axes),) = [[a for a in figure.axes if a.get_visible()] for figure in drawn]
     assert len(axes) == panels

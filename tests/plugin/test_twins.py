@@ -16,6 +16,7 @@ from tests.interpreters import forked, python
 from tests.places import ROOT, SCALES, model_yamls, scaled
 from tests.samples import build_rows
 from ultralytics_diffattn import Attention_Diff, C2PSA_Diff, DiffAttention, register
+from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.plugin import twins
 from ultralytics_diffattn.plugin.attach import attach
 from ultralytics_diffattn.plugin.modules import MODULES
@@ -165,34 +166,48 @@ def test_stock_model_is_bit_identical_with_and_without_the_plugin():
     assert with_digest == without_digest
 
 
-BAD_ROWS = [  # the row, the exception, what its message names beside the row
-    ([-1, 1, "C2PSA_Diff", [64]], ValueError, "c1=128 must equal c2=64"),
-    ([-1, 0.5, "C2PSA_Diff", [128]], TypeError, r"repeats=0\.5 must be an integer >= 1"),
-    ([-1, 1, "C2PSA_Diff", [128, 0.5, "flash"]], ValueError, "kind='flash'"),
-    ([-1, 1, "C2PSA_Diff", [128, 0.5, "token"]], ValueError, "64 channels give num_heads=1"),
-    ([-1, 1, "C2PSA_Diff", [128, "token"]], ValueError, "e='token'"),
-    ([-1, 1, "C2PSA_Diff", [128, 0.5, "split", float("inf")]], ValueError, "lambda_init=inf"),
-    ([-1, 1, "C2PSA_Diff", [128, 0.5, "split", 0.8, 1]], TypeError, "positional arguments"),
-    ([-1, 1, "C3k2_Diff", [128, 0.5]], TypeError, r"c3k=0\.5 must be True or False"),
-    ([-1, 1, "C3k2_Diff", [128, False, 0.5, False]], ValueError, "attn=False leaves this row without attention"),
-    ([-1, 1, "C3k2_Diff", [128, False, 0.5, True, "area"]], ValueError, "kind='area'"),
-    ([-1, 1, "A2C2f_Diff", [128, False, -1]], ValueError, "a2=False leaves this row without attention"),
-    ([-1, 1, "A2C2f_Diff", [80, True, 4]], ValueError, "c2=80, e=0.5 give 40 hidden channels"),
-    ([-1, 1, "A2C2f_Diff", [128, True, 0]], ValueError, "area=0"),
-    ([-1, 1, "A2C2f_Diff", [128, True, 1, "paired"]], TypeError, "residual='paired' must be True or False"),
-    ([-1, 1, "AIFI_Diff", [1024, 8, "split"]], ValueError, "dropout='split' must be a number"),
-    ([-1, 1, "AIFI_Diff", [1024, 7]], ValueError, "dim=128 must be a multiple of num_heads=7"),
-    ([-1, 1, "DiffAttention", [64, 8]], ValueError, "c1=128 must equal c2=64"),
-    ([-1, 1, "DiffAttention", [128, 8, 0.8]], TypeError, r"qkv_bias=0\.8"),
-    ([-1, 1, "DiffAttention", [128, 7]], ValueError, "num_heads=7"),
-    ([-1, 1, "DiffAttention", [128, 8, True, 1.0]], ValueError, r"attn_drop=1\.0"),
+BAD_ROWS = [  # the row, what the message names beside the row
+    ([-1, 1, "C2PSA_Diff", [64]], "c1=128 must equal c2=64"),
+    ([-1, 0.5, "C2PSA_Diff", [128]], r"repeats=0\.5 must be an integer >= 1"),
+    ([-1, 1, "C2PSA_Diff", [128, 0.5, "flash"]], "kind='flash'"),
+    ([-1, 1, "C2PSA_Diff", [128, 0.5, "token"]], "64 channels give num_heads=1"),
+    ([-1, 1, "C2PSA_Diff", [128, "token"]], "e='token'"),
+    ([-1, 1, "C2PSA_Diff", [128, 0.5, "split", float("inf")]], "lambda_init=inf"),
+    ([-1, 1, "C2PSA_Diff", [128, 0.5, "split", 0.8, 1]], "positional arguments"),
+    ([-1, 1, "C3k2_Diff", [128, 0.5]], r"c3k=0\.5 must be True or False"),
+    ([-1, 1, "C3k2_Diff", [128, False, 0.5, False]], "attn=False leaves this row without attention"),
+    ([-1, 1, "C3k2_Diff", [128, False, 0.5, True, "area"]], "kind='area'"),
+    ([-1, 1, "A2C2f_Diff", [128, False, -1]], "a2=False leaves this row without attention"),
+    ([-1, 1, "A2C2f_Diff", [80, True, 4]], "c2=80, e=0.5 give 40 hidden channels"),
+    ([-1, 1, "A2C2f_Diff", [128, True, 0]], "area=0"),
+    ([-1, 1, "A2C2f_Diff", [128, True, 1, "paired"]], "residual='paired' must be True or False"),
+    ([-1, 1, "AIFI_Diff", [1024, 8, "split"]], "dropout='split' must be a number"),
+    ([-1, 1, "AIFI_Diff", [1024, 7]], "dim=128 must be a multiple of num_heads=7"),
+    ([-1, 1, "DiffAttention", [64, 8]], "c1=128 must equal c2=64"),
+    ([-1, 1, "DiffAttention", [128, 8, 0.8]], r"qkv_bias=0\.8"),
+    ([-1, 1, "DiffAttention", [128, 7]], "num_heads=7"),
+    ([-1, 1, "DiffAttention", [128, 8, True, 1.0]], r"attn_drop=1\.0"),
 ]
 
 
-@pytest.mark.parametrize(("row", "error", "message"), BAD_ROWS)
-def test_bad_rows_name_the_row(row, error, message):
-    with pytest.raises(error, match=f"{message}.*{re.escape(f'(row 1 of the model YAML: {row})')}"):
+@pytest.mark.parametrize(("row", "message"), BAD_ROWS)
+def test_bad_rows_name_the_row(row, message):
+    with pytest.raises(UserError, match=f"{message}.*{re.escape(f'(row 1 of the model YAML: {row})')}"):
         build_rows(row)
+
+
+@pytest.mark.parametrize("error", [TypeError("broken"), ValueError("broken"), RuntimeError("broken")])
+def test_a_bug_of_ours_keeps_its_class_and_gets_the_row_as_a_note(error, monkeypatch):
+    def broken(c1, c2, n):
+        raise error
+
+    monkeypatch.setattr("ultralytics_diffattn.nn.blocks.C2PSA_Diff", broken)
+    with pytest.raises(type(error), match="broken") as caught:
+        build_rows([-1, 1, "C2PSA_Diff", [128]])
+    assert caught.value is error
+    assert str(error) == "broken"
+    if hasattr(error, "add_note"):
+        assert "(row 1 of the model YAML: [-1, 1, 'C2PSA_Diff', " in "".join(error.__notes__)
 
 
 @pytest.fixture

@@ -145,7 +145,7 @@ def test_pair(source, target, expected):
         ("yolo11n-diffattn-token.yaml", None),
         ("yolo11n-diffattn-seg.yaml", None),  # another head: as with a stock model
         ("yolo11s-diffattn.yaml", r"model\.0\.conv\.weight \(32, 3, 3, 3\) is \(16, 3, 3, 3\) in the checkpoint"),
-        (ROOT / "cfg" / "yolo11n-diffattn-p4.yaml", r"model\.7\.cv1\.conv\.weight .* is not there"),
+        (ROOT / "cfg" / "yolo11n-diffattn-p4.yaml", r"model\.7\.cv1\.conv\.weight .* is not in the checkpoint"),
         ("yolo12n.yaml", "would leave"),
     ],
 )

@@ -4,21 +4,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from ultralytics.nn.modules.block import AAttn, Attention
 from ultralytics.nn.modules.transformer import AIFI
 
-from ultralytics_diffattn.nn.aifi import MultiheadAttention_Diff
-from ultralytics_diffattn.nn.area import AAttn_Diff
-from ultralytics_diffattn.nn.attention import DiffAttention
-from ultralytics_diffattn.nn.blocks import Attention_Diff
-from ultralytics_diffattn.nn.paired import PairedAttention_Diff
+from ultralytics_diffattn.maps import plain
+from ultralytics_diffattn.nn.protocol import DifferentialAttention
 
 ROWS = 1024  # queries whose maps are held at a time: 16,000 tokens would make maps of 1 GB
 
@@ -36,7 +32,7 @@ class Heads(NamedTuple):
 class Seen:
     """What the hooks have kept of the last forward pass."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         """Begin with nothing."""
         self.size: tuple[int, int] = (0, 0)  # height and width that the network was given
         self.heads: dict[str, Heads] = {}
@@ -57,13 +53,14 @@ def attentions(model: nn.Module) -> dict[str, nn.Module]:
         >>> list(attentions(YOLO("yolo11n.yaml").model))
         ['model.10.m.0.attn']
     """
-    found = {}
+    modules: dict[str, nn.Module] = {}
     for name, module in model.named_modules():
-        if isinstance(module, (Attention, AAttn, DiffAttention)):
-            found[name] = module
-        elif isinstance(module, AIFI):
-            found[f"{name}.ma"] = module.ma
-    return found
+        is_plain = isinstance(module, (Attention, AAttn))
+        if is_plain or isinstance(module, DifferentialAttention):
+            modules[name] = module
+        elif isinstance(module, AIFI):  # by its owner: other such modules, as in RT-DETR's decoder, see no feature map
+            modules[f"{name}.ma"] = module.ma
+    return modules
 
 
 @contextmanager
@@ -78,11 +75,12 @@ def watch(model: nn.Module | None) -> Iterator[Seen]:
     """
     seen, hooks = Seen(), []
 
-    def begin(module: nn.Module, args: tuple) -> None:
-        seen.size, seen.heads, seen.taken = tuple(args[0].shape[-2:]), {}, 0
+    def begin(module: nn.Module, args: tuple[Any, ...]) -> None:
+        height, width = args[0].shape[-2:]
+        seen.size, seen.heads, seen.taken = (height, width), {}, 0
 
-    def keep(name: str):
-        def hook(module: nn.Module, args: tuple, output: Any) -> None:
+    def keep(name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             with torch.no_grad():
                 seen.heads[name] = read(module, args, seen.size)
 
@@ -109,41 +107,21 @@ def read(module: nn.Module, args: tuple[Tensor, ...], size: tuple[int, int]) -> 
     Returns:
         (Heads): Float32 or wider.
     """
-    x, areas = args[0], getattr(module, "area", 1)
-    lam = None
-    if isinstance(module, nn.MultiheadAttention):
-        stride = math.sqrt(size[0] * size[1] / x.shape[1])
-        grid, scale = (round(size[0] / stride), round(size[1] / stride)), module.head_dim**-0.5
-    else:
-        grid = tuple(x.shape[2:])
-        scale = module.head_dim**-0.5 if isinstance(module, AAttn) else module.scale
-    if hasattr(module, "compute_lambda"):
-        lam = module.compute_lambda()
-    if isinstance(module, DiffAttention):
-        q1, k1, q2, k2 = module.queries_and_keys(x.flatten(2).transpose(1, 2))
-        pairs = [(q1, k1), (q2, k2)]
-    elif isinstance(module, Attention_Diff):
-        q1, k1, q2, k2, _ = (t.transpose(-2, -1) for t in module.project(x))
-        pairs = [(q1, k1), (q2, k2)]
-    elif isinstance(module, PairedAttention_Diff):
-        q1, k, q2, _ = (t.transpose(-2, -1) for t in module.project(x))
-        pairs = [(q1, k), (q2, k)]
-    elif isinstance(module, AAttn_Diff):
-        q1, k, q2, _ = (t.permute(0, 2, 1, 3, 4).flatten(2, 3) for t in module.project(x))  # (B, heads, N, head_dim)
-        pairs = [(q1, k), (q2, k)]
-    elif isinstance(module, MultiheadAttention_Diff):
-        q1, k, q2, _ = module.project(x, args[1], x)
-        pairs = [(q1, k), (q2, k)]
-    elif isinstance(module, nn.MultiheadAttention):
-        projections = zip((x, args[1]), module.in_proj_weight.chunk(3), module.in_proj_bias.chunk(3), strict=False)
-        pairs = [
-            tuple(F.linear(t, w, b).unflatten(-1, (module.num_heads, -1)).transpose(1, 2) for t, w, b in projections)
-        ]
-    else:  # YOLO's Attention and AAttn: q, k and v of a head side by side
-        width = getattr(module, "key_dim", module.head_dim)
-        q, k = module.qkv(x).flatten(2).unflatten(1, (module.num_heads, -1))[:, :, : 2 * width].chunk(2, 2)
-        pairs = [(q.transpose(-2, -1), k.transpose(-2, -1))]  # (B, heads, N, width)
-    return Heads(pairs, scale, grid, lam, areas)
+    x = args[0]
+    areas = getattr(module, "area", 1)
+    if isinstance(module, DifferentialAttention):
+        pairs = list(module.queries_and_keys(x))
+        return Heads(pairs, module.scale, _grid(x, size), module.compute_lambda(), areas)
+    q, k, scale = plain.queries_and_keys(module, x)
+    return Heads([(q, k)], scale, _grid(x, size), areas=areas)
+
+
+def _grid(x: Tensor, size: tuple[int, int]) -> tuple[int, int]:
+    """Return height and width of the feature map (B, C, H, W), or of the one that became tokens, (B, N, C)."""
+    if x.ndim == 4:
+        return x.shape[2], x.shape[3]
+    stride = math.sqrt(size[0] * size[1] / x.shape[1])
+    return round(size[0] / stride), round(size[1] / stride)
 
 
 def object_maps(heads: Heads, image: int, boxes: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -164,8 +142,8 @@ def object_maps(heads: Heads, image: int, boxes: Tensor) -> tuple[Tensor, Tensor
     for q, k in heads.pairs:
         q, k = (t[image].to(t.dtype if t.dtype == torch.float64 else torch.float32) for t in (q, k))
         rows = [_mean_row(q, k, heads.scale, torch.tensor(t, device=q.device), heads.areas) for t in tokens]
-        rows = torch.stack(rows) if rows else q.new_zeros(0, *q.shape[:2])
-        maps.append(rows.unflatten(-1, (h, w)).cpu())  # (objects, heads, h, w)
+        stacked = torch.stack(rows) if rows else q.new_zeros(0, *q.shape[:2])  # (objects, heads, N)
+        maps.append(stacked.unflatten(-1, (h, w)).cpu())  # (objects, heads, h, w)
     return maps[0], maps[1] if len(maps) > 1 else None
 
 
@@ -182,7 +160,7 @@ def _tokens(box: list[float], h: int, w: int) -> list[int]:
 
 def _mean_row(q: Tensor, k: Tensor, scale: float, tokens: Tensor, areas: int) -> Tensor:
     """Return the mean over tokens of their rows of the softmax, (heads, N), of q and k, (heads, N, d)."""
-    total = 0
+    total = q.new_zeros(len(q), k.shape[1])
     for some in tokens.split(ROWS):
         logits = q[:, some] @ k.transpose(-2, -1) * scale  # (heads, some, N)
         if areas > 1:

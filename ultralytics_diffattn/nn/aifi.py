@@ -8,13 +8,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from ultralytics.nn.modules.transformer import AIFI
 
-from ultralytics_diffattn.nn.arguments import check_count, check_divides, check_switch
+from ultralytics_diffattn.nn.arguments import ArgumentError, check_count, check_divides, check_switch
 from ultralytics_diffattn.nn.attention import ZeroLambdaMixin
 from ultralytics_diffattn.nn.functional import diff_attention
+from ultralytics_diffattn.nn.protocol import QueriesAndKeys
+from ultralytics_diffattn.nn.safe_global import safe_global
 
 __all__ = "AIFI_Diff", "MultiheadAttention_Diff"
 
 
+@safe_global
 class MultiheadAttention_Diff(ZeroLambdaMixin, nn.MultiheadAttention):
     """PyTorch's `MultiheadAttention` with a second query that shares its keys and values: kind `paired`.
 
@@ -47,7 +50,7 @@ class MultiheadAttention_Diff(ZeroLambdaMixin, nn.MultiheadAttention):
             self.q2 = nn.Linear(dim, dim)
         self.add_lambda(num_heads)
 
-    def forward(
+    def forward(  # type: ignore[override]  # only what `AIFI` passes: weights are never returned, no key is padded
         self,
         query: Tensor,
         key: Tensor,
@@ -73,12 +76,22 @@ class MultiheadAttention_Diff(ZeroLambdaMixin, nn.MultiheadAttention):
         """
         if key_padding_mask is not None:
             raise ValueError("key_padding_mask must be None: this attention hides keys by attn_mask alone.")
-        q1, k, q2, v = self.project(query, key, value)
+        q1, k, q2, v = self._project(query, key, value)
         dropout_p = self.dropout if self.training else 0.0
         y = diff_attention(q1, k, q2, k, v, self.compute_lambda(), attn_mask, dropout_p)  # (B, heads, N, head_dim)
         return self.out_proj(y.transpose(1, 2).reshape(query.shape)), None
 
-    def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    @property
+    def scale(self) -> float:
+        """Return the factor on the logits."""
+        return float(self.head_dim**-0.5)
+
+    def queries_and_keys(self, x: Tensor) -> QueriesAndKeys:
+        """Return `((q1, k), (q2, k))` of tokens, (B, N, dim), each (B, heads, N, head_dim)."""
+        q1, k, q2, _ = self._project(x, x, x)
+        return (q1, k), (q2, k)
+
+    def _project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return q1, the shared k, q2 and v of tokens, (B, N, dim), each (B, heads, N, head_dim)."""
         projections = zip((query, key, value), self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True)
         q1, k, v = (self._heads(F.linear(x, weight, bias)) for x, weight, bias in projections)
@@ -90,6 +103,7 @@ class MultiheadAttention_Diff(ZeroLambdaMixin, nn.MultiheadAttention):
         return x.reshape(B, N, self.num_heads, self.head_dim).transpose(1, 2)
 
 
+@safe_global
 class AIFI_Diff(AIFI):
     """RT-DETR's `AIFI`, one encoder layer over the positions of a feature map, with differential attention.
 
@@ -125,20 +139,18 @@ class AIFI_Diff(AIFI):
         """Create stock's layer, then put our attention in place of its own, with the same tensors."""
         check_divides(c1, num_heads)
         if c1 % 4:
-            raise ValueError(f"c1={c1} must be a multiple of 4: a sine and a cosine for each axis tell the position.")
+            raise ArgumentError(
+                f"c1={c1} must be a multiple of 4: a sine and a cosine for each axis tell the position."
+            )
         check_count("cm", cm)
         check_switch("normalize_before", normalize_before)
         if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
-            raise ValueError(f"dropout={dropout!r} must be a number in [0, 1); there is no argument for the kind.")
+            raise ArgumentError(f"dropout={dropout!r} must be a number in [0, 1); there is no argument for the kind.")
         if act is not None and not isinstance(act, nn.Module):
-            raise TypeError(f"act={act!r} must be a module; there is no argument for the kind.")
+            raise ArgumentError(f"act={act!r} must be a module; there is no argument for the kind.")
         act = nn.GELU() if act is None else act  # which ultralytics before 8.4 does not do itself
         super().__init__(c1, cm, num_heads, dropout, act, normalize_before)
         with torch.random.fork_rng(devices=[]):  # stock's has drawn its random numbers already
             ma = MultiheadAttention_Diff(c1, num_heads, dropout)
         ma.load_state_dict(self.ma.state_dict(), strict=False)
         self.ma = ma
-
-
-if hasattr(torch.serialization, "add_safe_globals"):  # so that ULTRALYTICS_SAFE_LOAD=1 loads checkpoints of ours
-    torch.serialization.add_safe_globals([AIFI_Diff, MultiheadAttention_Diff])

@@ -3,18 +3,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from ultralytics.nn.modules.block import A2C2f, AAttn
 from ultralytics.nn.modules.conv import Conv
 
-from ultralytics_diffattn.nn.arguments import check_count, check_divides, check_ratio
+from ultralytics_diffattn.nn.arguments import ArgumentError, check_count, check_divides, check_ratio, is_traced
 from ultralytics_diffattn.nn.attention import ZeroLambdaMixin
 from ultralytics_diffattn.nn.functional import diff_attention
+from ultralytics_diffattn.nn.protocol import QueriesAndKeys
+from ultralytics_diffattn.nn.safe_global import safe_global
 
 __all__ = "A2C2f_Diff", "AAttn_Diff"
 
 
+@safe_global
 class AAttn_Diff(ZeroLambdaMixin, AAttn):
     """YOLO12's `AAttn` with a second query that shares its keys and values: kind `paired`.
 
@@ -60,14 +65,26 @@ class AAttn_Diff(ZeroLambdaMixin, AAttn):
             ValueError: If the positions do not divide into areas.
         """
         B, C, H, W = x.shape
-        if not torch.jit.is_tracing() and H * W % self.area:
+        if not is_traced() and H * W % self.area:
             raise ValueError(f"H={H}, W={W} give {H * W} positions, which do not divide into area={self.area} areas.")
-        q1, k, q2, v = self.project(x)
-        y = diff_attention(q1, k, q2, k, v, self.compute_lambda(), scale=self.head_dim**-0.5)
+        q1, k, q2, v = self._project(x)
+        y = diff_attention(q1, k, q2, k, v, self.compute_lambda(), scale=self.scale)
         y, v = (t.permute(0, 2, 4, 1, 3).reshape(B, C, H, W) for t in (y, v))  # (B, heads, head_dim, area, n) before
-        return self.proj(y + self.pe(v))
+        out: Tensor = self.proj(y + self.pe(v))
+        return out
 
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    @property
+    def scale(self) -> float:
+        """Return the factor on the logits."""
+        return float(self.head_dim**-0.5)
+
+    def queries_and_keys(self, x: Tensor) -> QueriesAndKeys:
+        """Return `((q1, k), (q2, k))` of a feature map, (B, dim, H, W), each (B, heads, N, head_dim), area by area."""
+        q1, k, q2, _ = self._project(x)
+        q1, k, q2 = (t.transpose(1, 2).flatten(2, 3) for t in (q1, k, q2))  # (B, heads, area * n, head_dim)
+        return (q1, k), (q2, k)
+
+    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return q1, the shared k, q2 and v of a feature map, (B, dim, H, W), each (B, area, heads, n, head_dim)."""
         qkv, q2 = (self._areas(conv(x)) for conv in (self.qkv, self.q2))
         q1, k, v = qkv.split(self.head_dim, dim=-1)
@@ -80,6 +97,7 @@ class AAttn_Diff(ZeroLambdaMixin, AAttn):
         return x.permute(0, 3, 1, 4, 2)
 
 
+@safe_global
 class A2C2f_Diff(A2C2f):
     """YOLO12's `A2C2f` with differential attention in each of its area-attention blocks.
 
@@ -123,31 +141,30 @@ class A2C2f_Diff(A2C2f):
     ):
         """Create stock's block, then put our attention in place of its own, with the same tensors."""
         if a2 is not True:
-            raise ValueError(f"a2={a2!r} leaves this row without attention: write A2C2f there.")
-        for name, value in (("residual", residual), ("shortcut", shortcut)):
-            if not isinstance(value, bool):  # another kind or a number here is an argument at the wrong place
-                raise TypeError(f"{name}={value!r} must be True or False; there is no argument for the kind.")
+            raise ArgumentError(f"a2={a2!r} leaves this row without attention: write A2C2f there.")
+        for name, switch in (("residual", residual), ("shortcut", shortcut)):
+            if not isinstance(switch, bool):  # another kind or a number here is an argument at the wrong place
+                raise ArgumentError(f"{name}={switch!r} must be True or False; there is no argument for the kind.")
         if not isinstance(g, int):
-            raise TypeError(f"g={g!r} must be an integer; there is no argument for the kind.")
-        for name, value in (("c1", c1), ("c2", c2), ("n", n), ("area", area)):
-            check_count(name, value)
-        for name, value in (("mlp_ratio", mlp_ratio), ("e", e)):
-            check_ratio(name, value)
+            raise ArgumentError(f"g={g!r} must be an integer; there is no argument for the kind.")
+        for name, count in (("c1", c1), ("c2", c2), ("n", n), ("area", area)):
+            check_count(name, count)
+        for name, ratio in (("mlp_ratio", mlp_ratio), ("e", e)):
+            check_ratio(name, ratio)
         if int(c2 * e) % 32 or int(c2 * e) < 32:
-            raise ValueError(f"c2={c2}, e={e} give {int(c2 * e)} hidden channels, which must be a multiple of 32.")
+            raise ArgumentError(f"c2={c2}, e={e} give {int(c2 * e)} hidden channels, which must be a multiple of 32.")
         if int(int(c2 * e) * mlp_ratio) < 1:
-            raise ValueError(f"mlp_ratio={mlp_ratio} leaves the feed-forward networks of c2={c2}, e={e} no channels.")
+            raise ArgumentError(
+                f"mlp_ratio={mlp_ratio} leaves the feed-forward networks of c2={c2}, e={e} no channels."
+            )
         if residual and c1 != c2:
-            raise ValueError(
+            raise ArgumentError(
                 f"residual=True, which scales l and x set, adds the input to the output: c1={c1} must equal c2={c2}."
             )
         super().__init__(c1, c2, n, a2, area, residual, mlp_ratio, e, g, shortcut)
-        for block in (block for pair in self.m for block in pair):
+        pairs: Any = self.m  # of two blocks each
+        for block in (block for pair in pairs for block in pair):
             with torch.random.fork_rng(devices=[]):  # stock's has drawn its random numbers already
                 attn = AAttn_Diff(int(c2 * e), block.attn.num_heads, area)
             attn.load_state_dict(block.attn.state_dict(), strict=False)
             block.attn = attn
-
-
-if hasattr(torch.serialization, "add_safe_globals"):  # so that ULTRALYTICS_SAFE_LOAD=1 loads checkpoints of ours
-    torch.serialization.add_safe_globals([A2C2f_Diff, AAttn_Diff])

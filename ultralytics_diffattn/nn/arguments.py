@@ -5,20 +5,35 @@ from __future__ import annotations
 
 import math
 from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
+
+
+class ArgumentError(ValueError, TypeError):
+    """An argument of a constructor that the module refuses: a value, or a type, that it cannot be built with.
+
+    It is both a ValueError and a TypeError, as numpy's AxisError is both a ValueError and an IndexError: in a YAML row
+    an argument at the wrong position is often wrong in either way.
+
+    Examples:
+        >>> check_count("n", 0)
+        Traceback (most recent call last):
+        ...
+        ultralytics_diffattn.nn.arguments.ArgumentError: n=0 must be an integer >= 1.
+    """
 
 
 def check_divides(dim: int, num_heads: int) -> None:
     """Raise unless `dim` and `num_heads` are positive integers and the first is a multiple of the second."""
     for name, value in (("dim", dim), ("num_heads", num_heads)):
         if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"{name}={value!r} must be an integer, not {type(value).__name__}.")
+            raise ArgumentError(f"{name}={value!r} must be an integer, not {type(value).__name__}.")
         if value < 1:
-            raise ValueError(f"{name}={value} must be at least 1.")
+            raise ArgumentError(f"{name}={value} must be at least 1.")
     if dim % num_heads:
-        raise ValueError(f"dim={dim} must be a multiple of num_heads={num_heads}.")
+        raise ArgumentError(f"dim={dim} must be a multiple of num_heads={num_heads}.")
 
 
 def key_width(dim: int, num_heads: int, attn_ratio: float) -> int:
@@ -31,30 +46,38 @@ def key_width(dim: int, num_heads: int, attn_ratio: float) -> int:
 def check_count(name: str, value: int) -> None:
     """Raise unless `value` is an integer from 1 on."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name}={value!r} must be an integer >= 1.")
+        raise ArgumentError(f"{name}={value!r} must be an integer >= 1.")
 
 
 def check_ratio(name: str, value: float) -> None:
     """Raise unless `value` is a finite number from 0 on; what 0 leaves without channels, the caller finds."""
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < math.inf:  # which nan is not
-        raise ValueError(f"{name}={value!r} must be a number >= 0, for example 0.5.")
+        raise ArgumentError(f"{name}={value!r} must be a number >= 0, for example 0.5.")
 
 
 def check_switch(name: str, value: bool) -> None:
     """Raise unless `value` is a bool: anything else is an argument at the wrong place of a YAML row."""
     if not isinstance(value, bool):
-        raise TypeError(f"{name}={value!r} must be True or False, not {type(value).__name__}.")
+        raise ArgumentError(f"{name}={value!r} must be True or False, not {type(value).__name__}.")
 
 
-def is_finite(value: object) -> bool:
+def is_traced() -> bool:
+    """Return whether `torch.jit.trace` is at work: it would turn a look at a shape into a node and a warning."""
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]  # public, but not in __all__
+
+
+def is_finite(value: Any) -> bool:
     """Return whether `value` is a real number that float32 can hold."""
-    return isinstance(value, Real) and abs(value) <= torch.finfo(torch.float32).max  # which nan is not
+    if not isinstance(value, Real):
+        return False
+    number: Any = value  # `Real` alone promises no comparison
+    return bool(abs(number) <= torch.finfo(torch.float32).max)  # which nan is not
 
 
 def check_dropout(name: str, p: float) -> float:
     """Return `p` as a float, or raise unless it is a number in [0, 1)."""
     if not isinstance(p, Real) or not 0 <= p < 1:  # which nan is not
-        raise ValueError(f"{name}={p!r} must be a number in [0, 1).")
+        raise ArgumentError(f"{name}={p!r} must be a number in [0, 1).")
     return float(p)  # PyTorch takes no Fraction
 
 
@@ -63,8 +86,8 @@ def check_inputs(
 ) -> None:
     """Raise unless the arguments of `diff_attention` fit each other."""
     if not all(isinstance(x, Tensor) and x.is_floating_point() for x in (q1, k1, q2, k2, v)):
-        given = ", ".join(str(x.dtype) if isinstance(x, Tensor) else type(x).__name__ for x in (q1, k1, q2, k2, v))
-        raise TypeError(f"q1, k1, q2, k2 and v of {given} must be floating tensors.")
+        received = ", ".join(str(x.dtype) if isinstance(x, Tensor) else type(x).__name__ for x in (q1, k1, q2, k2, v))
+        raise TypeError(f"q1, k1, q2, k2 and v of {received} must be floating tensors.")
     if q1.ndim < 2 or q1.shape != q2.shape or k1.shape != k2.shape:
         raise ValueError(
             f"q1 {tuple(q1.shape)} and q2 {tuple(q2.shape)}, k1 {tuple(k1.shape)} and k2 {tuple(k2.shape)} must agree "
@@ -90,9 +113,9 @@ def check_inputs(
         raise ValueError(f"lam {tuple(lam.shape)} must be one number, or (heads,) beside q {tuple(q1.shape)}.")
     if mask is not None:
         if not isinstance(mask, Tensor) or not mask.is_floating_point():
-            given = mask.dtype if isinstance(mask, Tensor) else f"type {type(mask).__name__}"
+            received = str(mask.dtype) if isinstance(mask, Tensor) else f"type {type(mask).__name__}"
             raise TypeError(
-                f"attn_mask of {given} must be a floating tensor: it is added to the logits, and -inf hides a key."
+                f"attn_mask of {received} must be a floating tensor: it is added to the logits, and -inf hides a key."
             )
         if mask.shape != (q1.shape[-2], k1.shape[-2]):
             raise ValueError(

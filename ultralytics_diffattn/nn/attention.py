@@ -8,15 +8,23 @@ section 3 and its reference file `diff_attention.py`.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ultralytics_diffattn.nn.arguments import check_divides, check_dropout, is_finite
+from ultralytics_diffattn.nn.arguments import ArgumentError, check_divides, check_dropout, is_finite, is_traced
 from ultralytics_diffattn.nn.backends import widen
 from ultralytics_diffattn.nn.functional import diff_attention
+from ultralytics_diffattn.nn.protocol import QueriesAndKeys
+from ultralytics_diffattn.nn.safe_global import safe_global
 
 __all__ = "DiffAttention", "DiffRMSNorm", "LambdaMixin", "ZeroLambdaMixin", "lambda_init_schedule"
+
+if TYPE_CHECKING:  # the mixins stand beside a class of PyTorch or ultralytics, and before it
+    _Module = nn.Module
+else:
+    _Module = object
 
 LAMBDA = "lambda_q1", "lambda_k1", "lambda_q2", "lambda_k2"
 
@@ -41,10 +49,11 @@ def lambda_init_schedule(depth: int) -> float:
         Differential Transformer, section 2.1.
     """
     if not isinstance(depth, int) or isinstance(depth, bool) or depth < 1:
-        raise ValueError(f"depth={depth!r} must be an integer >= 1: attention blocks are counted from 1.")
+        raise ArgumentError(f"depth={depth!r} must be an integer >= 1: attention blocks are counted from 1.")
     return 0.8 - 0.6 * math.exp(-0.3 * (min(depth, 1000) - 1))
 
 
+@safe_global
 class DiffRMSNorm(nn.Module):
     """RMSNorm over the value width of one head, with statistics in float32 or wider.
 
@@ -73,13 +82,16 @@ class DiffRMSNorm(nn.Module):
         return (wide * self.weight).to(x.dtype)
 
 
-class LambdaMixin:
+class LambdaMixin(_Module):
     """The reparameterized lambda of an attention module, `exp(lq1 . lk1) - exp(lq2 . lk2) + lambda_init`.
 
     References:
         Differential Transformer, equation 2.
     """
 
+    added: ClassVar[tuple[str, ...]] = "lam", "diff_norm."  # lambda_q1 and so on; folded, lam
+    halved: ClassVar[tuple[str, ...]] = ()
+    lam: Tensor  # of a folded module
     folded = False  # on the class, since checkpoints of earlier versions do not know it
     lambda_init: float
     diff_norm: DiffRMSNorm
@@ -103,7 +115,7 @@ class LambdaMixin:
         if lambda_init == "schedule":
             lambda_init = lambda_init_schedule(depth)
         elif isinstance(lambda_init, (bool, str)) or not is_finite(lambda_init):
-            raise ValueError(f"lambda_init={lambda_init!r} must be a finite number, for example 0.8, or 'schedule'.")
+            raise ArgumentError(f"lambda_init={lambda_init!r} must be a finite number, for example 0.8, or 'schedule'.")
         self.lambda_init = float(lambda_init)
         shape = (width,) if heads is None else (heads, width)
         for name in LAMBDA:
@@ -167,6 +179,8 @@ class ZeroLambdaMixin:
         Differential Transformer V2, https://huggingface.co/blog/microsoft/diff-attn-v2.
     """
 
+    added: ClassVar[tuple[str, ...]] = "lam", "q2."
+    halved: ClassVar[tuple[str, ...]] = ()
     lam: nn.Parameter
 
     def add_lambda(self, heads: int) -> None:
@@ -178,6 +192,7 @@ class ZeroLambdaMixin:
         return widen(self.lam)
 
 
+@safe_global
 class DiffAttention(LambdaMixin, nn.Module):
     """Multi-head differential self-attention, weight-compatible with DiffCLIP's `DiffAttention`.
 
@@ -209,6 +224,8 @@ class DiffAttention(LambdaMixin, nn.Module):
         DiffCLIP, section 3 and `diff_attention.py`; Differential Transformer, equations 1 to 3.
     """
 
+    added = ("",)  # all of its tensors are its own
+
     def __init__(
         self,
         dim: int,
@@ -224,10 +241,10 @@ class DiffAttention(LambdaMixin, nn.Module):
         super().__init__()
         check_divides(dim, num_heads)
         if num_heads % 2:
-            raise ValueError(f"num_heads={num_heads} must be even: two heads make one differential head.")
+            raise ArgumentError(f"num_heads={num_heads} must be even: two heads make one differential head.")
         for name, value in (("qkv_bias", qkv_bias), ("lambda_per_head", lambda_per_head)):
             if not isinstance(value, bool):  # a number here is an argument at the wrong place of a YAML row
-                raise TypeError(f"{name}={value!r} must be True or False, not {type(value).__name__}.")
+                raise ArgumentError(f"{name}={value!r} must be True or False, not {type(value).__name__}.")
         self.num_heads = num_heads // 2
         self.head_dim = dim // num_heads
         self.attn_drop = check_dropout("attn_drop", attn_drop)
@@ -267,24 +284,28 @@ class DiffAttention(LambdaMixin, nn.Module):
                 f"x of shape {tuple(x.shape)} has rank {x.ndim}; give tokens (B, N, C) or a feature map (B, C, H, W)."
             )
         B, N, C = x.shape
-        if not torch.jit.is_tracing() and C != self.q_proj.in_features:
+        if not is_traced() and C != self.q_proj.in_features:
             raise ValueError(f"x has {C} channels; this DiffAttention was built with dim={self.q_proj.in_features}.")
-        q1, k1, q2, k2 = self.queries_and_keys(x)
+        (q1, k1), (q2, k2) = self.queries_and_keys(x)
         v = self.v_proj(x).reshape(B, N, self.num_heads, 2 * self.head_dim).transpose(1, 2)  # (B, heads, N, 2d)
         dropout_p = self.attn_drop if self.training else 0.0
         y = diff_attention(q1, k1, q2, k2, v, self.compute_lambda(), attn_mask, dropout_p, self.scale)
-        return self.proj_drop(self.out_proj(self.normalize(y).transpose(1, 2).reshape(B, N, C)))
+        y = self.normalize(y).transpose(1, 2).reshape(B, N, C)
+        out: Tensor = self.proj_drop(self.out_proj(y))
+        return out
 
     @property
     def scale(self) -> float:
         """Return the factor on the logits."""
         return 1.0 if self.folded else self.head_dim**-0.5
 
-    def queries_and_keys(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return q1, k1, q2 and k2 of tokens, (B, N, dim), each (B, heads, N, d)."""
+    def queries_and_keys(self, x: Tensor) -> QueriesAndKeys:
+        """Return `((q1, k1), (q2, k2))`, each (B, heads, N, d), of tokens, (B, N, dim), or of (B, dim, H, W)."""
+        if x.ndim == 4:
+            x = x.flatten(2).transpose(1, 2)  # (B, H * W, dim)
         q1, q2 = self._split_maps(self.q_proj(x))
         k1, k2 = self._split_maps(self.k_proj(x))
-        return q1, k1, q2, k2
+        return (q1, k1), (q2, k2)
 
     def _fold_scale(self) -> None:
         """Multiply the query projection by the scale of the logits."""

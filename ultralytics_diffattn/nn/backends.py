@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ultralytics_diffattn.nn.arguments import is_traced
+
 BACKENDS = "formula", "flash", "tiled"
 SMALL = 2**19  # elements of one map of all heads: up to here both maps nearly fit into a cache, and tiles cost calls
 OVERFLOWS = torch.__version__.startswith("2.4.")  # its flash kernel for CPUs keeps logits in float16
@@ -140,7 +142,8 @@ def flash(
     out = F.scaled_dot_product_attention(q, k, values.expand(2, *values.shape), attn_mask, dropout_p, scale=scale)
     narrow = out.dtype if dtype == v.dtype else v.dtype
     out1, out2 = widen(out[..., : v.shape[-1]]).unflatten(1, lead or (1,)).unbind()  # each (..., heads, N, dv)
-    return (out1 - lam * out2).to(narrow).reshape(*lead, q1.shape[-2], v.shape[-1])
+    difference: Tensor = out1 - lam * out2
+    return difference.to(narrow).reshape(*lead, q1.shape[-2], v.shape[-1])
 
 
 def widen(x: Tensor) -> Tensor:
@@ -164,9 +167,9 @@ def _attention_map(q: Tensor, k: Tensor, attn_mask: Tensor | None, dropout_p: fl
 
 def is_exported() -> bool:
     """Return whether a graph for another runtime is being made; an older torch cannot tell that from compiling."""
-    return torch.jit.is_tracing() or getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)()
+    return is_traced() or bool(getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)())
 
 
 def _is_transformed() -> bool:
     """Return whether a transform of `torch.func` is at work, such as vmap or jvp."""
-    return getattr(torch._C, "_are_functorch_transforms_active", bool)()
+    return bool(getattr(torch._C, "_are_functorch_transforms_active", bool)())

@@ -12,14 +12,17 @@ from torch import Tensor, nn
 from ultralytics.nn.modules.block import C2PSA, Attention, Bottleneck, C3k2, PSABlock
 from ultralytics.nn.modules.conv import Conv
 
-from ultralytics_diffattn.nn.arguments import check_count, check_divides, check_switch, key_width
+from ultralytics_diffattn.nn.arguments import ArgumentError, check_count, check_divides, check_switch, key_width
 from ultralytics_diffattn.nn.attention import DiffAttention, DiffRMSNorm, LambdaMixin
 from ultralytics_diffattn.nn.functional import diff_attention
 from ultralytics_diffattn.nn.paired import PairedAttention_Diff
+from ultralytics_diffattn.nn.protocol import QueriesAndKeys
+from ultralytics_diffattn.nn.safe_global import safe_global
 
 __all__ = "Attention_Diff", "C2PSA_Diff", "C3k2_Diff", "PSABlock_Diff", "PairedAttention_Diff"
 
 
+@safe_global
 class Attention_Diff(LambdaMixin, Attention):
     """YOLO's `Attention` with the query and key of each head split in halves: kind `split`.
 
@@ -46,6 +49,8 @@ class Attention_Diff(LambdaMixin, Attention):
         Differential Transformer, equations 1 to 3; `Attention` in ultralytics/nn/modules/block.py.
     """
 
+    halved = ("qkv.",)
+
     def __init__(
         self,
         dim: int,
@@ -59,7 +64,7 @@ class Attention_Diff(LambdaMixin, Attention):
         key_dim = key_width(dim, num_heads, attn_ratio)
         check_switch("lambda_per_head", lambda_per_head)
         if key_dim < 2 or key_dim % 2:
-            raise ValueError(
+            raise ArgumentError(
                 f"dim={dim}, num_heads={num_heads}, attn_ratio={attn_ratio} give keys of width {key_dim}, which do not "
                 "split into two halves: choose values that make int(dim / num_heads * attn_ratio) even."
             )
@@ -79,30 +84,39 @@ class Attention_Diff(LambdaMixin, Attention):
         Returns:
             (Tensor): Shaped as `x`.
         """
-        q1, k1, q2, k2, v = self.project(x)
-        tokens = (t.transpose(-2, -1) for t in (q1, k1, q2, k2, v))  # each (B, heads, N, width)
-        y = diff_attention(*tokens, self.compute_lambda(), scale=self.scale)  # (B, heads, N, head_dim)
+        (q1, k1), (q2, k2), v = self._project(x)
+        tokens = v.transpose(-2, -1)  # (B, heads, N, head_dim)
+        y = diff_attention(q1, k1, q2, k2, tokens, self.compute_lambda(), scale=self.scale)  # (B, heads, N, head_dim)
         y = self.normalize(y).transpose(-2, -1).reshape(x.shape)
-        return self.proj(y + self.pe(v.reshape(x.shape)))
+        out: Tensor = self.proj(y + self.pe(v.reshape(x.shape)))
+        return out
 
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Return q1, k1, q2, k2 and v of a feature map, (B, dim, H, W), each (B, heads, width, N)."""
+    def queries_and_keys(self, x: Tensor) -> QueriesAndKeys:
+        """Return `((q1, k1), (q2, k2))` of a feature map, (B, dim, H, W), each (B, heads, N, key_dim // 2)."""
+        first, second, _ = self._project(x)
+        return first, second
+
+    def _project(self, x: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], Tensor]:
+        """Return (q1, k1) and (q2, k2), (B, heads, N, width), and v as stock has it, (B, heads, head_dim, N)."""
         B, _, H, W = x.shape
         qkv = self.qkv(x).view(B, self.num_heads, self.key_dim * 2 + self.head_dim, H * W)
         half = self.key_dim // 2
-        q1, q2, k1, k2, v = qkv.split([half, half, half, half, self.head_dim], dim=2)
-        return q1, k1, q2, k2, v
+        *queries_and_keys, v = qkv.split([half, half, half, half, self.head_dim], dim=2)  # each (B, heads, width, N)
+        q1, q2, k1, k2 = (t.transpose(-2, -1) for t in queries_and_keys)
+        return (q1, k1), (q2, k2), v
 
     def _fold_scale(self) -> None:
         """Multiply the channels of the queries, first of each head's in `qkv`, by the scale of the logits."""
-        last = self.qkv.bn if hasattr(self.qkv, "bn") else self.qkv.conv  # fuse() has folded the one into the other
+        last: Any = (
+            self.qkv.bn if hasattr(self.qkv, "bn") else self.qkv.conv
+        )  # fuse() has folded the one into the other
         for parameter in (last.weight, last.bias):
             channels = parameter.view(self.num_heads, -1, *parameter.shape[1:])  # (heads, key_dim * 2 + head_dim, ...)
             channels[:, : self.key_dim].mul_(self.scale)
         self.scale = 1.0
 
 
-def _attention(kind: str, c: int, num_heads: int, attn_ratio: float, lambda_init: float | str, depth: int) -> nn.Module:
+def _attention(kind: str, c: int, num_heads: int, attn_ratio: float, lambda_init: float | str, depth: int) -> Any:
     """Return the attention of one PSA block; what its kind has no use for is passed over."""
     check_divides(c, num_heads)
     if kind == "split":
@@ -111,17 +125,18 @@ def _attention(kind: str, c: int, num_heads: int, attn_ratio: float, lambda_init
         return PairedAttention_Diff(c, num_heads, attn_ratio)
     if kind == "token":
         if num_heads % 2:
-            raise ValueError(
+            raise ArgumentError(
                 f"kind='token' makes one differential head of two, and {c} channels give num_heads={num_heads} (one "
                 "for each 64): use hidden channels (c1 * e) with an even number of heads, such as 128, or kind='split'."
             )
         return DiffAttention(c, num_heads, lambda_init=lambda_init, depth=depth)
-    raise ValueError(
+    raise ArgumentError(
         f"kind={kind!r} is unknown; it must be 'paired' (starts as stock), 'split' (stock weights load) or 'token' (as "
         "published)."
     )
 
 
+@safe_global
 class PSABlock_Diff(PSABlock):
     """YOLO's `PSABlock`, attention and feed-forward network with shortcuts, with differential attention.
 
@@ -165,6 +180,7 @@ class PSABlock_Diff(PSABlock):
         self.add = shortcut
 
 
+@safe_global
 class C2PSA_Diff(C2PSA):
     """YOLO11's `C2PSA` with differential attention in each of its PSA blocks.
 
@@ -208,6 +224,7 @@ class C2PSA_Diff(C2PSA):
         )
 
 
+@safe_global
 class C3k2_Diff(C3k2):
     """YOLO26's `C3k2` with attention, bottlenecks with a PSA block behind each, with differential attention.
 
@@ -248,7 +265,7 @@ class C3k2_Diff(C3k2):
         check_switch("c3k", c3k)
         if attn is not True:
             hint = "write C3k2 there" if attn is False else "it must be True; the kind comes behind it"
-            raise ValueError(f"attn={attn!r} leaves this row without attention: {hint}.")
+            raise ArgumentError(f"attn={attn!r} leaves this row without attention: {hint}.")
         check_count("c1", c1)
         check_count("c2", c2)
         _hidden("c2", c2, n, e)
@@ -267,31 +284,35 @@ def _hidden(name: str, c: int, n: int, e: float) -> int:
     """Return the number of hidden channels, or raise unless there are some, and blocks."""
     check_count("n", n)
     if isinstance(e, bool) or not isinstance(e, Real) or not 0 < e <= 1:
-        raise ValueError(f"e={reprlib.repr(e)} must be a number in (0, 1].")
+        raise ArgumentError(f"e={reprlib.repr(e)} must be a number in (0, 1].")
     if int(c * e) < 1:
-        raise ValueError(f"{name}={c}, e={e} give no hidden channels: choose values that make int({name} * e) >= 1.")
+        raise ArgumentError(f"{name}={c}, e={e} give no hidden channels: choose values that make int({name} * e) >= 1.")
     return int(c * e)
 
 
 def check_same_channels(c1: int, c2: int) -> None:
     """Raise unless both are the same positive integer."""
     if not all(isinstance(c, int) and not isinstance(c, bool) for c in (c1, c2)):
-        raise TypeError(f"c1={c1!r} and c2={c2!r} must be integers.")
+        raise ArgumentError(f"c1={c1!r} and c2={c2!r} must be integers.")
     if c1 != c2:
-        raise ValueError(
+        raise ArgumentError(
             f"c1={c1} must equal c2={c2}: the block keeps the number of channels. In a YAML the row's first argument "
             "has to be that of the row it follows."
         )
     check_count("c1", c1)
 
 
-def diff_attention_row(c1: int, c2: int, *args: Any) -> DiffAttention:
+def diff_attention_row(
+    c1: int,
+    c2: int,
+    num_heads: int = 8,
+    qkv_bias: bool = True,
+    attn_drop: float = 0.0,
+    proj_drop: float = 0.0,
+    lambda_init: float | str = 0.8,
+    lambda_per_head: bool = False,
+    depth: int = 1,
+) -> DiffAttention:
     """Return the `DiffAttention` of a YAML row `[c2, num_heads, ...]` that follows `c1` channels."""
     check_same_channels(c1, c2)
-    return DiffAttention(c2, *args)
-
-
-if hasattr(torch.serialization, "add_safe_globals"):  # so that ULTRALYTICS_SAFE_LOAD=1 loads checkpoints of ours
-    torch.serialization.add_safe_globals(
-        [Attention_Diff, C2PSA_Diff, C3k2_Diff, DiffAttention, DiffRMSNorm, PSABlock_Diff]
-    )
+    return DiffAttention(c2, num_heads, qkv_bias, attn_drop, proj_drop, lambda_init, lambda_per_head, depth)

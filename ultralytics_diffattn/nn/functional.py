@@ -6,10 +6,9 @@ Differential Transformer, https://arxiv.org/abs/2410.05258, equation 1.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from ultralytics_diffattn.nn.arguments import check_dropout, check_inputs
+from ultralytics_diffattn.nn.arguments import check_dropout, check_inputs, is_traced
 from ultralytics_diffattn.nn.backends import choose, flash, formula
 from ultralytics_diffattn.nn.tiled import tiled
 
@@ -60,7 +59,7 @@ def diff_attention(
     References:
         Differential Transformer, equation 1.
     """
-    if not torch.jit.is_tracing():  # a trace would turn every shape below into a node and a warning
+    if not is_traced():
         check_inputs(q1, k1, q2, k2, v, lam, attn_mask, scale)
         dropout_p = check_dropout("dropout_p", dropout_p)
     if scale is None:

@@ -8,13 +8,16 @@ from torch import Tensor
 from ultralytics.nn.modules.block import Attention
 from ultralytics.nn.modules.conv import Conv
 
-from ultralytics_diffattn.nn.arguments import key_width
+from ultralytics_diffattn.nn.arguments import ArgumentError, key_width
 from ultralytics_diffattn.nn.attention import ZeroLambdaMixin
 from ultralytics_diffattn.nn.functional import diff_attention
+from ultralytics_diffattn.nn.protocol import QueriesAndKeys
+from ultralytics_diffattn.nn.safe_global import safe_global
 
 __all__ = ("PairedAttention_Diff",)
 
 
+@safe_global
 class PairedAttention_Diff(ZeroLambdaMixin, Attention):
     """YOLO's `Attention` with a second query that shares its keys and values: kind `paired`.
 
@@ -41,7 +44,7 @@ class PairedAttention_Diff(ZeroLambdaMixin, Attention):
     def __init__(self, dim: int, num_heads: int = 8, attn_ratio: float = 0.5):
         """Create stock's convolutions, the second query and a lambda of zero for each head."""
         if key_width(dim, num_heads, attn_ratio) < 1:
-            raise ValueError(
+            raise ArgumentError(
                 f"dim={dim}, num_heads={num_heads}, attn_ratio={attn_ratio} give keys of width 0: choose values that "
                 "make int(dim / num_heads * attn_ratio) at least 1."
             )
@@ -59,19 +62,23 @@ class PairedAttention_Diff(ZeroLambdaMixin, Attention):
         Returns:
             (Tensor): Shaped as `x`.
         """
-        q1, k, q2, v = self.project(x)
-        q1, k, q2, tokens = (t.transpose(-2, -1) for t in (q1, k, q2, v))  # each (B, heads, N, width)
+        q1, k, q2, v = self._project(x)
+        tokens = v.transpose(-2, -1)  # (B, heads, N, head_dim)
         y = diff_attention(q1, k, q2, k, tokens, self.compute_lambda(), scale=self.scale)  # (B, heads, N, head_dim)
         y = y.transpose(-2, -1).reshape(x.shape)
-        return self.proj(y + self.pe(v.reshape(x.shape)))
+        out: Tensor = self.proj(y + self.pe(v.reshape(x.shape)))
+        return out
 
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return q1, the shared k, q2 and v of a feature map, (B, dim, H, W), each (B, heads, width, N)."""
+    def queries_and_keys(self, x: Tensor) -> QueriesAndKeys:
+        """Return `((q1, k), (q2, k))` of a feature map, (B, dim, H, W), each (B, heads, N, key_dim)."""
+        q1, k, q2, _ = self._project(x)
+        return (q1, k), (q2, k)
+
+    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return q1, the shared k and q2, (B, heads, N, key_dim), and v as stock has it, (B, heads, head_dim, N)."""
         B, _, H, W = x.shape
         qkv = self.qkv(x).view(B, self.num_heads, self.key_dim * 2 + self.head_dim, H * W)
         q1, k, v = qkv.split([self.key_dim, self.key_dim, self.head_dim], dim=2)
-        return q1, k, self.q2(x).view(B, self.num_heads, self.key_dim, H * W), v
-
-
-if hasattr(torch.serialization, "add_safe_globals"):  # so that ULTRALYTICS_SAFE_LOAD=1 loads checkpoints of ours
-    torch.serialization.add_safe_globals([PairedAttention_Diff])
+        q2 = self.q2(x).view(B, self.num_heads, self.key_dim, H * W)
+        q1, k, q2 = (t.transpose(-2, -1) for t in (q1, k, q2))
+        return q1, k, q2, v

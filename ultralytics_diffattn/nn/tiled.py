@@ -91,7 +91,7 @@ class _Tiled(torch.autograd.Function):
             return out, bounded
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: tuple[Tensor, bool]) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, bool]) -> None:
         (*tensors, ctx.scale), (_, ctx.bounded) = inputs, output
         ctx.save_for_backward(*tensors)
 

@@ -18,12 +18,12 @@ def attach(tasks: ModuleType) -> None:
     """
     base = tasks.__dict__.get("BaseModel")
     stock = getattr(base, "fuse", None)
-    if stock is None or hasattr(stock, "stock"):
+    if base is None or stock is None or hasattr(stock, "stock"):
         return
 
     @functools.wraps(stock)
     def fuse(self: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
-        model = stock(self, *args, **kwargs)
+        model: nn.Module = stock(self, *args, **kwargs)
         if not tasks.__dict__.get("is_qat", lambda _: False)(model):  # its weights' ranges were trained as they are
             fold(model)
         return model

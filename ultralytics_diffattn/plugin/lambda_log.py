@@ -19,12 +19,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ultralytics_diffattn.output.files import whole, write_text
+from ultralytics_diffattn.output.files import write_text
+from ultralytics_diffattn.plugin.lambda_plot import draw
 
 PREFIX = "lambda/"  # of the metrics' names; loggers put what has the same first part beside each other
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # of Okabe and Ito, for all eyes
-DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)))
-START = "#7f7f7f"
 
 
 def attach() -> None:
@@ -75,11 +73,13 @@ def scalars(model: nn.Module) -> dict[str, float]:
         >>> scalars(nn.Sequential(PairedAttention_Diff(128, num_heads=2)))
         {'0/0': 0.0, '0/1': 0.0}
     """
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for name, value in read(model).items():
-        numbers = value.tolist()  # one transfer from the GPU for all heads
-        found |= {f"{name}/{head}": x for head, x in enumerate(numbers)} if value.ndim else {name: numbers}
-    return found
+        if value.ndim == 0:
+            values[name] = value.item()
+        else:  # one transfer from the GPU for all heads
+            values |= {f"{name}/{head}": x for head, x in enumerate(value.tolist())}
+    return values
 
 
 def _modules(model: nn.Module) -> Iterable[tuple[str, Any]]:
@@ -198,75 +198,3 @@ def _write_rows(file: Path, columns: list[str], rows: list[dict[str, str]]) -> N
     writer.writeheader()
     writer.writerows(rows)
     write_text(file, text.getvalue())
-
-
-def draw(file: Path, curves: dict[str, dict[int, float]], starts: dict[str, float | None]) -> None:
-    """Draw lambda over the epochs: a panel for each block where heads have their own, else one panel for all.
-
-    Args:
-        file (Path): The PNG.
-        curves (dict[str, dict[int, float]]): Lambda by epoch, by the names that `scalars` gives.
-        starts (dict[str, float | None]): Of each module lambda_init, a dashed line; None where lambda starts at zero.
-    """
-    import matplotlib.style
-    from matplotlib.figure import Figure  # without pyplot, so that a notebook keeps its backend and its figures
-
-    panels: dict[str, dict[str, dict[int, float]]] = {}  # by title, then by what the legend calls the line
-    per_head = any("/" in name for name in curves)
-    for name, curve in curves.items():
-        block, _, head = name.partition("/")
-        panels.setdefault(block if per_head else "", {})[f"head {head}" if head else block] = curve
-    across = min(len(panels), 4)
-    down = -(-len(panels) // across)
-    labels = list(dict.fromkeys(label for lines in panels.values() for label in lines))
-    with matplotlib.style.context("default"):  # not in what the user has set for other pictures
-        figure = Figure((2.5 + (5.5 if len(panels) == 1 else 2.9 * across), 1 + (3.6 if down == 1 else 2.2 * down)))
-        figure.set_layout_engine("constrained")
-        grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
-        for axes, (title, lines) in zip(grid, panels.items(), strict=False):
-            for label, curve in lines.items():
-                _line(axes, curve, label, labels.index(label), len(labels))
-            for start in {starts[title]} if title else set(starts.values()):
-                label = "start" if start is None else "lambda_init"
-                axes.axhline(start or 0, color=START, linestyle="--", linewidth=1, label=label, zorder=1)
-            axes.set_title(title, fontsize=10)
-            axes.grid(alpha=0.3)
-        for axes in grid[len(panels) :]:
-            axes.set_visible(False)
-        _scale(grid, sorted({epoch for curve in curves.values() for epoch in curve}))
-        figure.supxlabel("epoch", fontsize=10)
-        figure.supylabel("lambda", fontsize=10)
-        named = {label: line for axes in grid for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-        beside = -(-len(named) // 18)  # columns of the legend
-        figure.set_figwidth(figure.get_figwidth() + 1.9 * (beside - 1))
-        figure.legend(named.values(), named.keys(), loc="outside right upper", fontsize=8, ncols=beside)
-        with whole(file) as place:
-            figure.savefig(place, format="png", dpi=200)
-
-
-def _line(axes: Any, curve: dict[int, float], label: str, i: int, count: int) -> None:
-    """Draw line `i` of `count`: few in colours that all eyes tell apart, more in the order of a scale."""
-    import matplotlib
-
-    colour = COLOURS[i] if count <= len(COLOURS) else matplotlib.colormaps["turbo"](0.05 + 0.9 * i / (count - 1))
-    axes.plot(
-        *(list(curve), list(curve.values())),
-        color=colour,
-        linestyle=DASHES[i % len(DASHES)] if count > len(COLOURS) else "-",
-        marker="." if len(curve) <= 60 else None,
-        linewidth=1.5,
-        label=label,
-    )
-
-
-def _scale(grid: Any, epochs: list[int]) -> None:
-    """Give the axes that all panels share whole epochs, plain numbers, and a hundredth of lambda at least."""
-    from matplotlib.ticker import MaxNLocator
-
-    axes = grid[0]
-    axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=(1, 2, 5, 10), min_n_ticks=1))
-    low, high = axes.get_ylim()
-    if high - low < 0.01:  # else the axis would make a great thing of a step in the sixth digit
-        axes.set_ylim((low + high) / 2 - 0.005, (low + high) / 2 + 0.005)
-    axes.ticklabel_format(axis="y", useOffset=False)

@@ -7,6 +7,7 @@ import functools
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from ultralytics_diffattn.bundled import find
 from ultralytics_diffattn.plugin.versions import MINIMUM_ULTRALYTICS, require_ultralytics
@@ -28,19 +29,19 @@ def attach(module: ModuleType, check: str, rows: tuple[str, ...] = ()) -> None:
         return
 
     @functools.wraps(stock)
-    def with_bundled(file, *args, **kwargs):
+    def with_bundled(file: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            found = stock(file, *args, **kwargs)
+            path = stock(file, *args, **kwargs)
         except FileNotFoundError:  # none from a soft look-up (hard=False): stock may go on to a user's own file
-            found = find(file)
-            if found is None:
+            path = find(file)
+            if path is None:
                 raise
-        if found and rows:
-            text = Path(found).read_text(encoding="utf-8", errors="ignore")
+        if path and rows:
+            text = Path(path).read_text(encoding="utf-8", errors="ignore")
             if any(row in text for row in rows):
                 needs = re.search(NEEDS, text, re.MULTILINE)
-                require_ultralytics(Path(found).name, needs[1] if needs else MINIMUM_ULTRALYTICS)
-        return found
+                require_ultralytics(Path(path).name, needs[1] if needs else MINIMUM_ULTRALYTICS)
+        return path
 
     vars(with_bundled)["stock"] = stock  # the mark that it is ours
     setattr(module, check, with_bundled)

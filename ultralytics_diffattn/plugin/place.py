@@ -25,12 +25,14 @@ class Place(NamedTuple):
         while frame and frame.f_code.co_name != "parse_model":
             frame = frame.f_back
         try:
+            if frame is None:
+                return cls()
             i, d, ch, f = (frame.f_locals[x] for x in ("i", "d", "ch", "f"))
             scale = d.get("scale") or next(iter(d.get("scales") or ()), None)  # as parse_model takes it
             scale = frame.f_locals.get("scale") or scale
             row = (d["backbone"] + d["head"])[i]
             return cls(f" (row {i} of the model YAML: {row})", ch[f], scale, row[3], row[1], frozenset({frame.f_code}))
-        except (AttributeError, IndexError, KeyError, TypeError):  # AttributeError: no such frame
+        except (AttributeError, IndexError, KeyError, TypeError):  # a parser with other variables
             return cls()
 
     def __str__(self) -> str:

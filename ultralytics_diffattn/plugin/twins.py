@@ -12,15 +12,18 @@ from __future__ import annotations
 import dis
 import functools
 import inspect
+from collections.abc import Callable
 from pkgutil import resolve_name
 from types import CodeType, FunctionType
 from typing import Any
 
 from torch import nn
 
+from ultralytics_diffattn.errors import UserError
+from ultralytics_diffattn.nn.arguments import ArgumentError
 from ultralytics_diffattn.plugin.modules import Row
 from ultralytics_diffattn.plugin.place import Place
-from ultralytics_diffattn.plugin.versions import ADVICE, require_ultralytics, ultralytics_version
+from ultralytics_diffattn.plugin.versions import ADVICE, VersionError, require_ultralytics, ultralytics_version
 
 
 class Twin(type):
@@ -30,13 +33,13 @@ class Twin(type):
     stock: type | None
     names: dict[str, Any]  # of the module where the twin stands
 
-    def __new__(mcs, name: str, row: Row, stock: type | None, names: dict[str, Any]):
+    def __new__(mcs, name: str, row: Row, stock: type | None, names: dict[str, Any]) -> Twin:
         """Create the twin of `stock`; of nothing, where this ultralytics has no such module any more."""
         twin = super().__new__(mcs, name, (stock or nn.Module,), {"__module__": "ultralytics_diffattn"})
         twin.row, twin.stock, twin.names = row, stock, names
         return twin
 
-    def __init__(cls, *_):
+    def __init__(cls, *_: object) -> None:
         """Take the arguments of `__new__`."""
 
     def __eq__(cls, other: object) -> bool:
@@ -52,13 +55,13 @@ class Twin(type):
         place = Place.of_caller()
         require_ultralytics(cls.__name__)
         if cls.stock is None:
-            raise RuntimeError(
+            raise VersionError(
                 f"ultralytics {ultralytics_version()} has no module {cls.row.like} any more, which {cls.__name__} "
                 f"builds on. {ADVICE}"
             )
         if not isinstance(place.repeats, int) or isinstance(place.repeats, bool):
-            raise TypeError(f"repeats={place.repeats!r} must be an integer >= 1{place}.")
-        given = (*args, named) if named else args
+            raise UserError(f"repeats={place.repeats!r} must be an integer >= 1{place}.")
+        received = (*args, named) if named else args
         if cls.row.missed is not None and place.c1 is not None:
             args = tuple(cls.row.missed(list(args), place))
         integers = [p for p in inspect.signature(cls.stock).parameters if p in {"c1", "c2", "n"}]
@@ -66,14 +69,27 @@ class Twin(type):
         fits = len(args) >= len(integers) and all(isinstance(a, int) and not isinstance(a, bool) for a in first)
         unplaced = cls.row.missed is not None and place.c1 is None
         if named or unplaced or not fits or place.c1 not in {None, args[0]} or cls._has_branches_unknown(place):
-            raise RuntimeError(
+            raise VersionError(
                 f"ultralytics {ultralytics_version()} does not read rows of {cls.__name__} as it reads those of "
-                f"{cls.row.like}: it gave the arguments {given}{place}. {ADVICE}"
+                f"{cls.row.like}: it gave the arguments {received}{place}. {ADVICE}"
             )
+        return cls._build(args, place)
+
+    def _build(cls, args: tuple[Any, ...], place: Place) -> nn.Module:
+        """Build our module, or name the row whose arguments it refuses; other errors are bugs and pass as they are."""
+        build: Callable[..., nn.Module] = resolve_name(cls.row.build)
         try:
-            return resolve_name(cls.row.build)(*args)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{error}{place}") from error
+            inspect.signature(build).bind(*args)
+        except TypeError as error:  # more arguments than there are
+            raise UserError(f"{cls.__name__}: {error}{place}") from error
+        try:
+            return build(*args)
+        except ArgumentError as error:
+            raise UserError(f"{error}{place}") from error
+        except Exception as error:
+            if place.text and hasattr(error, "add_note"):  # from Python 3.11 on
+                error.add_note(f"while building {cls.__name__}{place}")
+            raise
 
     def _has_branches_unknown(cls, place: Place) -> bool:
         """Return whether the parser singles the stock module out more often than the row of the table makes up for."""
@@ -89,4 +105,5 @@ def _singled_out(code: CodeType, name: str) -> int:
     steps = list(dis.get_instructions(code)) if name in (*code.co_names, *code.co_varnames) else []
     by_is = sum(s.opname == "IS_OP" and name in [x.argval for x in steps[i - 2 : i]] for i, s in enumerate(steps))
     inner = sum(_singled_out(c, name) for c in code.co_consts if isinstance(c, CodeType))
-    return by_is + inner + sum(c == name or (isinstance(c, (frozenset, tuple)) and name in c) for c in code.co_consts)
+    named = sum(c == name or (isinstance(c, (frozenset, tuple)) and name in c) for c in code.co_consts)
+    return int(by_is + inner + named)

@@ -3,15 +3,21 @@
 
 from __future__ import annotations
 
+from ultralytics_diffattn.errors import UserError
+
 MINIMUM_ULTRALYTICS = "8.3.108"
 ADVICE = "Install a newer ultralytics-diffattn or an older ultralytics, and please open an issue."
+
+
+class VersionError(UserError, RuntimeError):
+    """An ultralytics that is too old, or that this package does not know yet; also a `RuntimeError`."""
 
 
 def ultralytics_version() -> str:
     """Return the version of the loaded ultralytics."""
     import ultralytics
 
-    return ultralytics.__version__
+    return str(ultralytics.__version__)
 
 
 def require_ultralytics(name: str, minimum: str = MINIMUM_ULTRALYTICS) -> None:
@@ -22,11 +28,11 @@ def require_ultralytics(name: str, minimum: str = MINIMUM_ULTRALYTICS) -> None:
         minimum (str): The first version that will do, where that is not this package's.
 
     Raises:
-        RuntimeError: If ultralytics is too old.
+        VersionError: If ultralytics is too old.
     """
     from ultralytics.utils.checks import check_version
 
     if not check_version(ultralytics_version(), f">={minimum}"):
-        raise RuntimeError(
+        raise VersionError(
             f"{name} needs ultralytics>={minimum}, found {ultralytics_version()}: `pip install -U ultralytics`."
         )

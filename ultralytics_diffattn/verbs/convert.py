@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.output.files import write_text
 from ultralytics_diffattn.weights.build import build, difference
 from ultralytics_diffattn.weights.checkpoints import load, new_file, save
@@ -38,9 +39,9 @@ def convert(weights: str = "", model: str = "", out: str = "", **args: Any) -> d
             the two models are apart on a random image, as a part of the largest output.
 
     Raises:
-        FileNotFoundError: If a file does not exist.
-        FileExistsError: If `out` does.
-        ValueError: If an argument is missing, the checkpoint cannot be read, or less is carried over than all that the
+        MissingFileError: If a file does not exist.
+        ExistingFileError: If `out` does.
+        UserError: If an argument is missing, the checkpoint cannot be read, or less is carried over than all that the
             stock model knows outside of our modules.
 
     Examples:
@@ -51,7 +52,7 @@ def convert(weights: str = "", model: str = "", out: str = "", **args: Any) -> d
     from ultralytics_diffattn.weights.transfer import summary, transfer
 
     if args:
-        raise ValueError(f"{', '.join(args)} is not an argument of convert: diffattn convert in.pt model=x.yaml out.pt")
+        raise UserError(f"{', '.join(args)} is not an argument of convert: diffattn convert in.pt model=x.yaml out.pt")
     source, checkpoint = load(weights)
     file = new_file(out or f"{Path(weights).stem}-{Path(model).stem}.pt", ".pt")
     new_file(str(file.with_suffix(".csv")), ".csv")
@@ -60,8 +61,8 @@ def convert(weights: str = "", model: str = "", out: str = "", **args: Any) -> d
         target = build(model, source, weights)
     try:
         fates = transfer(source, target)
-    except ValueError as e:
-        raise ValueError(f"{weights} does not become {model}: {e}") from None
+    except UserError as e:
+        raise UserError(f"{weights} does not become {model}: {e}") from None
     gap = difference(source, target)
     stays = {"train_args": checkpoint.get("train_args") or {}, "epoch": -1}
     dtype = next(checkpoint["ema" if checkpoint.get("ema") else "model"].parameters()).dtype

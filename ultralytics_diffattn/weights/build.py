@@ -10,38 +10,40 @@ from typing import Any
 import torch
 from torch import nn
 
+from ultralytics_diffattn.errors import UserError
 
-def build(model: str, source: nn.Module, weights: str) -> nn.Module:
+
+def build(model: str, source: Any, weights: str) -> nn.Module:
     """Build the model of a YAML for the classes, the task and the scale of a trained one.
 
     Args:
         model (str): The YAML.
-        source (nn.Module): The trained model.
+        source (BaseModel): The trained model, of ultralytics.
         weights (str): Its file, for messages.
 
     Returns:
         (nn.Module): The new model, with the other's names and arguments.
 
     Raises:
-        ValueError: If there is no `model`, or its scale or task is another.
+        UserError: If there is no `model`, or its scale or task is another.
     """
     from ultralytics.nn.tasks import guess_model_task, yaml_model_load
 
     if not model:
-        raise ValueError("model= is missing; give a model YAML, such as model=yolo11-diffattn-paired.yaml.")
+        raise UserError("model= is missing; give a model YAML, such as model=yolo11-diffattn-paired.yaml.")
     if Path(model).suffix not in {".yaml", ".yml"}:
-        raise ValueError(f"model={model!r} must be a model YAML, such as model=yolo11n-diffattn-paired.yaml.")
+        raise UserError(f"model={model!r} must be a model YAML, such as model=yolo11n-diffattn-paired.yaml.")
     d, old = yaml_model_load(model), source.yaml
     scale, task = old.get("scale"), guess_model_task(source)
     if d.get("scales") and not d["scale"] and scale in d["scales"]:
         d["scale"] = scale
     if scale and d["scale"] and d["scale"] != scale:
-        raise ValueError(
+        raise UserError(
             f"{weights} is of scale {scale!r}, model={model} of {d['scale']!r}: give both in one scale, or the YAML "
             "without one."
         )
     if guess_model_task(d) not in {task, None}:  # it does not know RT-DETR's YAMLs
-        raise ValueError(f"{weights} is for {task}, model={model} for {guess_model_task(d)}: give both for one task.")
+        raise UserError(f"{weights} is for {task}, model={model} for {guess_model_task(d)}: give both for one task.")
     d |= {"kpt_shape": old["kpt_shape"]} if "kpt_shape" in old else {}
     d["nc"] = getattr(source.model[-1], "nc", len(source.names))  # a published checkpoint's own YAML may say another
     target = type(source)(d, ch=old.get("channels", 3), verbose=False)
@@ -49,10 +51,11 @@ def build(model: str, source: nn.Module, weights: str) -> nn.Module:
     for name in ("names", "args", "task", "pe", "kpt_shape"):
         if hasattr(source, name):
             setattr(target, name, deepcopy(getattr(source, name)))
-    return target.eval()
+    built: nn.Module = target.eval()
+    return built
 
 
-def _widen_class_branches(head: nn.Module, old: nn.Module) -> None:
+def _widen_class_branches(head: Any, old: Any) -> None:
     """Give a head the class branches of another: fine-tuned on other classes, they keep the width of the first ones."""
     shapes = ([p.shape for p in h.cv2.parameters()] if hasattr(h, "cv2") else None for h in (head, old))
     if type(head) is type(old) and len({str(s) for s in shapes}) == 1:
@@ -62,7 +65,7 @@ def _widen_class_branches(head: nn.Module, old: nn.Module) -> None:
 
 
 @torch.no_grad()
-def difference(source: nn.Module, target: nn.Module, size: int = 128) -> float:
+def difference(source: Any, target: Any, size: int = 128) -> float:
     """Return how far the raw outputs of two models are apart on a random image.
 
     Args:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ultralytics_diffattn.errors import ExistingFileError, MissingFileError, MissingPackageError, UserError
 from ultralytics_diffattn.output.files import whole
 
 
@@ -23,30 +24,32 @@ def load(weights: str) -> tuple[nn.Module, dict[str, Any]]:
         (tuple[nn.Module, dict]): Both.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If `weights` is missing, or the file is no whole checkpoint with weights that can be trained.
+        MissingFileError: If there is no such file.
+        UserError: If `weights` is missing, or the file is no whole checkpoint with weights that can be trained.
+        MissingPackageError: If it holds classes of a package that is not installed, or of an unreleased version.
     """
     if not weights:
-        raise ValueError("the checkpoint is missing; give a .pt of ultralytics.")
+        raise UserError("the checkpoint is missing; give a .pt of ultralytics.")
     if not Path(weights).is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"{weights} is a folder; give a .pt file." if Path(weights).is_dir() else f"{weights} does not exist."
         )
     try:
         checkpoint = read(weights)
-    except ModuleNotFoundError:
-        raise
+    except ImportError as e:
+        raise MissingPackageError(f"{weights} cannot be read: {e}") from e
     except Exception as e:
         reason = str(e).strip().partition("\n")[0].partition(". ")[0]
-        raise ValueError(
+        raise UserError(
             f"{weights} cannot be read as a checkpoint ({type(e).__name__}: {reason}): it is cut off, or no .pt of "
             "ultralytics; if it is one, copy or download it again."
         ) from e
     model = (checkpoint.get("ema") or checkpoint.get("model")) if isinstance(checkpoint, dict) else None
     if not isinstance(model, nn.Module) or not isinstance(getattr(model, "model", None), nn.Sequential):
-        raise ValueError(f"{weights} holds no model of ultralytics; give a .pt that `yolo train` has written.")
-    if model.is_fused():
-        raise ValueError(f"{weights} is fused for prediction and cannot be trained; give the checkpoint of a training.")
+        raise UserError(f"{weights} holds no model of ultralytics; give a .pt that `yolo train` has written.")
+    network: Any = model
+    if network.is_fused():
+        raise UserError(f"{weights} is fused for prediction and cannot be trained; give the checkpoint of a training.")
     return deepcopy(model).float().eval(), checkpoint
 
 
@@ -63,8 +66,10 @@ def read(weights: str | Path) -> dict[str, Any]:
     from ultralytics.utils.patches import torch_load
 
     if getattr(tasks, "SAFE_LOAD", False):
-        return tasks.torch_safe_load(weights)[0]
-    return torch_load(weights, map_location="cpu")
+        checkpoint: dict[str, Any] = tasks.torch_safe_load(weights)[0]
+        return checkpoint
+    checkpoint = torch_load(weights, map_location="cpu")
+    return checkpoint
 
 
 def new_file(out: str, suffix: str) -> Path:
@@ -78,14 +83,14 @@ def new_file(out: str, suffix: str) -> Path:
         (Path): The name as a path.
 
     Raises:
-        ValueError: If the name ends otherwise.
-        FileExistsError: If something is there.
+        UserError: If the name ends otherwise.
+        ExistingFileError: If there is such a file already.
     """
     file = Path(out)
     if file.suffix != suffix:
-        raise ValueError(f"{file} must end with {suffix}.")
+        raise UserError(f"{file} must end with {suffix}.")
     if file.exists():
-        raise FileExistsError(f"{file} exists already; move it away, or give another name.")
+        raise ExistingFileError(f"{file} exists already; move it away, or give another name.")
     return file
 
 

@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from ultralytics.utils import LOGGER
 
-from ultralytics_diffattn.nn.attention import DiffAttention, LambdaMixin, ZeroLambdaMixin
-from ultralytics_diffattn.nn.blocks import Attention_Diff
+from ultralytics_diffattn.errors import UserError
+from ultralytics_diffattn.nn.protocol import DifferentialAttention
 from ultralytics_diffattn.plugin.modules import MODULES
 from ultralytics_diffattn.weights.checkpoints import load
 
@@ -27,21 +27,21 @@ class Tensors(NamedTuple):
     shape: tuple[int, ...]
 
 
-def transfer(source: nn.Module, target: nn.Module) -> list[Tensors]:
+def transfer(source: Any, target: Any) -> list[Tensors]:
     """Copy what a trained model knows into a model of ours, row by row of their YAMLs.
 
     Rows that the target has on top, such as attention at another place, are passed over, so that the rows behind them
     keep their weights.
 
     Args:
-        source (nn.Module): A trained model of ultralytics.
-        target (nn.Module): A model that differs from it in modules of ours, or in further rows.
+        source (BaseModel): A trained model of ultralytics.
+        target (BaseModel): A model that differs from it in modules of ours, or in further rows.
 
     Returns:
         (list[Tensors]): The fate of each tensor, in the target's order.
 
     Raises:
-        ValueError: If a tensor outside our modules finds no place or keeps no value; the target is then unchanged.
+        UserError: If a tensor outside our modules finds no place or keeps no value; the target is then unchanged.
 
     Examples:
         >>> from ultralytics.nn.tasks import DetectionModel
@@ -58,7 +58,7 @@ def transfer(source: nn.Module, target: nn.Module) -> list[Tensors]:
         whole = old is None or _name(old) not in {_name(new), _stock(new)}
         replaced = ("",) if whole else _replaced(new)
         ours = (*replaced, *_added(new))
-        halves = tuple(f"{name}.qkv." for name, m in new.named_modules() if isinstance(m, Attention_Diff))
+        halves = _halved(new)
         for name, value in after.items():
             place, shape = f"model.{j}.{name}", tuple(value.shape)
             if name not in before:
@@ -75,7 +75,7 @@ def transfer(source: nn.Module, target: nn.Module) -> list[Tensors]:
                 wrong.append(f"model.{i}.{name} of the checkpoint has no place in the model")
         copies.append((new, {name: value for name, value in before.items() if name in after}))
     if wrong:
-        raise ValueError(f"{len(wrong)} tensors do not fit:\n  {_first(wrong)}")
+        raise UserError(f"{len(wrong)} tensors do not fit:\n  {_first(wrong)}")
     for module, values in copies:
         module.load_state_dict(values, strict=False)
     return fates
@@ -92,7 +92,7 @@ def pair(source: nn.Sequential, target: nn.Sequential) -> list[int | None]:
         (list[int | None]): Indices, None for a row that the source does not have.
 
     Raises:
-        ValueError: If the rows do not match, with the first at which they part.
+        UserError: If the rows do not match, with the first at which they part.
     """
     pairs: list[int | None] = []
     spare, i, parted = len(target) - len(source), 0, ""
@@ -101,8 +101,8 @@ def pair(source: nn.Sequential, target: nn.Sequential) -> list[int | None]:
         if alike or (i < len(source) and spare == 0 and _is_ours(layer)):  # the latter: DiffAttention for C2PSA
             pairs.append(i)
         else:
-            there = f"{_name(source[i])} at its row {i}" if i < len(source) else "none"
-            parted = parted or f"at row {j} the model has {_name(layer)}, the checkpoint {there}"
+            other = f"{_name(source[i])} at its row {i}" if i < len(source) else "none"
+            parted = parted or f"at row {j} the model has {_name(layer)}, the checkpoint {other}"
             pairs.append(None)
             spare -= 1
             if spare < 0:
@@ -111,38 +111,42 @@ def pair(source: nn.Sequential, target: nn.Sequential) -> list[int | None]:
         i += 1
     if i < len(source):
         parted = parted or f"row {i} of the checkpoint, {_name(source[i])}, has no place"
-        raise ValueError(
+        raise UserError(
             f"the layers part: {parted}, and rows of the checkpoint have no place (it has {len(source)}, the model "
             f"{len(target)}). Give a model of the same family, such as yolo11-diffattn-paired.yaml for a yolo11."
         )
     return pairs
 
 
-def check_pretrained(weights: str, model: nn.Module) -> None:
+def check_pretrained(weights: str, model: Any) -> None:
     """Refuse weights of which ultralytics, that goes by name and shape, would load only a part.
 
     The head is left out, which is sized by task and classes, and so are tensors that only our modules have.
 
     Args:
         weights (str): A checkpoint; what is no file here ultralytics will download, and is not checked.
-        model (nn.Module): What it is to be loaded into.
+        model (BaseModel): What it is to be loaded into.
 
     Raises:
-        ValueError: If a tensor would be left as it is, or the checkpoint cannot be read.
+        UserError: If a tensor would be left as it is, or the checkpoint cannot be read.
     """
     if not Path(weights).is_file():
         return
-    source = load(weights)[0]
+    source: Any = load(weights)[0]
     known, head = source.state_dict(), source.model[-1]
     rows = ((j, (*_replaced(m), *_added(m))) for j, m in enumerate(model.model))
     free = (*(f"model.{j}.{own}" for j, names in rows for own in names), f"model.{len(model.model) - 1}.")
     wrong = []
     for name, value in model.state_dict().items():
-        shape, there = tuple(value.shape), tuple(known[name].shape) if name in known else None
-        if shape != there and not name.startswith(free):
-            wrong.append(f"{name} {shape} is {there} in the checkpoint" if there else f"{name} {shape} is not there")
+        shape, stored = tuple(value.shape), tuple(known[name].shape) if name in known else None
+        if shape != stored and not name.startswith(free):
+            wrong.append(
+                f"{name} {shape} is {stored} in the checkpoint"
+                if stored
+                else f"{name} {shape} is not in the checkpoint"
+            )
     if wrong:
-        raise ValueError(
+        raise UserError(
             f"pretrained={weights} would leave {len(wrong)} tensors of the model as they are:\n  {_first(wrong)}\n"
             "Give weights of the same architecture and scale; if only rows have shifted, `diffattn convert` finds them."
         )
@@ -187,16 +191,26 @@ def _is_ours(layer: nn.Module) -> bool:
     return _name(layer) in MODULES
 
 
+def _attentions(layer: nn.Module) -> Iterator[tuple[str, DifferentialAttention]]:
+    """Yield the differential attentions in a row, each with the beginning of its tensors' names there."""
+    for name, module in layer.named_modules():
+        if isinstance(module, DifferentialAttention):
+            yield f"{name}." if name else "", module
+
+
 def _replaced(layer: nn.Module) -> tuple[str, ...]:
-    """Return the beginnings of the names, within a row, of the published module, which has no tensor of stock's."""
-    return tuple(f"{name}." if name else "" for name, m in layer.named_modules() if isinstance(m, DiffAttention))
+    """Return the beginnings of the names, within a row, of modules that share no tensor with stock's."""
+    return tuple(start for start, module in _attentions(layer) if "" in module.added)
 
 
 def _added(layer: nn.Module) -> tuple[str, ...]:
-    """Return the beginnings of the names, within a row, of what the other modules add to stock's tensors."""
-    mixins = LambdaMixin, ZeroLambdaMixin
-    ours = [name for name, m in layer.named_modules() if isinstance(m, mixins)]
-    return tuple(f"{name}.{own}" for name in ours for own in ("lam", "diff_norm.", "q2."))  # lam, lambda_q1 and so on
+    """Return the beginnings of the names, within a row, of what our modules add to stock's tensors."""
+    return tuple(start + own for start, module in _attentions(layer) for own in module.added)
+
+
+def _halved(layer: nn.Module) -> tuple[str, ...]:
+    """Return the beginnings of the names, within a row, of stock's tensors that ours read as two halves."""
+    return tuple(start + own for start, module in _attentions(layer) for own in module.halved)
 
 
 def _first(lines: list[str]) -> str:
