@@ -4,61 +4,120 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
 from ultralytics_diffattn.comparison import charts, tables
+from ultralytics_diffattn.comparison.charts import Series
+from ultralytics_diffattn.comparison.image_grid import PairImages
+from ultralytics_diffattn.comparison.pairs import common_seeds
+from ultralytics_diffattn.comparison.schema import Interval, ModelResult, Results, RunKey, RunResult
 from ultralytics_diffattn.evaluation import intervals
 from ultralytics_diffattn.output.formatting import number
 from ultralytics_diffattn.output.html import template
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 MOST_CLASSES = 20  # in a chart; the table below it has all
-LEARNING = {
-    "mAP50-95": "mAP50-95, validation images",
-    "box_loss": "Box loss, training images",
-    "cls_loss": "Class loss, training images",
-}
-COSTS = {  # column: how to get it from a model, digits after the point
-    "parameters": (lambda m: m["parameters"], 0),
-    "GFLOPs": (lambda m: m["gflops"], 2),
-    "PyTorch ms": (lambda m: m["latency_ms"]["pytorch"], 1),
-    "ONNX Runtime ms": (lambda m: m["latency_ms"]["onnxruntime"], 1),
-    "s / epoch": (lambda m: m["seconds_per_epoch"], 1),
-    "peak MB": (lambda m: m["peak_memory_mb"], 0),
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A column of the table: how to get it from a model, and its digits after the point."""
+
+    get: Callable[[ModelResult], float | None]
+    digits: int
+
+
+COSTS = {
+    "parameters": Cost(lambda model: model.parameters, 0),
+    "GFLOPs": Cost(lambda model: model.gflops, 2),
+    "PyTorch ms": Cost(lambda model: model.latency_ms.pytorch, 1),
+    "ONNX Runtime ms": Cost(lambda model: model.latency_ms.onnxruntime, 1),
+    "s / epoch": Cost(lambda model: model.seconds_per_epoch, 1),
+    "peak MB": Cost(lambda model: model.peak_memory_mb, 0),
 }
 
 
-def render(found: dict[str, Any], grid: list[dict[str, Any]]) -> str:
+@dataclass(frozen=True)
+class ModelCell:
+    """A value of a model: its text, its standard deviation, and whether it is better than that of every other model."""
+
+    text: str
+    sd: str | None = None
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A row of the table for a model; as many cells as there are metrics and costs."""
+
+    label: str
+    cells: list[ModelCell]
+
+
+@dataclass(frozen=True)
+class DifferenceCell:
+    """A difference of two models, with its intervals over seeds and over images."""
+
+    text: str
+    seeds: Interval | None = None
+    images: Interval | None = None
+
+
+@dataclass(frozen=True)
+class DifferenceRow:
+    """A row of the table for a pair of models; as many cells as there are metrics and costs."""
+
+    first: str
+    second: str
+    cells: list[DifferenceCell]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart, and the text above it."""
+
+    title: str
+    svg: Markup
+
+
+@dataclass(frozen=True)
+class ClassChart:
+    """The chart of the classes of a pair of models, which differ in `count` classes."""
+
+    first: str
+    second: str
+    count: int
+    svg: Markup
+
+
+def render(results: Results, image_grid: Sequence[PairImages]) -> str:
     """Return the report.
 
     Args:
-        found (dict): What `results.json` holds.
-        grid (list[dict]): The images on which models differ most, from `grid.differing`.
+        results (Results): Of the comparison.
+        image_grid (Sequence[PairImages]): The images on which models differ most.
 
     Returns:
         (str): HTML, with everything that it shows inside.
     """
     page = template(TEMPLATE, number=number, sentence=tables.sentence, warnings=tables.warnings)
     return page.render(
-        found=found,
-        grid=grid,
-        name=dataset_name(found["data"]["file"]),
-        seeds=sorted({run["seed"] for run in found["runs"]}),
-        missing=found.get("missing", []),
-        pairs=[pair for pair in found["pairs"] if pair["metric"] == "mAP50-95"],
-        columns=[*next(iter(found["models"].values()))["metrics"], *COSTS],
-        models=model_rows(found),
-        differences=difference_rows(found),
-        learning=learning(found),
-        precision_recall=precision_recall(found),
-        classes=classes(found),
+        results=results,
+        dataset=dataset_name(results.data.file),
+        pairs=[pair for pair in results.pairs if pair.metric == "mAP50-95"],
+        columns=[*next(iter(results.models.values())).metrics, *COSTS],
+        model_rows=model_rows(results),
+        difference_rows=difference_rows(results),
+        charts=[*learning_charts(results), precision_recall_chart(results), *lambda_charts(results)],
+        class_charts=class_charts(results),
         most_classes=MOST_CLASSES,
-        lambdas=lambdas(found),
-        command=command(found),
+        image_grid=image_grid,
+        command=command(results),
     )
 
 
@@ -79,180 +138,196 @@ def dataset_name(file: str) -> str:
     return path.parent.name if path.stem in ("data", "dataset") and path.parent.name else path.stem
 
 
-def command(found: dict[str, Any]) -> str:
+def command(results: Results) -> str:
     """Return the command that makes the comparison again.
 
     Args:
-        found (dict): What `results.json` holds.
+        results (Results): Of the comparison.
 
     Returns:
         (str): For a shell.
     """
-    given = {
-        "models": ",".join(model["model"] for model in found["models"].values()),
-        "seeds": ",".join(str(seed) for seed in sorted({run["seed"] for run in found["runs"]})),
-        **found["arguments"],
+    arguments = {
+        "models": ",".join(model.model for model in results.models.values()),
+        "seeds": ",".join(map(str, results.seeds)),
+        **results.arguments,
     }
-    return shlex.join(["diffattn", "compare", *(f"{key}={value}" for key, value in given.items())])
+    return shlex.join(["diffattn", "compare", *(f"{key}={value}" for key, value in arguments.items())])
 
 
-def model_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
+def model_rows(results: Results) -> list[ModelRow]:
     """Return a row of the table for each model.
 
     Args:
-        found (dict): What `results.json` holds.
+        results (Results): Of the comparison.
 
     Returns:
-        (list[dict]): `label` and `cells`, each with `text`, `sd` (or None) and `best`: is it better than every other
-            model by both intervals?
+        (list[ModelRow]): In the order of the models.
     """
     rows = []
-    for label, model in found["models"].items():
-        cells = []
-        for name, metric in model["metrics"].items():
-            sd = None if metric["sd"] is None else f"{metric['sd']:.3f}"
-            text = number(metric["mean"], 3)
-            cells.append({"text": text, "sd": sd, "best": best(found, name) == label})
-        for get, digits in COSTS.values():
-            cells.append({"text": number(get(model), digits), "sd": None, "best": False})
-        rows.append({"label": label, "cells": cells})
+    for label, model in results.models.items():
+        metrics = [
+            ModelCell(
+                number(metric.mean, 3), None if metric.sd is None else f"{metric.sd:.3f}", best(results, name) == label
+            )
+            for name, metric in model.metrics.items()
+        ]
+        costs = [ModelCell(number(cost.get(model), cost.digits)) for cost in COSTS.values()]
+        rows.append(ModelRow(label, metrics + costs))
     return rows
 
 
-def best(found: dict[str, Any], metric: str) -> str | None:
+def best(results: Results, metric: str) -> str | None:
     """Return the model that is distinguishable from each other one, and better.
 
     Args:
-        found (dict): What `results.json` holds.
+        results (Results): Of the comparison.
         metric (str): One of those of `pairs`; of others it cannot be told.
 
     Returns:
-        (str | None): Its name; None if there is no such model.
+        (str | None): Its label; None if there is no such model.
     """
-    pairs = [pair for pair in found["pairs"] if pair["metric"] == metric]
-    winners = [{"better": p["second"], "worse": p["first"]}.get(p["verdict"]) for p in pairs]
-    return next((w for w in winners if w and winners.count(w) == len(found["models"]) - 1), None)
+    pairs = [pair for pair in results.pairs if pair.metric == metric]
+    winners = [{"better": pair.second, "worse": pair.first}.get(pair.verdict) for pair in pairs]
+    return next((w for w in winners if w and winners.count(w) == len(results.models) - 1), None)
 
 
-def difference_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a row of the table for each pair of models.
+def difference_rows(results: Results) -> list[DifferenceRow]:
+    """Return a row of the table for each pair of models, over the seeds that both have.
 
     Args:
-        found (dict): What `results.json` holds.
+        results (Results): Of the comparison.
 
     Returns:
-        (list[dict]): `first`, `second`, and `cells`, each with `text`, and `seeds` and `images`: intervals or None.
+        (list[DifferenceRow]): In the order of the pairs.
     """
     rows = []
-    metrics = {(run["model"], run["seed"]): run["metrics"] for run in found["runs"]}
-    by_images = {(p["first"], p["second"], p["metric"]): p["over_images"] for p in found["pairs"]}
-    for first, second in dict.fromkeys((p["first"], p["second"]) for p in found["pairs"]):
-        seeds = [seed for label, seed in metrics if label == first and (second, seed) in metrics]
-        cells = []
-        for name in metrics[first, seeds[0]]:
-            both = [(metrics[first, s][name], metrics[second, s][name]) for s in seeds]
-            gaps = [b - a for a, b in both if a is not None and b is not None]
-            text = f"{np.mean(gaps):+.3f}" if gaps else "-"
-            images = by_images.get((first, second, name))
-            cells.append({"text": text, "seeds": intervals.over_seeds(gaps), "images": images})
-        a, b = found["models"][first], found["models"][second]
-        for get, _ in COSTS.values():
-            text = f"{100 * (get(b) / get(a) - 1):+.1f} %" if get(a) and get(b) is not None else "-"
-            cells.append({"text": text, "seeds": None, "images": None})
-        rows.append({"first": first, "second": second, "cells": cells})
+    for first, second in dict.fromkeys((pair.first, pair.second) for pair in results.pairs):
+        metrics = [_metric_difference(results, first, second, name) for name in results.models[first].metrics]
+        costs = [_cost_difference(results.models[first], results.models[second], cost) for cost in COSTS.values()]
+        rows.append(DifferenceRow(first, second, metrics + costs))
     return rows
 
 
-def learning(found: dict[str, Any]) -> list[dict[str, Any]]:
+def _metric_difference(results: Results, first: str, second: str, name: str) -> DifferenceCell:
+    """Return the mean difference of a metric over the seeds that both models have."""
+    values = {run.key: run.metrics[name] for run in results.runs}
+    both = [(values[RunKey(first, s)], values[RunKey(second, s)]) for s in common_seeds(values, first, second)]
+    gaps = [b - a for a, b in both if a is not None and b is not None]
+    over_images = {(pair.first, pair.second, pair.metric): pair.over_images for pair in results.pairs}
+    text = f"{np.mean(gaps):+.3f}" if gaps else "-"
+    return DifferenceCell(text, intervals.over_seeds(gaps), over_images.get((first, second, name)))
+
+
+def _cost_difference(first: ModelResult, second: ModelResult, cost: Cost) -> DifferenceCell:
+    """Return the relative difference of a cost in percent."""
+    a, b = cost.get(first), cost.get(second)
+    return DifferenceCell(f"{100 * (b / a - 1):+.1f} %" if a and b is not None else "-")
+
+
+def learning_charts(results: Results) -> list[Chart]:
     """Return the learning curves.
 
     Args:
-        found (dict): What `results.json` holds.
+        results (Results): Of the comparison.
 
     Returns:
-        (list[dict]): For each `title` and `svg`.
+        (list[Chart]): mAP50-95, box loss and class loss.
     """
-    out = []
-    for key, title in LEARNING.items():
-        series = {label: [tables.curve(run, key, found) for run in runs] for label, runs in _by_model(found).items()}
-        out.append(_chart(f"learning-{key}", title, series, "epoch"))
-    return out
+
+    def chart(name: str, title: str, curve: Callable[[RunResult], Mapping[float, float | None]]) -> Chart:
+        series = {label: [curve(run) for run in results.runs_of(label)] for label in results.models}
+        return _chart(name, title, series, "epoch")
+
+    return [
+        chart("learning-map", "mAP50-95, validation images", lambda run: {**tables.map_by_epoch(run, results)}),
+        chart("learning-box", "Box loss, training images", lambda run: _by_x(run.curve.epoch, run.curve.box_loss)),
+        chart("learning-class", "Class loss, training images", lambda run: _by_x(run.curve.epoch, run.curve.cls_loss)),
+    ]
 
 
-def precision_recall(found: dict[str, Any]) -> dict[str, Any]:
+def precision_recall_chart(results: Results) -> Chart:
     """Return the curves of precision over recall, the mean over the classes, at IoU 0.5.
 
     Args:
-        found (dict): What `results.json` holds.
+        results (Results): Of the comparison.
 
     Returns:
-        (dict): `title` and `svg`.
+        (Chart): A line for each model.
     """
     series = {
-        label: [
-            dict(zip(np.linspace(0, 1, len(run["pr_curve"])).round(4), run["pr_curve"], strict=True)) for run in runs
-        ]
-        for label, runs in _by_model(found).items()
+        label: [_by_x(np.linspace(0, 1, len(run.pr_curve)).round(4), run.pr_curve) for run in results.runs_of(label)]
+        for label in results.models
     }
-    return _chart(
-        "precision", "Precision over recall at IoU 0.5, mean of classes", series, "recall", "precision", (-0.02, 1.02)
-    )
+    title = "Precision over recall at IoU 0.5, mean of classes"
+    return _chart("precision", title, series, "recall", "precision", (-0.02, 1.02))
 
 
-def lambdas(found: dict[str, Any]) -> list[dict[str, Any]]:
+def lambda_charts(results: Results) -> list[Chart]:
     """Return lambda over the epochs of each model that has differential attention.
 
     Args:
-        found (dict): What `results.json` holds.
+        results (Results): Of the comparison.
 
     Returns:
-        (list[dict]): For each `title` and `svg`.
+        (list[Chart]): With a line for each attention block.
     """
     out = []
-    for i, (label, runs) in enumerate(_by_model(found).items()):
-        series = {
-            block: [dict(enumerate(run["lambda"].get(block, []), 1)) for run in runs]
-            for block in dict.fromkeys(block for run in runs for block in run["lambda"])
-        }
+    for i, label in enumerate(results.models):
+        runs = results.runs_of(label)
+        blocks = dict.fromkeys(block for run in runs for block in run.lambdas)
+        series = {block: [_by_epoch(run.lambdas.get(block, [])) for run in runs] for block in blocks}
         if series:
             out.append(_chart(f"lambda-{i}", f"Lambda of {label}", series, "epoch"))
     return out
 
 
-def classes(found: dict[str, Any]) -> list[dict[str, Any]]:
+def class_charts(results: Results) -> list[ClassChart]:
     """Return how the classes differ between the first model and each other one.
 
     Args:
-        found (dict): What `results.json` holds.
+        results (Results): Of the comparison.
 
     Returns:
-        (list[dict]): For each pair `first`, `second`, `count` (of classes) and `svg`.
+        (list[ClassChart]): For each pair, those that differ most.
     """
-    out, first = [], next(iter(found["models"]))
-    for i, pair in enumerate(p for p in found["pairs"] if p["first"] == first and p["per_class"]):
-        rows = [
-            (c, d["difference"], d["over_seeds"]) for c, d in pair["per_class"].items() if d["difference"] is not None
-        ]
+    out, first = [], next(iter(results.models))
+    for i, pair in enumerate(pair for pair in results.pairs if pair.first == first and pair.per_class):
+        classes = pair.per_class or {}
+        rows = [(name, d.difference, d.over_seeds) for name, d in classes.items() if d.difference is not None]
         largest = sorted(rows, key=lambda row: -abs(row[1]))[:MOST_CLASSES]
-        listed = [("all classes", pair["difference"], pair["over_seeds"]), *sorted(largest, key=lambda row: -row[1])]
-        title = f"AP50-95 of {pair['second']} minus that of {pair['first']}: " + ", ".join(
-            f"{label} {value:+.3f}" for label, value, _ in listed
-        )
-        svg = Markup(charts.differences(f"classes-{i}", title, listed))
-        out.append({"first": first, "second": pair["second"], "count": len(rows), "svg": svg})
+        shown = [("all classes", pair.difference, pair.over_seeds), *sorted(largest, key=lambda row: -row[1])]
+        values = ", ".join(f"{label} {value:+.3f}" for label, value, _ in shown)
+        title = f"AP50-95 of {pair.second} minus that of {pair.first}: {values}"
+        svg = Markup(charts.differences(f"classes-{i}", title, shown))
+        out.append(ClassChart(first, pair.second, len(rows), svg))
     return out
 
 
-def _by_model(found: dict[str, Any]) -> dict[str, list[dict]]:
-    return {label: [run for run in found["runs"] if run["model"] == label] for label in found["models"]}
+def _by_x(xs: Sequence[float] | np.ndarray, ys: Sequence[float | None]) -> dict[float, float | None]:
+    """Return the points of a curve."""
+    return {float(x): y for x, y in zip(xs, ys, strict=True)}
 
 
-def _chart(name: str, title: str, series: dict[str, list[dict]], *args: Any) -> dict[str, Any]:
-    """Return `title` and `svg`, whose own title tells the last value of each series."""
+def _by_epoch(values: Sequence[float | None]) -> dict[float, float | None]:
+    """Return the points of a curve that has a value for each epoch from 1 on."""
+    return _by_x(range(1, len(values) + 1), values)
+
+
+def _chart(
+    name: str,
+    title: str,
+    series: Mapping[str, Series],
+    x_name: str,
+    y_name: str = "",
+    limits: tuple[float, float] | None = None,
+) -> Chart:
+    """Return a chart of lines, whose description has the last value of each."""
     ends = []
     for label, seeds in series.items():
-        last = [known[-1] for seed in seeds if (known := [y for y in seed.values() if y is not None])]
+        known = [[y for y in seed.values() if y is not None] for seed in seeds]
+        last = [ys[-1] for ys in known if ys]
         if last:
             ends.append(f"{label} {np.mean(last):.3f}")
-    told = f"{title}. At the end, mean over seeds: {', '.join(ends)}." if ends else f"{title}. No values."
-    return {"title": title, "svg": Markup(charts.lines(name, told, series, *args))}
+    description = f"{title}. At the end, mean over seeds: {', '.join(ends)}." if ends else f"{title}. No values."
+    return Chart(title, Markup(charts.lines(name, description, series, x_name, y_name, limits)))

@@ -27,6 +27,11 @@ class RunKey(NamedTuple):
     model: str  # the label of the model
     seed: int
 
+    @property
+    def title(self) -> str:
+        """Return how messages and tables call the run."""
+        return f"{self.model} seed {self.seed}"
+
 
 @dataclass(frozen=True)
 class RunSpec:
@@ -205,7 +210,7 @@ def parse_results(value: object, name: str = "results.json") -> Results:
         >>> parse_results({"schema": 2})
         Traceback (most recent call last):
         ...
-        ultralytics_diffattn.errors.UserError: results.json has schema 2, and this version of ultralytics-diffattn reads ...
+        ultralytics_diffattn.errors.UserError: results.json has schema 2, and this version of ... reads schema 1. ...
     """
     version = value.get("schema") if isinstance(value, dict) else None
     if version != SCHEMA:
