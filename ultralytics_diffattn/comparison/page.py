@@ -234,16 +234,18 @@ def learning_charts(results: Results) -> list[Chart]:
     Returns:
         (list[Chart]): mAP50-95, box loss and class loss.
     """
-
-    def chart(name: str, title: str, curve: Callable[[RunResult], Mapping[float, float | None]]) -> Chart:
-        series = {label: [curve(run) for run in results.runs_of(label)] for label in results.models}
-        return _chart(name, title, series, "epoch")
-
-    return [
-        chart("learning-map", "mAP50-95, validation images", lambda run: {**tables.map_by_epoch(run, results)}),
-        chart("learning-box", "Box loss, training images", lambda run: _by_x(run.curve.epoch, run.curve.box_loss)),
-        chart("learning-class", "Class loss, training images", lambda run: _by_x(run.curve.epoch, run.curve.cls_loss)),
+    curves: list[tuple[str, str, Callable[[RunResult], list[float | None]]]] = [
+        ("map", "mAP50-95, validation images", lambda run: tables.map_curve(run, results)),
+        ("box", "Box loss, training images", lambda run: run.curve.box_loss),
+        ("class", "Class loss, training images", lambda run: run.curve.cls_loss),
     ]
+    out = []
+    for name, title, values in curves:
+        series = {
+            label: [_by_x(run.curve.epoch, values(run)) for run in results.runs_of(label)] for label in results.models
+        }
+        out.append(_chart(f"learning-{name}", title, series, "epoch"))
+    return out
 
 
 def precision_recall_chart(results: Results) -> Chart:

@@ -105,7 +105,7 @@ def as_csv(results: Results) -> str:
     return out.getvalue()
 
 
-def map_by_epoch(run: RunResult, results: Results) -> dict[int, float | None]:
+def map_curve(run: RunResult, results: Results) -> list[float | None]:
     """Return mAP50-95 of a run after each epoch.
 
     Args:
@@ -113,12 +113,11 @@ def map_by_epoch(run: RunResult, results: Results) -> dict[int, float | None]:
         results (Results): Of the comparison.
 
     Returns:
-        (dict[int, float | None]): By epoch; None for one without a validation, for which ultralytics writes 0.
+        (list[float | None]): In the order of `run.curve.epoch`; None for an epoch without a validation, for which
+            ultralytics writes 0.
     """
-    values = dict(zip(run.curve.epoch, run.curve.map50_95, strict=True))
-    if results.arguments.get("val", True):
-        return values
-    return {epoch: value or None for epoch, value in values.items()}
+    validated = results.arguments.get("val", True)
+    return [value if validated else value or None for value in run.curve.map50_95]
 
 
 def _setting(results: Results) -> str:
@@ -147,7 +146,7 @@ def _values_by_epoch(label: str, results: Results) -> dict[int, list[float]]:
     """Return mAP50-95 of a model's runs by epoch, without those that were not measured."""
     values: dict[int, list[float]] = {}
     for run in results.runs_of(label):
-        for epoch, value in {0: run.step0, **map_by_epoch(run, results)}.items():
+        for epoch, value in zip([0, *run.curve.epoch], [run.step0, *map_curve(run, results)], strict=True):
             if value is not None:
                 values.setdefault(epoch, []).append(value)
     return values
