@@ -1,4 +1,4 @@
-"""page.py, charts.py, report.html.j2: one page that needs nothing else, right with awkward values, in a browser."""
+"""page.py, its tables and charts: one page that needs nothing else, right with awkward values, in a browser."""
 
 import html as stdlib_html
 import json
@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from tests.comparison.samples import NASTY, make_json, over_seeds, typed
-from ultralytics_diffattn.comparison import charts
+from ultralytics_diffattn.comparison import charts, page_charts, page_tables
 from ultralytics_diffattn.comparison import page as report_page
 from ultralytics_diffattn.comparison.image_grid import ImageDifference, PairImages, Panel
 from ultralytics_diffattn.comparison.metrics import METRICS
-from ultralytics_diffattn.comparison.page import DifferenceCell
+from ultralytics_diffattn.comparison.page_tables import DifferenceCell
 
 VOID = {"meta", "img", "br", "link", "input", "hr", "base"}
 PIXEL = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
@@ -169,7 +169,7 @@ def test_of_many_classes_the_largest_are_drawn_and_all_are_listed():
     results = make_json(classes=names, gain=0.01)
     gaps = {name: gap["difference"] for name, gap in results["pairs"][0]["per_class"].items()}
     largest = sorted(gaps, key=lambda name: -abs(gaps[name]))[:20]
-    (chart,) = report_page.class_charts(typed(results))
+    (chart,) = page_charts.class_charts(typed(results))
     drawn = [e.text for e in ET.fromstring(chart.svg).iter("{http://www.w3.org/2000/svg}text")]
     assert {name for name in drawn if name and name.startswith("class")} == set(largest)
     page = Page(render(results))
@@ -181,13 +181,13 @@ def test_a_best_value_is_marked_only_if_it_can_be_told():
     for gain, second in ((0.2, "better"), (-0.2, "worse"), (0.0, "not distinguishable")):
         results = typed(make_json(LABELS[:3], gain=gain))
         assert {pair.verdict for pair in results.pairs} == {second}
-        rows = report_page.model_rows(results)
+        rows = page_tables.model_rows(results)
         marked = [row.label for row in rows if any(cell.best for cell in row.cells)]
         assert marked == {"better": [LABELS[2]], "worse": [LABELS[0]], "not distinguishable": []}[second]
         columns = [i for row in rows for i, cell in enumerate(row.cells) if cell.best]
         assert columns == ([0, 1] if marked else [])  # those with both intervals
     better = replace(results.pairs[0], verdict="better")  # than the first, but not than the third
-    assert report_page.best(replace(results, pairs=[better, *results.pairs[1:]]), "mAP50-95") is None
+    assert page_tables.best(replace(results, pairs=[better, *results.pairs[1:]]), "mAP50-95") is None
 
 
 def test_differences_are_of_seeds_that_both_have():
@@ -197,8 +197,8 @@ def test_differences_are_of_seeds_that_both_have():
     for run in results["runs"]:
         run["metrics"]["recall"] = values[run["model"], run["seed"]]
     results["models"]["yolo11n-diffattn"]["latency_ms"]["pytorch"] = 12.6
-    (row,) = report_page.difference_rows(typed(results))
-    cells = dict(zip([*METRICS, *report_page.COSTS], row.cells, strict=True))
+    (row,) = page_tables.difference_rows(typed(results))
+    cells = dict(zip([*METRICS, *page_tables.COSTS], row.cells, strict=True))
     assert cells["recall"] == DifferenceCell("+0.030", seeds=None, images=None)
     assert cells["mAP50"].images == pytest.approx(results["pairs"][1]["over_images"])
     assert cells["PyTorch ms"].text == "+20.0 %"
@@ -211,7 +211,7 @@ def test_epochs_without_validation_are_gaps():
         results["arguments"] |= arguments
         for run in results["runs"]:
             run["curve"]["map50_95"] = [early] * 7 + [run["curve"]["map50_95"][-1]]
-        return report_page.learning_charts(typed(results))[0].svg
+        return page_charts.learning_charts(typed(results))[0].svg
 
     assert map_chart(None) == map_chart(0.0, val=False) != map_chart(0.0)
 

@@ -74,8 +74,8 @@ def parse(kind: type[T], value: object, name: str = "") -> T:
     try:
         return _parse(kind, value, ())  # type: ignore[no-any-return]  # `kind` is known at run time only
     except _MismatchError as error:
-        place = f"{name}: " if name else ""
-        raise UserError(f"{place}{error}") from None
+        prefix = f"{name}: " if name else ""
+        raise UserError(f"{prefix}{error}") from None
 
 
 class _MismatchError(Exception):
