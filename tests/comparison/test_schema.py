@@ -106,6 +106,8 @@ def test_a_field_of_another_type_is_named(changes, message):
 
 
 def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(MissingFileError, match=r"results\.json does not exist"):
+        schema.read_results(tmp_path / "results.json")
     with pytest.raises(MissingFileError, match=r"run\.json does not exist"):
         typed_json.read(schema.RunRecord, tmp_path / "run.json")
     (tmp_path / "run.json").write_text("{torn")

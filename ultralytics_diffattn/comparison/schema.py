@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, TypeAlias
 from ultralytics_diffattn.comparison import typed_json
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.evaluation.environment import Hardware
-from ultralytics_diffattn.output.files import read_json
 
 SCHEMA = 1  # of results.json; raised whenever a field is renamed, removed or changes its meaning
 
@@ -231,6 +230,11 @@ def read_results(file: Path) -> Results:
         (Results): All results.
 
     Raises:
+        MissingFileError: If there is no such file.
         UserError: If it is of another schema, or a field is missing, unknown or of another type.
+
+    Examples:
+        >>> results = read_results(Path("compare/shapes/results.json"))  # doctest: +SKIP
+        >>> [(pair.second, pair.verdict, pair.difference) for pair in results.pairs]  # doctest: +SKIP
     """
-    return parse_results(read_json(file), str(file))
+    return parse_results(typed_json.load(file), str(file))

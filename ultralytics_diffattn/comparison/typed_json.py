@@ -39,13 +39,29 @@ def read(kind: type[T], file: Path) -> T:
         MissingFileError: If there is no such file.
         UserError: If it is not JSON, or not of this type; the message names the file and the field.
     """
+    return parse(kind, load(file), str(file))
+
+
+def load(file: Path) -> object:
+    """Return the content of a JSON file, before it is checked against a type.
+
+    Args:
+        file (Path): The file.
+
+    Returns:
+        (object): As `json.loads` returns it.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        UserError: If it is not JSON.
+    """
     try:
-        value = read_json(file)
+        value: object = read_json(file)
     except FileNotFoundError:
         raise MissingFileError(f"{file} does not exist.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{file} is not JSON: {error}") from error
-    return parse(kind, value, str(file))
+    return value
 
 
 def parse(kind: type[T], value: object, name: str = "") -> T:
