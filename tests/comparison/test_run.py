@@ -111,6 +111,14 @@ def test_specification_of_another_version_is_refused_in_words(tmp_path):
     assert "spec.json: the file misses data, model_digest, versions" in error
 
 
+def test_arguments_of_the_process_reach_the_training(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(run, "end_with_parent", lambda: None)
+    monkeypatch.setattr(run, "train", lambda *arguments: calls.append(arguments))
+    assert [run.main(str(tmp_path)), run.main(str(tmp_path), "2"), run.main(str(tmp_path), "3", "0")] == [0, 0, 0]
+    assert calls == [(tmp_path, 0, None), (tmp_path, 2, None), (tmp_path, 3, "0")]
+
+
 def test_two_processes_on_one_run(tmp_path, tiny):
     folder = spec(tmp_path / "seed0", tiny)
     with FileLock(folder / "lock"):
