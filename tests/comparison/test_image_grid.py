@@ -1,4 +1,4 @@
-"""grid.py: the right images, in the right order, with the right boxes on them."""
+"""image_grid.py: the right images, in the right order, with the right boxes on them."""
 
 import base64
 
@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from ultralytics_diffattn.comparison import image_grid
+from ultralytics_diffattn.comparison.image_grid import Box, PairImages
+from ultralytics_diffattn.comparison.schema import RunKey
 from ultralytics_diffattn.evaluation import predictions
 from ultralytics_diffattn.evaluation.predictions import Predictions
 
@@ -29,8 +31,8 @@ SECOND = {
 F1 = {"same": (1, 1), "ünlike": (1, 0), "gone": (0, 1), "less": (2 / 3, 4 / 5), "empty": (1, 0)}
 
 
-def kept(images, folder):
-    rows = [(i, *row) for i, (_, found) in enumerate(images.values()) for row in found]
+def make_predictions(images, folder):
+    rows = [(i, *row) for i, (_, boxes) in enumerate(images.values()) for row in boxes]
     truth = [(i, box) for i, (boxes, _) in enumerate(images.values()) for box in boxes]
     return Predictions(
         names=["a very long name of a class", "b"],
@@ -53,12 +55,12 @@ def runs(tmp_path):
     for name in F1:
         image = cv2.imencode(".png", np.full((120, 200, 3), 60, np.uint8))[1]
         (tmp_path / f"{name}.png").write_bytes(image.tobytes())
-    found = {}
+    folders = {}
     for label, seed, images in (("m", 1, FIRST), ("n", 0, FIRST), ("n", 1, SECOND), ("o", 2, SECOND)):
-        found[label, seed] = tmp_path / f"{label}{seed}"
-        found[label, seed].mkdir()
-        predictions.write(found[label, seed] / "predictions.npz", kept(images, tmp_path))
-    return found
+        folder = folders[RunKey(label, seed)] = tmp_path / f"{label}{seed}"
+        folder.mkdir()
+        predictions.write(folder / "predictions.npz", make_predictions(images, tmp_path))
+    return folders
 
 
 def decode(src):
@@ -68,35 +70,35 @@ def decode(src):
 
 
 def near(image, x, y, colour):
-    """Tell whether a colour is found within 3 pixels of a point, JPEG's blur allowed for."""
+    """Return whether a colour is within 3 pixels of a point, JPEG's blur allowed for."""
     patch = image[max(0, y - 3) : y + 4, max(0, x - 3) : x + 4].reshape(-1, 3).astype(int)
     return np.abs(patch - colour).max(1).min() < 70
 
 
 def test_f1_of_each_image(tmp_path):
-    for place, images in enumerate((FIRST, SECOND)):
-        assert image_grid.f1(kept(images, tmp_path)) == pytest.approx([both[place] for both in F1.values()])
+    for i, images in enumerate((FIRST, SECOND)):
+        assert image_grid.f1(make_predictions(images, tmp_path)) == pytest.approx([both[i] for both in F1.values()])
 
 
 def test_the_images_that_differ_most(runs):
-    (pair,) = image_grid.differing(runs)
-    assert (pair["first"], pair["second"], pair["seed"]) == ("m", "n", 1)
-    assert [image["file"] for image in pair["images"]] == ["ünlike.png", "gone.png", "empty.png", "less.png"]
-    for image in pair["images"]:
-        assert list(image["f1"]) == ["m", "n"]
-        assert list(image["f1"].values()) == pytest.approx(F1[image["file"][:-4]])
-    (pair,) = image_grid.differing(runs, count=2)
-    assert len(pair["images"]) == 2
+    (pair,) = image_grid.most_different_images(runs)
+    assert (pair.first, pair.second, pair.seed) == ("m", "n", 1)
+    assert [image.file for image in pair.images] == ["ünlike.png", "gone.png", "empty.png", "less.png"]
+    for image in pair.images:
+        assert list(image.f1) == ["m", "n"]
+        assert list(image.f1.values()) == pytest.approx(F1[image.file[:-4]])
+    (pair,) = image_grid.most_different_images(runs, count=2)
+    assert len(pair.images) == 2
 
 
 def test_what_is_drawn(runs):
-    image = image_grid.differing(runs)[0]["images"][0]
-    assert [panel["title"] for panel in image["panels"]] == [
+    image = image_grid.most_different_images(runs)[0].images[0]
+    assert [panel.title for panel in image.panels] == [
         "truth: 2 objects",
         "m: 2 right, 0 wrong, 0 missed",
         "n: 0 right, 1 wrong, 2 missed",
     ]
-    truth, first, second = (decode(panel["src"]) for panel in image["panels"])
+    truth, first, second = (decode(panel.src) for panel in image.panels)
     assert truth.shape == first.shape == second.shape == (216, 360, 3)
     corners = {box: (round((box[0] + box[2]) * 1.8), round((box[1] + box[3]) * 1.8)) for box in (A, B, C)}
     expected = {
@@ -114,7 +116,7 @@ def test_what_is_drawn(runs):
 
 @pytest.mark.parametrize("shape", [(4000, 100), (1, 3000), (30, 20), (480, 640)], ids=str)
 def test_no_drawing_is_larger_than_a_phone(shape):
-    boxes = [(np.array([0, 0, shape[1], shape[0]]), "name", image_grid.WRONG)]
+    boxes = [Box(np.array([0, 0, shape[1], shape[0]]), "name", image_grid.WRONG)]
     height, width = decode(image_grid._draw(np.zeros((*shape, 3), np.uint8), np.array(shape), boxes)).shape[:2]
     assert width <= 360
     assert height <= 480
@@ -123,12 +125,12 @@ def test_no_drawing_is_larger_than_a_phone(shape):
 def test_images_that_are_gone_or_broken_are_named(runs, tmp_path):
     (tmp_path / "gone.png").unlink()
     (tmp_path / "empty.png").write_bytes(b"no image")
-    (pair,) = image_grid.differing(runs)
-    assert pair["unreadable"] == ["gone.png", "empty.png"]
-    assert [image["file"] for image in pair["images"]] == ["ünlike.png", "less.png"]
+    (pair,) = image_grid.most_different_images(runs)
+    assert pair.unreadable == ["gone.png", "empty.png"]
+    assert [image.file for image in pair.images] == ["ünlike.png", "less.png"]
 
 
 def test_models_that_do_not_differ_show_nothing(runs):
-    same = {("m", 1): runs["m", 1], ("n", 1): runs["n", 0]}
-    assert image_grid.differing(same) == [{"first": "m", "second": "n", "seed": 1, "images": [], "unreadable": []}]
-    assert image_grid.differing({}) == []
+    same = {RunKey("m", 1): runs["m", 1], RunKey("n", 1): runs["n", 0]}
+    assert image_grid.most_different_images(same) == [PairImages("m", "n", 1, [], [])]
+    assert image_grid.most_different_images({}) == []

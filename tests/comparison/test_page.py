@@ -1,4 +1,4 @@
-"""page.py, charts.py, report.html.j2: one page that needs nothing else, right with awkward values, in a browser."""
+"""page.py, its tables and charts: one page that needs nothing else, right with awkward values, in a browser."""
 
 import html as stdlib_html
 import json
@@ -6,107 +6,32 @@ import re
 import shutil
 import subprocess
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from html.parser import HTMLParser
-from itertools import combinations, pairwise
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from ultralytics_diffattn.comparison import charts
+from tests.comparison.samples import NASTY, make_json, over_seeds, typed
+from ultralytics_diffattn.comparison import charts, page_charts, page_tables
 from ultralytics_diffattn.comparison import page as report_page
-from ultralytics_diffattn.comparison.results import METRICS, PAIRED, summary
-from ultralytics_diffattn.evaluation import intervals
-from ultralytics_diffattn.output.files import read_json, write_json
+from ultralytics_diffattn.comparison.image_grid import ImageDifference, PairImages, Panel
+from ultralytics_diffattn.comparison.metrics import METRICS
+from ultralytics_diffattn.comparison.page_tables import DifferenceCell
 
 VOID = {"meta", "img", "br", "link", "input", "hr", "base"}
 PIXEL = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
-NASTY = ("<script>alert(1)</script>", "\"quoted\" & 'single' $5 $6", "a class with a name that is much too long")
-
-
-def make_run(label, seed, classes, epochs, gain):
-    rng = np.random.default_rng([seed, len(label)])
-    rising = 0.5 * (1 - np.exp(-np.arange(1, epochs + 1) / 3)) + gain + rng.normal(0, 0.004, epochs)
-    falling = 2 * np.exp(-np.arange(epochs) / 4) + rng.random(epochs) / 20
-    return {
-        "model": label,
-        "seed": seed,
-        "metrics": {name: rising[-1] + 0.02 * i for i, name in enumerate(METRICS)},
-        "per_class": {c: 0.5 + gain * (i % 5) + rng.normal(0, 0.01) for i, c in enumerate(classes)},
-        "pr_curve": np.clip(1.2 - np.linspace(0, 1.2, 101) ** 4 - rng.random() / 20, 0, 1),
-        "epochs": epochs,
-        "seconds_per_epoch": 12.5,
-        "seconds": 12.5 * epochs,
-        "peak_memory_mb": 1234.0,
-        "resumed_after": [],
-        "curve": {"epoch": list(range(1, epochs + 1)), "mAP50-95": rising, "box_loss": falling, "cls_loss": falling},
-        "lambda": {f"model.{i}.m.0.attn": 0.8 - 0.01 * i * falling for i in (10, 11)} if "diffattn" in label else {},
-    }
-
-
-def make_found(labels=("yolo11n", "yolo11n-diffattn"), seeds=(0, 1, 2), classes=NASTY, epochs=8, gain=0.0, **more):
-    """Return what `results.json` holds, of made-up trainings in which each model is `gain` above the one before."""
-    runs = [make_run(label, s, classes, epochs, gain * i) for s in seeds for i, label in enumerate(labels)]
-    by_model = {label: [run for run in runs if run["model"] == label] for label in labels}
-    pairs = []
-    for a, b in combinations(labels, 2):
-        for metric in PAIRED:
-            both = list(zip(by_model[a], by_model[b], strict=True))
-            gaps = [y["metrics"][metric] - x["metrics"][metric] for x, y in both]
-            spans = intervals.over_seeds(gaps), (np.mean(gaps) - 0.01, np.mean(gaps) + 0.01)
-            by_class = {c: [y["per_class"][c] - x["per_class"][c] for x, y in both] for c in classes}
-            pairs.append(
-                {
-                    **{"first": a, "second": b, "metric": metric, "seeds": list(seeds), "difference": np.mean(gaps)},
-                    **{"per_seed": gaps, "over_seeds": spans[0], "over_images": spans[1]},
-                    "verdict": intervals.verdict(np.mean(gaps), *spans),
-                    "seeds_needed": intervals.seeds_needed(gaps),
-                    "per_class": {
-                        c: {"difference": np.mean(d), "over_seeds": intervals.over_seeds(d)}
-                        for c, d in by_class.items()
-                    }
-                    if metric == PAIRED[0]
-                    else None,
-                }
-            )
-    return {
-        "created": "2030-01-02T03:04:05+00:00",
-        "versions": {"ultralytics": "8.4.0", "torch": "2.9.0"},
-        "hardware": {"cpu": "a processor", "cores": 2, "gpu": "none", "system": "Linux"},
-        "data": {
-            **{"file": "/data/<b>bold</b>/data.yaml", "sha256": "ab" * 32, "val_images": 1234, "val_boxes": 5678},
-            "classes": list(classes),
-        },
-        "arguments": {"epochs": epochs, "imgsz": 320, "data": "/data/<b>bold</b>/data.yaml", "augment": None},
-        "runs": runs,
-        "models": {
-            label: {
-                **{"model": f"{label}.yaml", "parameters": 2591010, "gflops": 1.63},
-                "latency_ms": {"pytorch": 10.5, "onnxruntime": None},
-                **summary(mine),
-            }
-            for label, mine in by_model.items()
-        },
-        "pairs": pairs,
-        "missing": [],
-        **more,
-    }
 
 
 def make_grid(labels=("yolo11n", "yolo11n-diffattn")):
-    panels = [{"title": title, "src": PIXEL} for title in ("truth", *labels)]
-    image = {"file": "<img src=x>.jpg", "f1": dict.fromkeys(labels, 0.5), "panels": panels}
-    return [{"first": labels[0], "second": labels[1], "seed": 0, "images": [image], "unreadable": ["gone.jpg"]}]
+    panels = [Panel(title, PIXEL) for title in ("truth", *labels)]
+    image = ImageDifference("<img src=x>.jpg", dict.fromkeys(labels, 0.5), panels)
+    return [PairImages(labels[0], labels[1], 0, [image], ["gone.jpg"])]
 
 
-def plain(found, folder):
-    """Return `found` as whoever reads results.json gets it."""
-    write_json(folder / "results.json", found)
-    return read_json(folder / "results.json")
-
-
-@pytest.fixture
-def render(tmp_path):
-    return lambda found, grid=(): report_page.render(plain(found, tmp_path), list(grid))
+def render(results, image_grid=()):
+    return report_page.render(typed(results), image_grid)
 
 
 class Page(HTMLParser):
@@ -146,41 +71,41 @@ class Page(HTMLParser):
 
 
 def one_seed():
-    found = make_found(seeds=(0,))
-    found["runs"][0]["resumed_after"] = [3, 5]
-    found["missing"] = ["yolo11n seed 1", "yolo11n-diffattn seed <1>"]
-    return found
+    results = make_json(seeds=(0,))
+    results["runs"][0]["resumed_after"] = [3, 5]
+    results["missing"] = ["yolo11n seed 1", "yolo11n-diffattn seed <1>"]
+    return results
 
 
 def nothing_known():
-    found = make_found()
-    for run in found["runs"]:
-        run.update(seconds_per_epoch=None, peak_memory_mb=None, **{"lambda": {}})
+    results = make_json()
+    for run in results["runs"]:
+        run.update(seconds_per_epoch=None, peak_memory_mb=None, lambdas={})
         run["metrics"] = dict.fromkeys(METRICS, 0.0) | {"AP small": None}
-        run["curve"] = {"epoch": [1], "mAP50-95": [None], "box_loss": [float("nan")], "cls_loss": [0.5]}
-    for label, model in found["models"].items():
-        model.update(summary([run for run in found["runs"] if run["model"] == label]), gflops=None)
-        model["latency_ms"] = {"pytorch": None, "onnxruntime": None}
-    for pair in found["pairs"]:
+        run["curve"] = {"epoch": [1], "map50_95": [None], "box_loss": [float("nan")], "cls_loss": [0.5]}
+    for label, model in results["models"].items():
+        model.update(over_seeds([run for run in results["runs"] if run["model"] == label]), gflops=None)
+        model.update(latency_ms={"pytorch": None, "onnxruntime": None}, seconds_per_epoch=None, peak_memory_mb=None)
+    for pair in results["pairs"]:
         pair.update(seeds_needed=None, difference=0.0)
         for gap in (pair["per_class"] or {}).values():
             gap.update(difference=None, over_seeds=None)
-    return found
+    return results
 
 
 LABELS = ["yolo11n", "yolo11n-diffattn", "yolo11n-diffattn-token", "m4", "m5", "m6", "m7"]
 CASES = {
-    "usual": make_found,
+    "usual": make_json,
     "one seed": one_seed,
     "nothing known": nothing_known,
-    "80 classes, 7 models": lambda: make_found(LABELS, (0, 1), [f"class {i}" for i in range(80)], 300),
-    "validated at the end": lambda: make_found(arguments={"val": False}),
-    "no pair": lambda: make_found(pairs=[]),
+    "80 classes, 7 models": lambda: make_json(LABELS, (0, 1), [f"class {i}" for i in range(80)], 300),
+    "validated at the end": lambda: make_json(arguments={"val": False}),
+    "no pair": lambda: make_json(pairs=[]),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_sound_page_that_needs_nothing_else(case, render):
+def test_a_sound_page_that_needs_nothing_else(case):
     source = render(CASES[case](), make_grid())
     page = Page(source)
     assert source.startswith("<!DOCTYPE html>")
@@ -206,7 +131,7 @@ def test_a_sound_page_that_needs_nothing_else(case, render):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_every_chart_is_xml_with_a_title(case, render):
+def test_every_chart_is_xml_with_a_title(case):
     charts = re.findall(r"<svg.*?</svg>", render(CASES[case](), make_grid()), re.DOTALL)
     assert len(charts) >= 4
     for chart in charts:
@@ -219,8 +144,8 @@ def test_every_chart_is_xml_with_a_title(case, render):
         assert all(element.tag.startswith(space) for element in root.iter())
 
 
-def test_names_are_text_wherever_they_stand(render):
-    page = Page(render(make_found(), make_grid()))
+def test_names_are_text_wherever_they_stand():
+    page = Page(render(make_json(), make_grid()))
     for name in (*NASTY[:2], "<b>bold</b>", "<img src=x>.jpg"):
         assert name in page.text
     assert "b" not in {tag for tag, _ in page.tags}
@@ -228,7 +153,7 @@ def test_names_are_text_wherever_they_stand(render):
     assert "diffattn compare models=yolo11n.yaml,yolo11n-diffattn.yaml seeds=0,1,2 epochs=8" in page.text
 
 
-def test_one_seed_and_what_went_wrong(render):
+def test_one_seed_and_what_went_wrong():
     text = Page(render(one_seed(), make_grid())).text
     assert "no interval over seeds, as there is only one" in text
     assert "±" not in text
@@ -239,57 +164,56 @@ def test_one_seed_and_what_went_wrong(render):
     assert "1 could not be read any more, and are left out: gone.jpg" in text
 
 
-def test_of_many_classes_the_largest_are_drawn_and_all_are_listed(render, tmp_path):
+def test_of_many_classes_the_largest_are_drawn_and_all_are_listed():
     names = [f"class {i}" for i in range(80)]
-    found = plain(make_found(classes=names, gain=0.01), tmp_path)
-    gaps = {name: gap["difference"] for name, gap in found["pairs"][0]["per_class"].items()}
+    results = make_json(classes=names, gain=0.01)
+    gaps = {name: gap["difference"] for name, gap in results["pairs"][0]["per_class"].items()}
     largest = sorted(gaps, key=lambda name: -abs(gaps[name]))[:20]
-    (chart,) = report_page.classes(found)
-    drawn = [e.text for e in ET.fromstring(chart["svg"]).iter("{http://www.w3.org/2000/svg}text")]
+    (chart,) = page_charts.class_charts(typed(results))
+    drawn = [e.text for e in ET.fromstring(chart.svg).iter("{http://www.w3.org/2000/svg}text")]
     assert {name for name in drawn if name and name.startswith("class")} == set(largest)
-    page = Page(render(found))
+    page = Page(render(results))
     assert "the 20 of 80 classes that differ most" in page.text
     assert all(f"{name} 0." in page.text for name in names)
 
 
-def test_a_best_value_is_marked_only_if_it_can_be_told(tmp_path):
+def test_a_best_value_is_marked_only_if_it_can_be_told():
     for gain, second in ((0.2, "better"), (-0.2, "worse"), (0.0, "not distinguishable")):
-        found = plain(make_found(LABELS[:3], gain=gain), tmp_path)
-        assert {p["verdict"] for p in found["pairs"]} == {second}
-        marked = [row["label"] for row in report_page.model_rows(found) if any(cell["best"] for cell in row["cells"])]
+        results = typed(make_json(LABELS[:3], gain=gain))
+        assert {pair.verdict for pair in results.pairs} == {second}
+        rows = page_tables.model_rows(results)
+        marked = [row.label for row in rows if any(cell.best for cell in row.cells)]
         assert marked == {"better": [LABELS[2]], "worse": [LABELS[0]], "not distinguishable": []}[second]
-        columns = [i for row in report_page.model_rows(found) for i, cell in enumerate(row["cells"]) if cell["best"]]
+        columns = [i for row in rows for i, cell in enumerate(row.cells) if cell.best]
         assert columns == ([0, 1] if marked else [])  # those with both intervals
-    found["pairs"][0]["verdict"] = "better"  # than the first, but not than the third
-    assert report_page.best(found, "mAP50-95") is None
+    better = replace(results.pairs[0], verdict="better")  # than the first, but not than the third
+    assert page_tables.best(replace(results, pairs=[better, *results.pairs[1:]]), "mAP50-95") is None
 
 
-def test_differences_are_of_seeds_that_both_have(tmp_path):
-    found = make_found(seeds=(0, 1))
+def test_differences_are_of_seeds_that_both_have():
+    results = make_json(seeds=(0, 1))
     values = {("yolo11n", 0): 0.5, ("yolo11n", 1): 0.6, ("yolo11n-diffattn", 0): 0.53}
-    found["runs"] = [run for run in found["runs"] if (run["model"], run["seed"]) in values]
-    for run in found["runs"]:
+    results["runs"] = [run for run in results["runs"] if (run["model"], run["seed"]) in values]
+    for run in results["runs"]:
         run["metrics"]["recall"] = values[run["model"], run["seed"]]
-    found["models"]["yolo11n-diffattn"]["latency_ms"]["pytorch"] = 12.6
-    (row,) = report_page.difference_rows(plain(found, tmp_path))
-    cells = dict(zip([*METRICS, *report_page.COSTS], row["cells"], strict=True))
-    assert cells["recall"] == {"text": "+0.030", "seeds": None, "images": None}
-    assert cells["mAP50"]["images"] == pytest.approx(found["pairs"][1]["over_images"])
-    assert cells["PyTorch ms"]["text"] == "+20.0 %"
-    assert cells["ONNX Runtime ms"]["text"] == "-"
+    results["models"]["yolo11n-diffattn"]["latency_ms"]["pytorch"] = 12.6
+    (row,) = page_tables.difference_rows(typed(results))
+    cells = dict(zip([*METRICS, *page_tables.COSTS], row.cells, strict=True))
+    assert cells["recall"] == DifferenceCell("+0.030", seeds=None, images=None)
+    assert cells["mAP50"].images == pytest.approx(results["pairs"][1]["over_images"])
+    assert cells["PyTorch ms"].text == "+20.0 %"
+    assert cells["ONNX Runtime ms"].text == "-"
 
 
-def test_epochs_without_validation_are_gaps(tmp_path):
-    found = plain(make_found(), tmp_path)
-    curves = [run["curve"] for run in found["runs"]]
-    for curve in curves:
-        curve["mAP50-95"][:-1] = [0] * 7
-    zeros = report_page.learning(found)[0]["svg"]
-    found["arguments"]["val"] = False
-    gaps = report_page.learning(found)[0]["svg"]
-    for curve in curves:
-        curve["mAP50-95"][:-1] = [None] * 7
-    assert report_page.learning(found)[0]["svg"] == gaps != zeros
+def test_epochs_without_validation_are_gaps():
+    def map_chart(early, **arguments):
+        results = make_json()
+        results["arguments"] |= arguments
+        for run in results["runs"]:
+            run["curve"]["map50_95"] = [early] * 7 + [run["curve"]["map50_95"][-1]]
+        return page_charts.learning_charts(typed(results))[0].svg
+
+    assert map_chart(None) == map_chart(0.0, val=False) != map_chart(0.0)
 
 
 def test_a_gap_interrupts_the_line_and_a_lone_point_has_a_mark():
@@ -307,19 +231,19 @@ def test_a_gap_interrupts_the_line_and_a_lone_point_has_a_mark():
     assert lone[1] >= 1
 
 
-def test_colours_stand_out_in_light_and_dark(render):
+def test_colours_stand_out_in_light_and_dark():
     def luminance(colour):
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in np.array(list(colour)) / 255]
         return np.dot(linear, (0.2126, 0.7152, 0.0722))  # WCAG 2
 
-    light, dark = re.findall(r":root \{(.*?)\}", Page(render(make_found())).css, re.DOTALL)
+    light, dark = re.findall(r":root \{(.*?)\}", Page(render(make_json())).css, re.DOTALL)
     for block in (light, dark):
-        found = {name: luminance(bytes.fromhex(c)) for name, c in re.findall(r"--([\w-]+): #(\w{6})", block)}
-        series = [name for name in found if name.startswith("series")]
+        colours = {name: luminance(bytes.fromhex(c)) for name, c in re.findall(r"--([\w-]+): #(\w{6})", block)}
+        series = [name for name in colours if name.startswith("series")]
         assert len(series) == charts.COLOURS
         for name in ("ink", "soft", *series):
             for behind in ("page", "panel"):
-                low, high = sorted((found[name], found[behind]))
+                low, high = sorted((colours[name], colours[behind]))
                 assert (high + 0.05) / (low + 0.05) > 4.5, (name, behind)
 
 
@@ -353,9 +277,9 @@ def look(source, folder, width, height, dark):
     dom = subprocess.run(
         [BROWSER, *flags, (folder / "frame.html").as_uri()], capture_output=True, encoding="utf-8", timeout=180
     )
-    found = re.search(r'<pre id="measured">(.+?)</pre>', dom.stdout, re.DOTALL)
-    assert found, dom.stderr[-2000:]
-    return json.loads(stdlib_html.unescape(found[1]))
+    measured = re.search(r'<pre id="measured">(.+?)</pre>', dom.stdout, re.DOTALL)
+    assert measured, dom.stderr[-2000:]
+    return json.loads(stdlib_html.unescape(measured[1]))
 
 
 def brightness(colour):
@@ -365,10 +289,10 @@ def brightness(colour):
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome on PATH")
 @pytest.mark.parametrize(("width", "height"), [(360, 800), (1280, 900)])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_in_a_browser(width, height, dark, render, tmp_path):
+def test_in_a_browser(width, height, dark, tmp_path):
     labels = [*LABELS[:2], "yolo11n-diffattn-of-a-checkpoint-that-bears-a-long-and-telling-name"]
-    found = make_found(labels, classes=[*NASTY, *(f"class {i}" for i in range(77))], epochs=40)
-    seen = look(render(found, make_grid()), tmp_path, width, height, dark)
+    results = make_json(labels, classes=[*NASTY, *(f"class {i}" for i in range(77))], epochs=40)
+    seen = look(render(results, make_grid()), tmp_path, width, height, dark)
     assert seen["inner"] == width
     assert seen["scroll"] <= width
     assert seen["height"] > height

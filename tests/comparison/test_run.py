@@ -8,14 +8,15 @@ import pytest
 import torch
 from filelock import FileLock
 
-from ultralytics_diffattn.comparison import run, schedule
-from ultralytics_diffattn.output.files import read_json, write_json
+from ultralytics_diffattn.comparison import run, run_files, schedule, typed_json
+from ultralytics_diffattn.comparison.schema import RunSpec
+from ultralytics_diffattn.output.files import write_json
 
 
-def spec(folder, tiny, **args):
+def spec(folder, tiny, **more):
     folder.mkdir(parents=True, exist_ok=True)
-    given = {"data": str(tiny), "epochs": 1, "imgsz": 64, "batch": 4, "workers": 0, "plots": False, "seed": 0, **args}
-    write_json(folder / "spec.json", {"model": "yolo11n-diffattn.yaml", "args": given})
+    args = {"data": str(tiny), "epochs": 1, "imgsz": 64, "batch": 4, "workers": 0, "plots": False, "seed": 0, **more}
+    typed_json.write(folder / "spec.json", RunSpec("yolo11n-diffattn.yaml", "digest", args, "data digest", {}))
     return folder
 
 
@@ -27,11 +28,11 @@ def finished(tiny, tmp_path_factory):
 
 
 def test_finished(finished):
-    assert schedule.is_finished(finished)
+    assert run_files.is_finished(finished)
     assert {"run.json", "spec.json", "epochs.csv", "predictions.npz", "backup", "train"} <= {
         f.name for f in finished.iterdir()
     }
-    assert read_json(finished / "run.json")["epochs"] == 1
+    assert run_files.read_record(finished).epochs == 1
 
 
 def test_next_step_without_a_backup(tmp_path):
@@ -74,7 +75,7 @@ def test_killed_at_the_end_is_evaluated_and_not_trained_again(finished, lost):
     assert checkpoint["optimizer"] is None  # stripped, as by the trainer
 
 
-def test_keep_replaces_the_backup_in_one_step(tmp_path, monkeypatch):
+def test_back_up_replaces_the_backup_in_one_step(tmp_path, monkeypatch):
     from types import SimpleNamespace
 
     weights = tmp_path / "train" / "weights"
@@ -84,7 +85,7 @@ def test_keep_replaces_the_backup_in_one_step(tmp_path, monkeypatch):
         trainer.last.write_text(f"last {n}")
         if n == 1:
             trainer.best.write_text("best 1")
-        run.keep(trainer)
+        run.back_up(trainer)
     assert {f.name: f.read_text() for f in (tmp_path / "backup").iterdir()} == {
         "best.pt": "best 1",
         "last.pt": "last 2",
@@ -93,14 +94,29 @@ def test_keep_replaces_the_backup_in_one_step(tmp_path, monkeypatch):
     monkeypatch.setattr(run.os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     trainer.last.write_text("last 3")
     with pytest.raises(OSError, match="No space"):
-        run.keep(trainer)
+        run.back_up(trainer)
     assert (tmp_path / "backup" / "last.pt").read_text() == "last 2"
 
 
-def test_reason_of_a_failure_is_kept(tmp_path, tiny):
+def test_reason_of_a_failure_is_recorded(tmp_path, tiny):
     folder = spec(tmp_path / "seed0", tiny, data="nowhere.yaml")
     assert "nowhere.yaml" in schedule.train(folder)
-    assert not schedule.is_finished(folder)
+    assert not run_files.is_finished(folder)
+
+
+def test_specification_of_another_version_is_refused_in_words(tmp_path):
+    write_json(tmp_path / "spec.json", {"model": "yolo11n-diffattn.yaml", "args": {"epochs": 1}})
+    error = schedule.train(tmp_path)
+    assert "UserError" in error
+    assert "spec.json: the file misses data, model_digest, versions" in error
+
+
+def test_arguments_of_the_process_reach_the_training(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(run, "end_with_parent", lambda: None)
+    monkeypatch.setattr(run, "train", lambda *arguments: calls.append(arguments))
+    assert [run.main(str(tmp_path)), run.main(str(tmp_path), "2"), run.main(str(tmp_path), "3", "0")] == [0, 0, 0]
+    assert calls == [(tmp_path, 0, None), (tmp_path, 2, None), (tmp_path, 3, "0")]
 
 
 def test_two_processes_on_one_run(tmp_path, tiny):

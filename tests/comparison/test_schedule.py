@@ -3,12 +3,14 @@
 import errno
 import os
 import signal
+import sys
 import threading
 import time
 
 import pytest
 
-from ultralytics_diffattn.comparison import schedule
+from ultralytics_diffattn.comparison import run_files, schedule
+from ultralytics_diffattn.errors import MissingPackageError, UserError
 from ultralytics_diffattn.output.files import write_json
 
 
@@ -54,8 +56,9 @@ def test_a_full_disk_stops_the_queue(tmp_path, monkeypatch, reported):
     monkeypatch.setattr(schedule, "train", train)
     if not reported:  # the run could not even write why
         monkeypatch.setattr(schedule.Path, "write_bytes", full)
-    with pytest.raises(OSError, match="make room and give the same command again"):
+    with pytest.raises(OSError, match="make room and give the same command again") as error:
         schedule.one_by_one(runs)
+    assert isinstance(error.value, UserError)
     assert trained == ["seed0"]
 
 
@@ -69,6 +72,12 @@ def test_a_process_that_is_killed_is_named(tmp_path, monkeypatch):
 
 def test_a_folder_that_a_machine_does_not_see(tmp_path):
     assert "storage that all machines share" in schedule.train(tmp_path / "elsewhere")
+
+
+def test_ray_that_is_not_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingPackageError, match="pip install ray"):
+        schedule.over_ray([])
 
 
 @pytest.fixture
@@ -98,4 +107,4 @@ def test_ray_trains_all_and_a_killed_worker_costs_one_run(tmp_path, monkeypatch,
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
     assert schedule.over_ray(runs) == [runs[0]]
-    assert [schedule.is_finished(run) for run in runs] == [False, True, True]
+    assert [run_files.is_finished(run) for run in runs] == [False, True, True]

@@ -2,22 +2,27 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 
+from tests.comparison.samples import make_results
 from ultralytics_diffattn.comparison import tables
+from ultralytics_diffattn.comparison.schema import DataSummary, Latency, PairResult, Spread
 
-PAIR = {
-    "first": "stock",
-    "second": "ours",
-    "metric": "mAP50-95",
-    "seeds": [0, 1, 2],
-    "difference": 0.02,
-    "over_seeds": [-0.01, 0.05],
-    "over_images": [0.001, 0.04],
-    "verdict": "not distinguishable",
-    "seeds_needed": 9,
-}
+PAIR = PairResult(
+    first="stock",
+    second="ours",
+    metric="mAP50-95",
+    seeds=[0, 1, 2],
+    difference=0.02,
+    per_seed=[],
+    over_seeds=(-0.01, 0.05),
+    over_images=(0.001, 0.04),
+    verdict="not distinguishable",
+    seeds_needed=9,
+    per_class=None,
+)
 
 
 NOT = "ours is not distinguishable from stock in mAP50-95: +0.020, "
@@ -34,47 +39,58 @@ OVER = "95 % interval over 3 seeds -0.010 to +0.050, over images +0.001 to +0.04
             f"{NOT}no interval over seeds, as there is only one, over images +0.001 to +0.040.",
         ),
         (
-            {"verdict": "better", "over_seeds": [0.01, 0.03], "seeds_needed": 3},
+            {"verdict": "better", "over_seeds": (0.01, 0.03), "seeds_needed": 3},
             "ours is better than stock in mAP50-95: +0.020, 95 % interval over 3 seeds +0.010 to +0.030, "
             "over images +0.001 to +0.040.",
         ),
     ],
 )
 def test_sentence(changes, expected):
-    assert tables.sentence({**PAIR, **changes}) == expected
+    assert tables.sentence(replace(PAIR, **changes)) == expected
 
 
-def found(seeds=(0, 1)):
-    metrics = {
-        "mAP50-95": {"mean": 0.5, "sd": 0.01, "values": []},
-        "mAP50": {"mean": 0.5, "sd": 0.01, "values": []},
-        "AP small": {"mean": None, "sd": None, "values": []},
-    }
-    model = {
-        "metrics": metrics,
-        "parameters": 2624080,
-        "gflops": 6.614,
-        "latency_ms": {"pytorch": 20.0, "onnxruntime": None},
-        "seconds_per_epoch": 3.14,
-        "peak_memory_mb": 1234.5,
-    }
-    run = {"metrics": {"mAP50-95": 0.5, "AP small": None}, "per_class": {"a, b": 0.5}, "epochs": 3}
-    run |= {"seconds_per_epoch": 3.1, "peak_memory_mb": 1234}
-    run |= {"step0": 0.1, "curve": {"epoch": [1, 2, 3], "mAP50-95": [0.3, 0.4, 0.5]}}
-    return {
-        "arguments": {"epochs": 3, "imgsz": 64, "batch": 4, "pretrained": None},
-        "versions": {"torch": "2.14"},
-        "hardware": {"cpu": "Xeon", "gpu": "none"},
-        "data": {"val_images": 4, "val_boxes": 15},
-        "models": {"stock": model, "ours": model},
-        "runs": [{"model": m, "seed": s, "resumed_after": [1] * s, **run} for s in seeds for m in ("stock", "ours")],
-        "pairs": [PAIR],
-        "missing": ["ours seed 2"],
-    }
+def table_results(step0=(0.1, 0.1), curve=(0.3, 0.4, 0.5), map50=0.5, **arguments):
+    """Return results of two models and two seeds; `step0` is of stock's seeds 0 and 1, that of ours 0.1."""
+    results = make_results(labels=("stock", "ours"), seeds=(0, 1), classes=("a, b",), epochs=3)
+    runs = [
+        replace(
+            run,
+            metrics={"mAP50-95": 0.5, "AP small": None},
+            per_class={"a, b": 0.5},
+            step0=step0[run.seed] if run.model == "stock" else step0[1],
+            curve=replace(run.curve, map50_95=list(curve)),
+            resumed_after=[1] * run.seed,
+        )
+        for run in results.runs
+    ]
+    model = replace(
+        results.models["stock"],
+        metrics={
+            "mAP50-95": Spread(0.5, 0.01, []),
+            "mAP50": Spread(map50, 0.01, []),
+            "AP small": Spread(None, None, []),
+        },
+        parameters=2624080,
+        gflops=6.614,
+        latency_ms=Latency(20.0, None),
+        seconds_per_epoch=3.14,
+        peak_memory_mb=1234.5,
+    )
+    return replace(
+        results,
+        arguments={"epochs": 3, "imgsz": 64, "batch": 4, "pretrained": None, **arguments},
+        versions={"torch": "2.14"},
+        hardware={"cpu": "Xeon", "cores": 2, "gpu": "none", "system": "Linux"},
+        data=DataSummary("data.yaml", "ab", 4, 15, ["a, b"]),
+        models={"stock": model, "ours": model},
+        runs=runs,
+        pairs=[PAIR],
+        missing=["ours seed 2"],
+    )
 
 
 def test_markdown():
-    lines = tables.as_markdown(found()).splitlines()
+    lines = tables.as_markdown(table_results()).splitlines()
     assert (
         lines[0] == "4 validation images, 15 boxes; epochs=3, imgsz=64, batch=4; seeds 0, 1; torch 2.14; Xeon, GPU none"
     )
@@ -86,37 +102,30 @@ def test_markdown():
     assert "- Not finished, and not in the table: ours seed 2." in lines
 
 
-def test_markdown_on_the_way():
-    on_the_way = found()
-    on_the_way["runs"][0] |= {"step0": 0.3}  # stock seed 0; seed 1 has 0.1
-    table = tables.as_markdown(on_the_way).split("\n\n")[2].splitlines()
+def test_markdown_by_epoch():
+    table = tables.as_markdown(table_results(step0=(0.3, 0.1))).split("\n\n")[2].splitlines()
     assert table == [
         "| mAP50-95 after epoch | 0 | 1 | 2 | 3 |",
         "|---|---|---|---|---|",
         "| stock | 0.200 ± 0.141 | 0.300 ± 0.000 | 0.400 ± 0.000 | 0.500 ± 0.000 |",
         "| ours | 0.100 ± 0.000 | 0.300 ± 0.000 | 0.400 ± 0.000 | 0.500 ± 0.000 |",
     ]
-    for run in on_the_way["runs"]:
-        run |= {"step0": None}  # from scratch
-    assert "| mAP50-95 after epoch | 1 | 2 | 3 |" in tables.as_markdown(on_the_way)
-    on_the_way["arguments"]["val"] = False  # ultralytics then validates after the last epoch only, and writes 0 before
-    for run in on_the_way["runs"]:
-        run["curve"] = {"epoch": [1, 2, 3], "mAP50-95": [0.0, 0.0, 0.5]}
-    assert "| mAP50-95 after epoch | 3 |\n" in tables.as_markdown(on_the_way)
+    from_scratch = {"step0": (None, None)}
+    assert "| mAP50-95 after epoch | 1 | 2 | 3 |" in tables.as_markdown(table_results(**from_scratch))
+    # With val=False ultralytics validates after the last epoch only, and writes 0 before.
+    validated_at_the_end = table_results(**from_scratch, curve=(0.0, 0.0, 0.5), val=False)
+    assert "| mAP50-95 after epoch | 3 |\n" in tables.as_markdown(validated_at_the_end)
 
 
 def test_nothing_learned():
-    nothing = found()
-    for model in nothing["models"].values():
-        model["metrics"]["mAP50"] = {"mean": 0.004, "sd": 0.0, "values": []}
-    assert "No model has learned to find anything (mAP50 0.004)" in tables.as_markdown(nothing)
-    assert "No model has learned" not in tables.as_markdown(found())
-    same = {**PAIR, "difference": 0.0, "over_seeds": [0.0, 0.0], "seeds_needed": None}
+    assert "No model has learned to find anything (mAP50 0.004)" in tables.as_markdown(table_results(map50=0.004))
+    assert "No model has learned" not in tables.as_markdown(table_results())
+    same = replace(PAIR, difference=0.0, over_seeds=(0.0, 0.0), seeds_needed=None)
     assert "seeds would be needed" not in tables.sentence(same)
 
 
 def test_csv_reads_back():
-    rows = list(csv.DictReader(io.StringIO(tables.as_csv(found()))))
+    rows = list(csv.DictReader(io.StringIO(tables.as_csv(table_results()))))
     assert [(row["model"], row["seed"], row["resumed_after"]) for row in rows] == [
         ("stock", "0", ""),
         ("ours", "0", ""),

@@ -1,6 +1,5 @@
 """A comparison from the command line: alike in all but the model, resumable, and nobody's work is overwritten."""
 
-import json
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from filelock import FileLock
 
 from tests.interpreters import run
 from ultralytics_diffattn import cli
+from ultralytics_diffattn.comparison.schema import read_results
 from ultralytics_diffattn.verbs import compare
 
 SMALL = ("epochs=3", "imgsz=64", "batch=4", "workers=0", "plots=False", "seeds=0,1", "device=cpu")
@@ -73,12 +73,13 @@ def test_finished_runs_are_untouched(killed):
 
 
 def test_cut_run_is_continued_and_marked(killed):
-    found = json.loads((killed["folder"] / "results.json").read_text())
-    runs = {(r["model"], r["seed"]): r for r in found["runs"]}
+    results = read_results(killed["folder"] / "results.json")
+    runs = {run.key: run for run in results.runs}
     assert len(runs) == 4
-    assert runs["yolo11n-diffattn", 0]["resumed_after"] in ([1], [2])
-    assert [r["resumed_after"] for key, r in runs.items() if key != ("yolo11n-diffattn", 0)] == [[], [], []]
-    assert all(r["curve"]["epoch"] == [1, 2, 3] for r in runs.values())
+    assert runs["yolo11n-diffattn", 0].resumed_after in ([1], [2])
+    assert [run.resumed_after for key, run in runs.items() if key != ("yolo11n-diffattn", 0)] == [[], [], []]
+    assert all(run.curve.epoch == [1, 2, 3] for run in runs.values())
+    assert all(len(run.lambdas) == run.model.count("diffattn") for run in runs.values())
     assert (
         "Taken up again after an interruption: yolo11n-diffattn seed 0."
         in (killed["folder"] / "results.md").read_text()
@@ -108,7 +109,7 @@ def test_another_setting_is_refused_and_changes_nothing(killed, tiny, capsys):
     folder = killed["folder"]
     before = {f: f.stat().st_mtime_ns for f in folder.rglob("*") if f.is_file() and f.name != "lock"}
     words = command(tiny, folder.parent)[3:]
-    for change, message in [(["lr0=0.5"], "lr0"), (["imgsz=96"], "imgsz: 64 there, 96 now")]:
+    for change, message in [(["lr0=0.5"], "lr0"), (["imgsz=96"], "imgsz: 64 before, 96 now")]:
         assert cli.main([*words, *change]) == 1
         assert message in capsys.readouterr().err
     assert before == {f: f.stat().st_mtime_ns for f in folder.rglob("*") if f.is_file() and f.name != "lock"}
@@ -146,9 +147,9 @@ def test_bad_input_is_refused_before_anything_is_made(tiny, tmp_path, capsys, mo
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("given", "expected"), [((0, 1), [0, 1]), ("2,5", [2, 5]), (7, [7]), ([3], [3])])
-def test_parse_seeds(given, expected):
-    assert compare.parse_seeds(given) == expected
+@pytest.mark.parametrize(("seeds", "expected"), [((0, 1), [0, 1]), ("2,5", [2, 5]), (7, [7]), ([3], [3])])
+def test_parse_seeds(seeds, expected):
+    assert compare.parse_seeds(seeds) == expected
 
 
 def test_parse_models_makes_paths_absolute(tmp_path, monkeypatch):

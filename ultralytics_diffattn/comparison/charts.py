@@ -6,12 +6,17 @@ from __future__ import annotations
 import io
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import matplotlib.style
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+Series: TypeAlias = Sequence[Mapping[float, float | None]]  # for each seed y by x; None leaves a gap
 
 COLOURS = 6  # then they come again; line styles and markers, of which there are five, make 30 combinations
 DASHES = ("-", (0, (5, 2)), (0, (5, 1.5, 1, 1.5)), (0, (1, 1.2)), (0, (8, 2, 1, 2, 1, 2)))
@@ -49,7 +54,7 @@ WIDTH, HEIGHT = 4.6, 2.7  # inches; a phone shows a chart at this size, without 
 def lines(
     name: str,
     title: str,
-    series: dict[str, list[dict[float, float | None]]],
+    series: Mapping[str, Series],
     x_name: str,
     y_name: str = "",
     limits: tuple[float, float] | None = None,
@@ -60,8 +65,8 @@ def lines(
 
     Args:
         name (str): Of the chart; it makes the ids in the page unique.
-        title (str): What the chart shows, for those who do not see it.
-        series (dict[str, list[dict[float, float | None]]]): By label, for each seed y by x; None leaves a gap.
+        title (str): Description of the chart, for those who do not see it.
+        series (Mapping[str, Series]): By label, for each seed y by x; None leaves a gap.
         x_name (str): Below the horizontal axis.
         y_name (str): Above the vertical axis, where the text beside the chart does not say it.
         limits (tuple[float, float], optional): Of the vertical axis.
@@ -80,8 +85,9 @@ def lines(
         axes = figure.add_subplot()
         xs = np.array(sorted({x for seeds in series.values() for seed in seeds for x in seed}), float)
         for i, (label, seeds) in enumerate(series.items()):
-            ys = np.array([[np.nan if seed.get(x) is None else seed[x] for x in xs] for seed in seeds], float)
-            _line(axes, i, len(series), label, xs, np.ma.masked_invalid(ys.reshape(len(seeds), len(xs))))
+            ys = np.array([[seed.get(x) for x in xs] for seed in seeds], float)  # None becomes NaN
+            ys = ys.reshape(len(seeds), len(xs))  # also without an x
+            _line(axes, i, len(series), label, xs, np.ma.masked_invalid(ys))
         if len(xs) > 1:
             margin = 0.03 * (xs[-1] - xs[0])
             axes.set_xlim(xs[0] - margin, xs[-1] + margin)
@@ -95,16 +101,16 @@ def lines(
         return _svg(figure, name, title)
 
 
-def _line(axes, i: int, count: int, label: str, xs: np.ndarray, ys: np.ma.MaskedArray) -> None:
-    """Draw series `i` of `count`; ys are (seeds, xs)."""
+def _line(axes: Axes, i: int, count: int, label: str, xs: NDArray[Any], ys: Any) -> None:
+    """Draw series `i` of `count`; ys is a masked array, (seeds, xs)."""
     colour, mean = f"#fe0b{i % COLOURS:02}", ys.mean(0)
-    there = ~np.ma.getmaskarray(mean)
-    beside = np.concatenate([there[1:], [False]]) | np.concatenate([[False], there[:-1]])
-    alone = there & ~beside
-    if len(xs) > 1 and not (there & beside).any():  # nothing but points, drawn side by side
+    known = ~np.ma.getmaskarray(mean)
+    has_neighbour = np.concatenate([known[1:], [False]]) | np.concatenate([[False], known[:-1]])
+    alone = known & ~has_neighbour
+    if len(xs) > 1 and not (known & has_neighbour).any():  # nothing but points, drawn side by side
         xs = xs + (i - count + 1) * 0.03 * (xs[-1] - xs[0])
     step = max(1, len(xs) // 8)
-    marked = np.flatnonzero(alone | ((np.arange(len(xs)) % step == i * step // count) & there))
+    marked = np.flatnonzero(alone | ((np.arange(len(xs)) % step == i * step // count) & known))
     axes.plot(
         *(xs, mean),
         color=colour,
@@ -126,7 +132,7 @@ def differences(name: str, title: str, rows: Sequence[tuple[str, float, tuple[fl
 
     Args:
         name (str): Of the chart; it makes the ids in the page unique.
-        title (str): What the chart shows, for those who do not see it.
+        title (str): Description of the chart, for those who do not see it.
         rows (Sequence[tuple[str, float, tuple[float, float] | None]]): Label, difference and interval, from the top;
             the first is of all together.
 

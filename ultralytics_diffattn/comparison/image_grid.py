@@ -4,138 +4,220 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from ultralytics_diffattn.comparison.pairs import common_seeds
+from ultralytics_diffattn.comparison.run_files import PREDICTIONS
+from ultralytics_diffattn.comparison.schema import RunKey
 from ultralytics_diffattn.evaluation import predictions
 from ultralytics_diffattn.evaluation.predictions import Predictions
 
 CONFIDENCE = 0.25  # ultralytics' own when it predicts
 WIDTH, TALLEST = 360, 480  # pixels of a drawing
 LONGEST = 16  # characters of a class on it
+
+Colour: TypeAlias = tuple[int, int, int]
 # As blue, green, red: white, and the sky blue and orange of Okabe and Ito, which the colour-blind can tell apart.
-TRUE, RIGHT, WRONG = (255, 255, 255), (233, 180, 86), (0, 159, 230)
+TRUE: Colour = (255, 255, 255)
+RIGHT: Colour = (233, 180, 86)
+WRONG: Colour = (0, 159, 230)
+BLACK: Colour = (0, 0, 0)
+# Three passes: dark edge, box, label. Labels come last, above all boxes; the edge shows a box on a bright image.
+PASSES = ((4, True, False), (2, False, False), (2, False, True))  # line width, whether an edge, whether labels
 
 
-def differing(runs: dict[tuple[str, int], Path], count: int = 6) -> list[dict[str, Any]]:
-    """Draw the images on which the first model and each other one differ most, by the F1 of each image.
+class Box(NamedTuple):
+    """A box to be drawn: x, y of the upper left corner, width, height; its label and colour."""
+
+    xywh: NDArray[Any]
+    label: str
+    colour: Colour
+
+
+class Counts(NamedTuple):
+    """Boxes of each image, (N,) each, as `f1` counts them.
+
+    Attributes:
+        right (np.ndarray): Predictions that match an object.
+        wrong (np.ndarray): Predictions that do not.
+        missed (np.ndarray): Objects without a prediction.
+    """
+
+    right: NDArray[np.int64]
+    wrong: NDArray[np.int64]
+    missed: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A drawing of an image: its title, and its source as a data URI."""
+
+    title: str
+    src: str
+
+
+@dataclass(frozen=True)
+class ImageDifference:
+    """An image on which two models differ: its file, the F1 by model, and its drawings."""
+
+    file: str
+    f1: dict[str, float]
+    panels: list[Panel]
+
+
+@dataclass(frozen=True)
+class PairImages:
+    """The images on which two models differ most, and the files of images that could not be read."""
+
+    first: str
+    second: str
+    seed: int
+    images: list[ImageDifference]
+    unreadable: list[str]
+
+
+def most_different_images(runs: Mapping[RunKey, Path], count: int = 6) -> list[PairImages]:
+    """Return drawings of the images on which the first model and each other one differ most, by the F1 of each image.
 
     Args:
-        runs (dict[tuple[str, int], Path]): Folders of the finished runs by model and seed; a pair of models is
-            compared with the first seed that both have.
+        runs (Mapping[RunKey, Path]): Folders of the finished runs; of each pair the first common seed counts.
         count (int): Images for each pair.
 
     Returns:
-        (list[dict]): For each pair `first`, `second`, `seed`, `images` and `unreadable`, the files of images that could
-            not be read. An image has `file`, `f1` (by model) and `panels`, each with `title` and `src` (a data URI).
+        (list[PairImages]): For each pair that has a seed in common.
     """
     labels = list(dict.fromkeys(label for label, _ in runs))
-    out = []
+    pairs = []
     for second in labels[1:]:
         first = labels[0]
-        seed = next((s for label, s in runs if label == first and (second, s) in runs), None)
-        if seed is not None:
-            kept = {label: predictions.read(runs[label, seed] / "predictions.npz") for label in (first, second)}
-            out.append({"first": first, "second": second, "seed": seed, **_images(kept, count)})
-    return out
+        for seed in common_seeds(runs, first, second)[:1]:
+            both = [predictions.read(runs[RunKey(label, seed)] / PREDICTIONS) for label in (first, second)]
+            images, unreadable = _draw_differences(dict(zip((first, second), both, strict=True)), count)
+            pairs.append(PairImages(first, second, seed, images, unreadable))
+    return pairs
 
 
-def f1(kept: Predictions) -> np.ndarray:
+def f1(predicted: Predictions) -> NDArray[np.float64]:
     """Return the F1 of each image at IoU 0.5, of the predictions with a score of 0.25 or more.
 
     Args:
-        kept (Predictions): Of one model.
+        predicted (Predictions): Of one model.
 
     Returns:
-        (np.ndarray): (N,); 1 where nothing is to be found and nothing was.
+        (np.ndarray): (N,); 1 for an image without objects and predictions.
     """
-    right, wrong, missed = counts(kept)
+    right, wrong, missed = counts(predicted)
     return np.where(right + wrong + missed, 2 * right / np.maximum(2 * right + wrong + missed, 1), 1.0)
 
 
-def counts(kept: Predictions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return how many boxes of each image are right, wrong and missed, as `f1` counts them.
+def counts(predicted: Predictions) -> Counts:
+    """Return the number of right, wrong and missed boxes of each image, as `f1` counts them.
 
     Args:
-        kept (Predictions): Of one model.
+        predicted (Predictions): Of one model.
 
     Returns:
-        right (np.ndarray): (N,) predictions that match an object.
-        wrong (np.ndarray): (N,) those that do not.
-        missed (np.ndarray): (N,) objects without a prediction.
+        (Counts): (N,) each.
     """
-    sure, hit = kept.conf >= CONFIDENCE, kept.tp[:, 0]
-    n = len(kept.files)
-    right, wrong = (np.bincount(kept.image[which], minlength=n) for which in (sure & hit, sure & ~hit))
-    return right, wrong, np.bincount(kept.target_image, minlength=n) - right
+    p, images = predicted, len(predicted.files)
+    sure, hit = p.conf >= CONFIDENCE, p.tp[:, 0]
+    right = np.bincount(p.image[sure & hit], minlength=images)
+    wrong = np.bincount(p.image[sure & ~hit], minlength=images)
+    return Counts(right, wrong, np.bincount(p.target_image, minlength=images) - right)
 
 
-def _images(kept: dict[str, Predictions], count: int) -> dict[str, list]:
-    """Return `images` and `unreadable` of a pair of models."""
-    from ultralytics.utils.patches import imread
-
-    scores = {label: f1(p) for label, p in kept.items()}
-    numbers = {label: counts(p) for label, p in kept.items()}
-    first, second = kept
-    gap = np.abs(scores[second] - scores[first])
-    images, unreadable = [], []
+def _draw_differences(by_model: Mapping[str, Predictions], count: int) -> tuple[list[ImageDifference], list[str]]:
+    """Return the images on which two models differ most, and the files that could not be read."""
+    scores = {label: f1(p) for label, p in by_model.items()}
+    first, second = scores.values()
+    gap = np.abs(second - first)
+    files = next(iter(by_model.values())).files
+    images: list[ImageDifference] = []
+    unreadable: list[str] = []
     for i in np.argsort(-gap, kind="stable"):
         if len(images) == count or gap[i] == 0:
             break
-        file = Path(kept[first].files[i])
-        try:
-            image = imread(str(file))
-        except (OSError, cv2.error):  # older releases let these through
-            image = None
+        file = Path(files[i])
+        image = _read(file)
         if image is None:
             unreadable.append(file.name)
             continue
-        objects = int((kept[first].target_image == i).sum())
-        panels = [{"title": f"truth: {objects} object{'s' * (objects != 1)}", "src": _truth(image, kept[first], i)}]
-        for label, p in kept.items():
-            right, wrong, missed = (n[i] for n in numbers[label])
-            title = f"{label}: {right} right, {wrong} wrong, {missed} missed"
-            panels.append({"title": title, "src": _predicted(image, p, i)})
-        images.append({"file": file.name, "f1": {label: float(s[i]) for label, s in scores.items()}, "panels": panels})
-    return {"images": images, "unreadable": unreadable}
+        f1_by_model = {label: float(values[i]) for label, values in scores.items()}
+        images.append(ImageDifference(file.name, f1_by_model, _panels(image, by_model, int(i))))
+    return images, unreadable
 
 
-def _truth(image: np.ndarray, kept: Predictions, i: int) -> str:
-    mine = kept.target_image == i
-    rows = zip(kept.target_box[mine], (kept.names[c][:LONGEST] for c in kept.target_cls[mine]), strict=True)
-    return _draw(image, kept.shape[i], [(box, name, TRUE) for box, name in rows])
+def _read(file: Path) -> NDArray[np.uint8] | None:
+    """Return an image as ultralytics reads it, (H, W, 3), or None if it cannot be read."""
+    from ultralytics.utils.patches import imread
+
+    try:
+        image: NDArray[np.uint8] | None = imread(str(file))
+    except (OSError, cv2.error):  # older releases let these through
+        return None
+    return image
 
 
-def _predicted(image: np.ndarray, kept: Predictions, i: int) -> str:
-    mine = np.flatnonzero((kept.image == i) & (kept.conf >= CONFIDENCE))
-    mine = mine[np.argsort(~kept.tp[mine, 0], kind="stable")]  # the wrong ones last, on top
-    boxes = []
-    for d in mine:
-        right = kept.tp[d, 0]
-        label = "" if right else f"{kept.names[kept.cls[d]][:LONGEST]} {kept.conf[d]:.2f}"
-        boxes.append((kept.box[d], label, RIGHT if right else WRONG))
-    return _draw(image, kept.shape[i], boxes)
+def _panels(image: NDArray[np.uint8], by_model: Mapping[str, Predictions], i: int) -> list[Panel]:
+    """Return drawings of image `i`: the truth, and each model's predictions."""
+    truth = next(iter(by_model.values()))
+    objects = int((truth.target_image == i).sum())
+    panels = [Panel(f"truth: {objects} object{'s' * (objects != 1)}", _draw(image, truth.shape[i], _true(truth, i)))]
+    for label, p in by_model.items():
+        right, wrong, missed = (values[i] for values in counts(p))
+        title = f"{label}: {right} right, {wrong} wrong, {missed} missed"
+        panels.append(Panel(title, _draw(image, p.shape[i], _predicted(p, i))))
+    return panels
 
 
-def _draw(image: np.ndarray, shape: np.ndarray, boxes: list) -> str:
+def _true(truth: Predictions, i: int) -> list[Box]:
+    """Return the true boxes of image `i`."""
+    mine = np.flatnonzero(truth.target_image == i)
+    return [Box(truth.target_box[t], truth.names[truth.target_cls[t]][:LONGEST], TRUE) for t in mine]
+
+
+def _predicted(predicted: Predictions, i: int) -> list[Box]:
+    """Return the predicted boxes of image `i`, the wrong ones last, on top."""
+    p = predicted
+    mine = np.flatnonzero((p.image == i) & (p.conf >= CONFIDENCE))
+    mine = mine[np.argsort(~p.tp[mine, 0], kind="stable")]
+    return [
+        Box(p.box[d], "", RIGHT)
+        if p.tp[d, 0]
+        else Box(p.box[d], f"{p.names[p.cls[d]][:LONGEST]} {p.conf[d]:.2f}", WRONG)
+        for d in mine
+    ]
+
+
+def _draw(image: NDArray[np.uint8], shape: NDArray[Any], boxes: list[Box]) -> str:
     """Return the image with boxes (in pixels of `shape`, its height and width) as a data URI."""
     from ultralytics.utils.plotting import Annotator
 
     scale = min(WIDTH / image.shape[1], TALLEST / image.shape[0])
-    size = [max(1, round(scale * n)) for n in image.shape[1::-1]]
-    drawing = np.ascontiguousarray(
-        cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    width, height = (max(1, round(scale * n)) for n in image.shape[1::-1])
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    annotator: Any = Annotator(
+        np.ascontiguousarray(cv2.resize(image, (width, height), interpolation=interpolation)), line_width=1
     )
-    annotator = Annotator(drawing, line_width=1)
-    scaled = [(box * np.tile(np.divide(size, shape[::-1]), 2), label, colour) for box, label, colour in boxes]
-    corners = [([int(v) for v in (x, y, x + w, y + h)], label, colour) for (x, y, w, h), label, colour in scaled]
-    for width, edge, text in ((4, True, False), (2, False, False), (2, False, True)):
-        annotator.lw = width
-        for box, label, colour in corners:
-            if label or not text:  # labels come last, above all boxes; the dark edge shows a box on a bright image
-                annotator.box_label(box, label if text else "", (0, 0, 0) if edge else colour, (0, 0, 0))
+    ratio = np.tile(np.divide((width, height), shape[::-1]), 2)
+    corners = [_corners(box.xywh * ratio) for box in boxes]
+    for line, edge, labels in PASSES:
+        annotator.lw = line
+        for box, ends in zip(boxes, corners, strict=True):
+            if box.label or not labels:
+                annotator.box_label(ends, box.label if labels else "", BLACK if edge else box.colour, BLACK)
     _, jpeg = cv2.imencode(".jpg", annotator.result(), [cv2.IMWRITE_JPEG_QUALITY, 80])
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}"
+
+
+def _corners(xywh: NDArray[Any]) -> list[int]:
+    """Return the upper left and the lower right corner of a box, in whole pixels."""
+    x, y, width, height = xywh
+    return [int(value) for value in (x, y, x + width, y + height)]

@@ -3,7 +3,7 @@
 
 The folder holds what belongs to the run, and survives it:
 
-    spec.json         what to train: model, arguments, and the place among the other runs
+    spec.json         what to train: model, arguments, data and versions
     train/            ultralytics' own run folder
     backup/           last.pt and best.pt of the last epoch that was written whole
     step0.json        metrics before the first step, of a model that starts from weights
@@ -14,52 +14,56 @@ The folder holds what belongs to the run, and survives it:
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from ultralytics_diffattn.child_process import end_with_parent
-from ultralytics_diffattn.comparison import epochs
+from ultralytics_diffattn.comparison import epochs, typed_json
+from ultralytics_diffattn.comparison.run_files import BEST, FAILURE, PREDICTIONS, RECORD, STEP0, read_spec
+from ultralytics_diffattn.comparison.schema import RunFailure, RunSpec
+from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.evaluation import predictions
-from ultralytics_diffattn.output.files import read_json, write_json, write_text
 
 
-def train(folder: Path, device: str | None = None) -> None:
+def train(folder: Path, remaining: int = 0, device: str | None = None) -> None:
     """Train what `spec.json` says, from where an earlier process was killed, and write `run.json`.
 
     Args:
         folder (Path): The run's folder, with `spec.json`.
+        remaining (int): Runs of the comparison from this one on, for the time left; 0 shows none.
         device (str, optional): In place of the device in `spec.json`.
 
     Raises:
-        RuntimeError: If another process is training this run.
+        UserError: If another process is training this run, or `spec.json` is not of this version.
     """
     lock = FileLock(folder / "lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise RuntimeError(f"{folder} is being trained by another process; wait for it, or end it.") from None
+        raise UserError(f"{folder} is being trained by another process; wait for it, or end it.") from None
     with lock:
-        spec = read_json(folder / "spec.json")
+        spec = read_spec(folder)
         if device is not None:
-            spec["args"]["device"] = device
+            spec = replace(spec, args={**spec.args, "device": device})
         start = time.time()
-        step = _next_step(folder, spec["args"]["epochs"])
+        step = _next_step(folder, spec.args["epochs"])
         if step == "fresh":
-            _start(folder, spec)
+            _start(folder, spec, remaining)
         elif step == "resume":
-            _resume(folder, spec)
+            _resume(folder, spec, remaining)
         else:
             _strip(folder)
-        if not (folder / "predictions.npz").exists():  # several GPUs, or killed in the final validation
+        if not (folder / PREDICTIONS).exists():  # several GPUs, or killed in the final validation
             _evaluate(folder, spec)
-        write_json(folder / "run.json", {**epochs.summary(folder), "seconds_last_process": time.time() - start})
+        typed_json.write(folder / RECORD, epochs.summary(folder, time.time() - start))
 
 
 def _next_step(folder: Path, total: int) -> str:
@@ -73,29 +77,30 @@ def _next_step(folder: Path, total: int) -> str:
         shutil.copy(file, weights / file.name)
     try:
         epoch = read(weights / "last.pt")["epoch"]
-    except Exception:  # there is none, or it is torn and has no backup
+    except Exception:  # it is missing, or torn and without a backup
         return "fresh"
     return "resume" if 0 <= epoch < total - 1 else "evaluate"  # -1 once ultralytics has stripped it
 
 
-def _start(folder: Path, spec: dict) -> None:
+def _start(folder: Path, spec: RunSpec, remaining: int) -> None:
+    """Train from the first epoch."""
     from ultralytics import YOLO
 
-    for name in ("step0.json", "epochs.csv", "predictions.npz"):
+    for name in (STEP0, "epochs.csv", PREDICTIONS):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / "train", ignore_errors=True)  # of a process that died before its first epoch was saved
-    model = YOLO(spec["model"])
-    _listen(model)
-    model.train(**spec["args"], project=str(folder), name="train", exist_ok=True)
+    model = YOLO(spec.model)
+    _listen(model, remaining)
+    model.train(**spec.args, project=str(folder), name="train", exist_ok=True)
 
 
-def _resume(folder: Path, spec: dict) -> None:
+def _resume(folder: Path, spec: RunSpec, remaining: int) -> None:
+    """Train from the epoch after the last checkpoint."""
     from ultralytics import YOLO
 
     model = YOLO(folder / "train" / "weights" / "last.pt")
-    _listen(model)
-    given = {key: spec["args"][key] for key in ("data", "device") if key in spec["args"]}
-    model.train(resume=True, **given)
+    _listen(model, remaining)
+    model.train(resume=True, **{key: spec.args[key] for key in ("data", "device") if key in spec.args})
 
 
 def _strip(folder: Path) -> None:
@@ -106,35 +111,42 @@ def _strip(folder: Path) -> None:
         strip_optimizer(folder / "train" / "weights" / name)
 
 
-def _evaluate(folder: Path, spec: dict) -> None:
+def _evaluate(folder: Path, spec: RunSpec) -> None:
     """Validate best.pt as the trainer does at its end."""
     from ultralytics import YOLO
 
-    args = spec["args"]
-    model = YOLO(folder / "train" / "weights" / "best.pt")
-    device = str(args.get("device") or "").split(",")[0] or None  # one is enough
-    keys = ("data", "imgsz", "workers", "iou", "max_det", "single_cls", "cache")
-    given = {k: args[k] for k in keys if k in args}
+    model = YOLO(folder / BEST)
     predictions.listen(model)
     model.add_callback("on_val_end", predictions.save)
+    keys = ("data", "imgsz", "workers", "iou", "max_det", "single_cls", "cache")
     model.val(
-        **given, batch=2 * args["batch"], device=device, plots=False, project=str(folder), name="val", exist_ok=True
+        **{key: spec.args[key] for key in keys if key in spec.args},
+        batch=2 * spec.args["batch"],
+        device=str(spec.args.get("device") or "").split(",")[0] or None,  # one is enough
+        plots=False,
+        project=str(folder),
+        name="val",
+        exist_ok=True,
     )
 
 
-def _listen(model) -> None:
-    """Add the callbacks; they are plain functions of modules, which reach the processes of several GPUs, too."""
-    epochs.listen(model)
+def _listen(model: Any, remaining: int) -> None:
+    """Add the callbacks; they are functions of modules, or partials of them, which reach the processes of more GPUs."""
+    epochs.listen(model, remaining)
     predictions.listen(model)
     model.add_callback("on_val_end", predictions.save)
-    model.add_callback("on_model_save", keep)
+    model.add_callback("on_model_save", back_up)
 
 
-def keep(trainer) -> None:
-    """Copy the checkpoints of a whole epoch; a kill can then cost the next epoch, not the run."""
+def back_up(trainer: Any) -> None:
+    """Copy the checkpoints of a whole epoch; a kill can then cost the next epoch, not the run.
+
+    Args:
+        trainer (ultralytics.engine.trainer.BaseTrainer): After the checkpoint of an epoch.
+    """
     folder = Path(trainer.save_dir).parent / "backup"
     folder.mkdir(exist_ok=True)
-    for source in (trainer.best, trainer.last):  # last.pt last: it is the mark that both are there
+    for source in (trainer.best, trainer.last):  # last.pt last: where it is, both are whole
         target = folder / source.name
         if source == trainer.best and not _newer(source, target):
             continue
@@ -143,30 +155,30 @@ def keep(trainer) -> None:
 
 
 def _newer(source: Path, target: Path) -> bool:
+    """Return whether the source exists and the target is missing or older."""
     return source.exists() and (not target.exists() or source.stat().st_mtime_ns > target.stat().st_mtime_ns)
 
 
 def main(folder: str, remaining: str = "0", device: str | None = None) -> int:
-    """Train the run and return the exit status; the reason of a failure is left in `error.txt`.
+    """Train the run and return the exit status; the reason for a failure is written to `error.txt`.
 
     Args:
         folder (str): The run's folder.
-        remaining (str): Runs from this one on, for the time left; "0" shows none.
+        remaining (str): Runs of the comparison from this one on, for the time left; "0" shows none.
         device (str, optional): In place of the device in `spec.json`.
 
     Returns:
         (int): 0, or 1 after a failure.
     """
     end_with_parent()
-    folder = Path(folder)
-    epochs.REMAINING = int(remaining)
-    (folder / "error.txt").unlink(missing_ok=True)
+    run = Path(folder)
+    (run / FAILURE).unlink(missing_ok=True)
     try:
-        train(folder, device)
+        train(run, int(remaining), device)
     except Exception as e:
         traceback.print_exc()
         try:
-            write_text(folder / "error.txt", json.dumps({"error": f"{type(e).__name__}: {e}", "errno": _errno(e)}))
+            typed_json.write(run / FAILURE, RunFailure(f"{type(e).__name__}: {e}", _errno(e)))
         except OSError:
             pass  # the disk is full: the parent sees that by itself
         return 1

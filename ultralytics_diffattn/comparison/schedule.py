@@ -7,12 +7,19 @@ import errno
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 from ultralytics_diffattn.child_process import run_module
-from ultralytics_diffattn.output.files import read_json
+from ultralytics_diffattn.comparison.run_files import SPEC, is_finished, read_failure
+from ultralytics_diffattn.errors import MissingPackageError, UserError
 from ultralytics_diffattn.output.formatting import duration
 
 MODULE = "ultralytics_diffattn.comparison.run"  # trains one run, in a process of its own
+DISK_FULL = errno.ENOSPC, errno.EDQUOT
+
+
+class FullDiskError(UserError, OSError):
+    """The disk is full; what is finished stays, and the same command continues. Also an `OSError`."""
 
 
 def one_by_one(runs: list[Path]) -> list[Path]:
@@ -25,32 +32,33 @@ def one_by_one(runs: list[Path]) -> list[Path]:
         (list[Path]): Those that failed.
 
     Raises:
-        OSError: If the disk is full; what is finished stays, and the same command continues.
+        FullDiskError: If the disk is full; what is finished stays, and the same command continues.
     """
     from ultralytics.utils import LOGGER
 
-    failed, spent = [], []
-    for place, run in enumerate(runs, 1):
+    failed: list[Path] = []
+    durations: list[float] = []
+    for number, run in enumerate(runs, 1):
         if is_finished(run):
-            LOGGER.info(f"compare: run {place} of {len(runs)}, {_title(run)}, is finished")
+            LOGGER.info(f"compare: run {number} of {len(runs)}, {_title(run)}, is finished")
             continue
-        remaining = sum(not is_finished(r) for r in runs[place - 1 :])
-        left = f", about {duration(sum(spent) / len(spent) * remaining)} left" if spent else ""
-        LOGGER.info(f"\ncompare: run {place} of {len(runs)}, {_title(run)}{left}")
+        remaining = sum(not is_finished(r) for r in runs[number - 1 :])
+        left = f", about {duration(sum(durations) / len(durations) * remaining)} left" if durations else ""
+        LOGGER.info(f"\ncompare: run {number} of {len(runs)}, {_title(run)}{left}")
         start = time.time()
         error = train(run, remaining)
         if error is None:
-            spent.append(time.time() - start)
+            durations.append(time.time() - start)
             continue
         LOGGER.error(f"compare: {_title(run)} failed, the other runs go on. {error}")
         failed.append(run)
         if is_disk_full(run):
-            raise OSError(errno.ENOSPC, f"no space left below {run}; make room and give the same command again")
+            raise FullDiskError(f"no space left below {run}; make room and give the same command again")
     return failed
 
 
 def over_ray(runs: list[Path]) -> list[Path]:
-    """Train the runs that are not finished as tasks of a Ray cluster, one for each GPU (or CPU where there is none).
+    """Train the runs that are not finished as tasks of a Ray cluster, one for each GPU (or CPU without GPUs).
 
     Args:
         runs (list[Path]): Their folders, which every machine of the cluster must see under the same path.
@@ -59,21 +67,17 @@ def over_ray(runs: list[Path]) -> list[Path]:
         (list[Path]): Those that failed, a killed worker's among them.
 
     Raises:
-        ModuleNotFoundError: If Ray is not installed.
+        MissingPackageError: If Ray is not installed.
     """
-    try:
-        import ray
-    except ModuleNotFoundError as e:
-        raise ModuleNotFoundError("ray=True needs Ray: pip install ray", name="ray") from e
     from ultralytics.utils import LOGGER
 
-    if not ray.is_initialized():
-        ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False, include_dashboard=False)
-    gpu = ray.cluster_resources().get("GPU", 0) > 0
-    # A run that fails is not tried again by Ray: the user's next command continues it.
+    ray = _connect()
+    resources = ray.cluster_resources()
+    gpu = resources.get("GPU", 0) > 0
+    # Ray does not retry a failed run: the user's next command continues it.
     task = ray.remote(num_cpus=1, num_gpus=int(gpu), max_retries=0)(train)
     waiting = [run for run in runs if not is_finished(run)]
-    LOGGER.info(f"compare: {len(waiting)} of {len(runs)} runs over Ray, {ray.cluster_resources()}")
+    LOGGER.info(f"compare: {len(waiting)} of {len(runs)} runs over Ray, {resources}")
     pending = {task.remote(run, 0, gpu): run for run in waiting}
     failed, start = [], time.time()
     while pending:
@@ -93,43 +97,42 @@ def over_ray(runs: list[Path]) -> list[Path]:
     return failed
 
 
+def _connect() -> Any:
+    """Return Ray, connected to the cluster of RAY_ADDRESS or to one that it starts here."""
+    try:
+        import ray
+    except ModuleNotFoundError as e:
+        raise MissingPackageError("ray=True needs Ray: pip install ray") from e
+    if not ray.is_initialized():
+        ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False, include_dashboard=False)
+    return ray
+
+
 def train(run: Path, remaining: int = 0, gpu: bool = False) -> str | None:
     """Train one run in a process of its own, which ends when this one does.
 
     Args:
         run (Path): Its folder.
-        remaining (int): Runs from this one on, for the time left that its epochs show; 0 for none.
+        remaining (int): Runs of the comparison from this one on, for the time left that its epochs show; 0 for none.
         gpu (bool): Whether Ray has chosen a GPU, by CUDA_VISIBLE_DEVICES; the run then takes the first visible.
 
     Returns:
         (str | None): Why it failed, or None.
     """
-    if not (run / "spec.json").exists():
+    if not (run / SPEC).exists():
         return f"{run} is not to be seen from this machine; put project= on storage that all machines share."
     status = run_module(MODULE, run, remaining, *(["0"] if gpu else []))
     if status == 0 and is_finished(run):
         return None
-    if (run / "error.txt").exists():
-        return read_json(run / "error.txt")["error"]
-    return f"its process ended with {status}" + (
-        ", killed, perhaps for want of memory." if status in (-9, 137) else "."
-    )
-
-
-def is_finished(run: Path) -> bool:
-    """Tell whether a run is finished.
-
-    Args:
-        run (Path): Its folder.
-
-    Returns:
-        (bool): True once `run.json` is written.
-    """
-    return (run / "run.json").exists()
+    failure = read_failure(run)
+    if failure:
+        return failure.error
+    killed = ", killed, perhaps for want of memory" if status in (-9, 137) else ""
+    return f"its process ended with {status}{killed}."
 
 
 def is_disk_full(run: Path) -> bool:
-    """Tell whether a run failed for want of space.
+    """Return whether a run failed for want of space.
 
     Args:
         run (Path): Its folder.
@@ -137,17 +140,19 @@ def is_disk_full(run: Path) -> bool:
     Returns:
         (bool): True if its error says so, or if not even the error could be written.
     """
-    error = run / "error.txt"
-    if error.exists():
-        return read_json(error)["errno"] in (errno.ENOSPC, errno.EDQUOT)
+    failure = read_failure(run)
+    if failure:
+        return failure.errno in DISK_FULL
+    probe = run / "probe"
     try:
-        (run / "probe").write_bytes(bytes(1 << 16))
+        probe.write_bytes(bytes(1 << 16))
     except OSError as e:
-        return e.errno in (errno.ENOSPC, errno.EDQUOT)
+        return e.errno in DISK_FULL
     finally:
-        (run / "probe").unlink(missing_ok=True)
+        probe.unlink(missing_ok=True)
     return False
 
 
 def _title(run: Path) -> str:
+    """Return model and seed of a run."""
     return f"{run.parent.name} {run.name}"

@@ -1,36 +1,132 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""What a comparison trains: the folder, the arguments, and for each run a specification that must not change."""
+"""What a comparison trains: its folder, and for each run a specification that must not change."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from ultralytics_diffattn.output.files import read_json
+from ultralytics_diffattn.comparison import typed_json
+from ultralytics_diffattn.comparison.run_files import SPEC, read_spec
+from ultralytics_diffattn.comparison.schema import RunKey, RunSpec, TrainingArguments
+from ultralytics_diffattn.errors import UserError
+
+
+@dataclass(frozen=True)
+class Specification:
+    """What a comparison trains, and where.
+
+    Attributes:
+        folder (Path): Of the comparison.
+        runs (dict[RunKey, RunSpec]): Each run, in the order of training.
+    """
+
+    folder: Path
+    runs: dict[RunKey, RunSpec]
+
+    def run_folders(self) -> dict[RunKey, Path]:
+        """Return the folder of each run, in the order of training.
+
+        Returns:
+            (dict[RunKey, Path]): Model's label, then seed.
+
+        Examples:
+            >>> spec = RunSpec("a.yaml", "", {}, "", {})
+            >>> Specification(Path("shapes"), {RunKey("a", 0): spec}).run_folders()[RunKey("a", 0)].as_posix()
+            'shapes/a/seed0'
+        """
+        return {key: self.folder / key.model / f"seed{key.seed}" for key in self.runs}
+
+
+def specify(
+    models: dict[str, str],
+    seeds: list[int],
+    data: str | Path,
+    arguments: TrainingArguments,
+    project: str | None = None,
+    name: str | None = None,
+) -> Specification:
+    """Return what a comparison trains, after every model was built and the data set was checked; write nothing.
+
+    Args:
+        models (dict[str, str]): YAMLs or checkpoints by label.
+        seeds (list[int]): Of the trainings of each model.
+        data (str | Path): Whatever `catalogue.resolve` takes.
+        arguments (dict[str, Any]): Of ultralytics' training; those that are missing are the catalogue's budget.
+        project (str, optional): Folder above the comparison's.
+        name (str, optional): Of the comparison's folder, by default that of the data set.
+
+    Returns:
+        (Specification): Seed by seed, so that what the machine does meanwhile falls on all models alike.
+
+    Raises:
+        UserError: If an argument is out of range, the data set cannot be used, or a model does not build.
+    """
+    from ultralytics_diffattn.data import catalogue
+    from ultralytics_diffattn.data.check import check, fingerprint
+    from ultralytics_diffattn.evaluation.environment import versions
+
+    dataset = catalogue.resolve(data)
+    folder = comparison_folder(project, name or dataset.name)
+    args = training_arguments({**dataset.budget, **arguments, "data": dataset.data})
+    data_digest = fingerprint(check(args["data"], dataset.classes))
+    digests = {label: model_digest(model, args.get("pretrained")) for label, model in models.items()}
+    specs = {
+        RunKey(label, seed): RunSpec(model, digests[label], {**args, "seed": seed}, data_digest, versions())
+        for seed in seeds
+        for label, model in models.items()
+    }
+    return Specification(folder, specs)
 
 
 def comparison_folder(project: str | None, name: str) -> Path:
-    """Return the folder of a comparison: the same for the same command, in the same place if `runs_dir` is relative."""
+    """Return the folder of a comparison, the same for the same command.
+
+    Args:
+        project (str, optional): Folder above; a relative one lies below ultralytics' `runs_dir`. By default "compare".
+        name (str): Of the folder.
+
+    Returns:
+        (Path): Absolute; it is not created.
+
+    Examples:
+        >>> comparison_folder("/tmp/none", "shapes").name
+        'shapes'
+    """
     from ultralytics.utils import SETTINGS
 
-    project = Path(project or "compare")
-    return (project if project.is_absolute() else Path(SETTINGS["runs_dir"]) / project).resolve() / name
+    return (Path(SETTINGS["runs_dir"]) / (project or "compare")).resolve() / name
 
 
-def training_arguments(args: dict) -> dict:
-    """Return the arguments of the trainings, checked by ultralytics, with paths that hold in every process."""
+def training_arguments(args: TrainingArguments) -> TrainingArguments:
+    """Return the arguments of the trainings, checked by ultralytics, with paths that hold in every process.
+
+    Args:
+        args (dict[str, Any]): Of ultralytics' training.
+
+    Returns:
+        (dict[str, Any]): With `epochs`, `batch` and `imgsz`.
+
+    Raises:
+        UserError: If an argument would not be the same for all models, or is out of range.
+    """
     from ultralytics.cfg import get_cfg
     from ultralytics.utils import DEFAULT_CFG_DICT
 
     args = {key: DEFAULT_CFG_DICT[key] for key in ("epochs", "batch", "imgsz")} | args
-    get_cfg(overrides={key: value for key, value in args.items() if key != "augmentations"})
+    try:
+        get_cfg(overrides={key: value for key, value in args.items() if key != "augmentations"})
+    except (TypeError, ValueError, SyntaxError) as error:
+        raise UserError(str(error).strip()) from error
     if not isinstance(args["batch"], int) or args["batch"] < 1:
-        raise ValueError(f"batch={args['batch']} would be chosen for each model by itself; give a number, as batch=16.")
+        raise UserError(f"batch={args['batch']} would be chosen for each model by itself; give a number, as batch=16.")
     if isinstance(args["imgsz"], int) and args["imgsz"] < 32:
-        raise ValueError(f"imgsz={args['imgsz']} is too small; give pixels, at least 32.")
+        raise UserError(f"imgsz={args['imgsz']} is too small; give pixels, at least 32.")
     if args.get("time"):
-        raise ValueError(f"time={args['time']} would give a faster model more epochs; give epochs= in its place.")
+        raise UserError(f"time={args['time']} would give a faster model more epochs; give epochs= in its place.")
     for key in ("data", "pretrained"):
         if isinstance(args.get(key), str) and Path(args[key]).exists():
             args[key] = str(Path(args[key]).resolve())
@@ -38,39 +134,84 @@ def training_arguments(args: dict) -> dict:
 
 
 def model_digest(model: str, pretrained: str | bool | None) -> str:
-    """Build the model, so that a mistake shows before hours of training; return a hash of what it is."""
+    """Build a model, so that a mistake shows before hours of training, and return a hash of it.
+
+    Args:
+        model (str): A YAML or a checkpoint.
+        pretrained (str | bool, optional): Weights that the training is to start from.
+
+    Returns:
+        (str): SHA-256 of the checkpoint, or of the YAML as ultralytics reads it.
+
+    Raises:
+        UserError: If the model does not build, or is no detector.
+    """
     from ultralytics import YOLO
 
     from ultralytics_diffattn.weights.transfer import check_pretrained
 
     try:
-        built = YOLO(model)
+        yolo: Any = YOLO(model)
     except Exception as e:
-        raise ValueError(f"model {model} does not build: {type(e).__name__}: {e}") from e
-    if built.task != "detect":
-        raise ValueError(f"model {model} is for {built.task}; a comparison is of detectors.")
+        raise UserError(f"model {model} does not build: {type(e).__name__}: {e}") from e
+    if yolo.task != "detect":
+        raise UserError(f"model {model} is for {yolo.task}; a comparison is of detectors.")
     if Path(model).suffix == ".pt":
-        return hashlib.sha256(Path(built.ckpt_path).read_bytes()).hexdigest()
+        return hashlib.sha256(Path(yolo.ckpt_path).read_bytes()).hexdigest()
     if isinstance(pretrained, str):
-        check_pretrained(pretrained, built.model)
-    return hashlib.sha256(json.dumps(built.model.yaml, sort_keys=True, default=str).encode()).hexdigest()
+        check_pretrained(pretrained, yolo.model)
+    return hashlib.sha256(json.dumps(yolo.model.yaml, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def check_specification(run: Path, spec: dict) -> None:
-    """Refuse a run's folder that holds something else."""
-    if not run.exists():
+def prepare_run_folders(specification: Specification) -> None:
+    """Write `spec.json` of each run that has none yet, after all existing ones were checked.
+
+    Args:
+        specification (Specification): Of the comparison.
+
+    Raises:
+        UserError: If a run's folder belongs to another comparison; nothing is written then.
+    """
+    folders = specification.run_folders()
+    for key, run in folders.items():
+        check_specification(run, specification.runs[key])
+    for key, run in folders.items():
+        if not (run / SPEC).exists():
+            run.mkdir(parents=True, exist_ok=True)
+            typed_json.write(run / SPEC, specification.runs[key])
+
+
+def check_specification(run: Path, spec: RunSpec) -> None:
+    """Raise if the folder of a run belongs to another comparison.
+
+    Args:
+        run (Path): The folder; it need not exist.
+        spec (RunSpec): What is to be trained in it.
+
+    Raises:
+        UserError: If it holds other files, the `spec.json` of another version, or another specification.
+    """
+    if not run.exists() or not any(run.iterdir()):
         return
-    old = read_json(run / "spec.json") if (run / "spec.json").exists() else None
-    if old is None and any(run.iterdir()):
-        raise ValueError(
+    if not (run / SPEC).exists():
+        raise UserError(
             f"{run} holds something that is not a run of a comparison; move it away or choose another name=."
         )
-    if old is None:
-        return
-    old, spec = (json.loads(json.dumps({**s.pop("args"), **s})) for s in (dict(old), dict(spec)))
-    changes = [f"{k}: {old.get(k)} there, {spec.get(k)} now" for k in old | spec if old.get(k) != spec.get(k)]
+    try:
+        existing = read_spec(run)
+    except UserError as error:
+        raise UserError(f"{error} Choose another name=, or move {run} away; nothing was changed.") from error
+    old, new = _settings(existing), _settings(spec)
+    changes = [f"{k}: {old.get(k)} before, {new.get(k)} now" for k in old | new if old.get(k) != new.get(k)]
     if changes:
-        raise ValueError(
+        raise UserError(
             f"{run} belongs to a comparison with another setting ({'; '.join(changes)}). Choose another name=, or move "
             "that folder away; nothing was changed."
         )
+
+
+def _settings(spec: RunSpec) -> dict[str, object]:
+    """Return all that a run depends on in one dictionary, as JSON reads it back."""
+    fields = asdict(replace(spec, args={}))
+    settings: dict[str, object] = json.loads(json.dumps({**spec.args, **fields}))
+    return settings

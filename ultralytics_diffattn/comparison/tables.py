@@ -5,162 +5,181 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import Any
+from collections.abc import Mapping
 
+from ultralytics_diffattn.comparison.schema import ModelResult, PairResult, Results, RunResult, Spread
 from ultralytics_diffattn.output.formatting import interval, mean_sd, number, signed
 from ultralytics_diffattn.output.markdown import table
 
-EPOCHS = 0, 1, 2, 5, 10, 20, 50, 100, 200, 500  # shown on the way; 0 is before the first step
+EPOCHS = 0, 1, 2, 5, 10, 20, 50, 100, 200, 500  # of the table of mAP by epoch; 0 is before the first step
 ARGUMENTS = ("epochs", "imgsz", "batch", "pretrained")  # those named above the table; results.json has all
 
 
-def as_markdown(found: dict[str, Any]) -> str:
-    """Return the table and the sentences below it, ready for a README.
+def as_markdown(results: Results) -> str:
+    """Return the tables and the sentences below them, ready for a README.
 
     Args:
-        found (dict): What `results.json` holds.
+        results (Results): Of the comparison.
 
     Returns:
         (str): Markdown.
     """
-    args = ", ".join(f"{key}={found['arguments'][key]}" for key in ARGUMENTS if found["arguments"].get(key) is not None)
-    seeds = sorted({run["seed"] for run in found["runs"]})
-    head = [
-        f"{found['data']['val_images']} validation images, {found['data']['val_boxes']} boxes; {args}; "
-        f"seeds {', '.join(map(str, seeds))}; "
-        + ", ".join(f"{name} {version}" for name, version in found["versions"].items())
-        + f"; {found['hardware']['cpu']}, GPU {found['hardware']['gpu']}",
-        "",
-    ]
-    rows = [_row(label, model) for label, model in found["models"].items()]
-    lines = table(list(rows[0]), [list(row.values()) for row in rows])
-    lines += ["", *_by_epoch(found)]
-    lines += ["", *(f"- {line}" for line in [*warnings(found), *map(sentence, found["pairs"])])]
-    resumed = [f"{run['model']} seed {run['seed']}" for run in found["runs"] if run["resumed_after"]]
+    resumed = [run.key.title for run in results.runs if run.resumed_after]
+    notes = [*warnings(results), *map(sentence, results.pairs)]
     if resumed:
-        lines.append(f"- Taken up again after an interruption: {', '.join(resumed)}.")
-    if found["missing"]:
-        lines.append(f"- Not finished, and not in the table: {', '.join(found['missing'])}.")
-    return "\n".join(head + lines) + "\n"
+        notes.append(f"Taken up again after an interruption: {', '.join(resumed)}.")
+    if results.missing:
+        notes.append(f"Not finished, and not in the table: {', '.join(results.missing)}.")
+    rows = [_model_row(label, model) for label, model in results.models.items()]
+    lines = [
+        _setting(results),
+        "",
+        *table(list(rows[0]), [list(row.values()) for row in rows]),
+        "",
+        *_table_by_epoch(results),
+        "",
+        *(f"- {note}" for note in notes),
+    ]
+    return "\n".join(lines) + "\n"
 
 
-def warnings(found: dict[str, Any]) -> list[str]:
+def warnings(results: Results) -> list[str]:
     """Return what makes a comparison worthless.
 
     Args:
-        found (dict): What `results.json` holds.
+        results (Results): Of the comparison.
 
     Returns:
-        (list[str]): Sentences; empty if there is nothing to say.
+        (list[str]): Sentences; empty if all is well.
     """
-    best = max(model["metrics"]["mAP50"]["mean"] for model in found["models"].values())
+    best = max(model.metrics["mAP50"].mean or 0.0 for model in results.models.values())
     return [f"No model has learned to find anything (mAP50 {best:.3f}): train longer before comparing."] * (best < 0.01)
 
 
-def sentence(pair: dict[str, Any]) -> str:
-    """Return what a comparison of two models found, in one sentence.
+def sentence(pair: PairResult) -> str:
+    """Return how two models differ, in one sentence.
 
     Args:
-        pair (dict): One of `pairs` in `results.json`.
+        pair (PairResult): The two models.
 
     Returns:
         (str): With the difference, both intervals, and the seeds needed.
 
     Examples:
-        >>> pair = {"first": "a", "second": "b", "metric": "mAP50", "difference": 0.01, "seeds": [0, 1], "per_seed": [],
-        ...         "over_seeds": [-0.1, 0.12], "over_images": [0, 0.02], "verdict": "not distinguishable",
-        ...         "seeds_needed": 9}
+        >>> pair = PairResult("a", "b", "mAP50", [0, 1], 0.01, [0.0, 0.02], (-0.1, 0.12), (0, 0.02),
+        ...                   "not distinguishable", 9, None)
         >>> print(sentence(pair))
         b is not distinguishable from a in mAP50: +0.010, 95 % interval over 2 seeds -0.100 to +0.120, over images \
 +0.000 to +0.020; with this mean and spread, 9 seeds would be needed.
     """
-    than = "from" if pair["verdict"] == "not distinguishable" else "than"
+    than = "from" if pair.verdict == "not distinguishable" else "than"
     over_seeds = "no interval over seeds, as there is only one"
-    if pair["over_seeds"]:
-        over_seeds = f"95 % interval over {len(pair['seeds'])} seeds {interval(pair['over_seeds'])}"
+    if pair.over_seeds:
+        over_seeds = f"95 % interval over {len(pair.seeds)} seeds {interval(pair.over_seeds)}"
     text = (
-        f"{pair['second']} is {pair['verdict']} {than} {pair['first']} in {pair['metric']}: "
-        f"{signed(pair['difference'])}, {over_seeds}, over images {interval(pair['over_images'])}"
+        f"{pair.second} is {pair.verdict} {than} {pair.first} in {pair.metric}: "
+        f"{signed(pair.difference)}, {over_seeds}, over images {interval(pair.over_images)}"
     )
-    needed = pair["seeds_needed"]
-    if needed and needed > len(pair["seeds"]):
+    needed = pair.seeds_needed
+    if needed and needed > len(pair.seeds):
         text += f"; with this mean and spread, {needed} seeds would be needed"
-    elif not needed and pair["over_seeds"] and pair["difference"]:
+    elif not needed and pair.over_seeds and pair.difference:
         text += "; with this mean and spread, more than 1,000 seeds would be needed"
     return text + "."
 
 
-def as_csv(found: dict[str, Any]) -> str:
+def as_csv(results: Results) -> str:
     """Return one row for each run.
 
     Args:
-        found (dict): What `results.json` holds.
+        results (Results): Of the comparison.
 
     Returns:
         (str): CSV with a header.
     """
-    rows = [
-        {
-            "model": run["model"],
-            "seed": run["seed"],
-            **run["metrics"],
-            **{f"AP {name}": value for name, value in run["per_class"].items()},
-            "epochs": run["epochs"],
-            "seconds_per_epoch": run["seconds_per_epoch"],
-            "peak_memory_mb": run["peak_memory_mb"],
-            "resumed_after": " ".join(map(str, run["resumed_after"])),
-        }
-        for run in found["runs"]
-    ]
+    rows = [_run_row(run) for run in results.runs]
     out = io.StringIO()
-    writer = csv.DictWriter(out, rows[0], lineterminator="\n")
+    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue()
 
 
-def _by_epoch(found: dict[str, Any]) -> list[str]:
-    """Return the table of mAP50-95 on the way, from before the first step if the runs start from weights."""
-    values: dict[str, dict[int, list[float]]] = {label: {} for label in found["models"]}
-    for run in found["runs"]:
-        for epoch, value in {0: run.get("step0"), **curve(run, "mAP50-95", found)}.items():
-            if value is not None:
-                values[run["model"]].setdefault(epoch, []).append(value)
-    common = set.intersection(*(set(v) for v in values.values()))
-    shown = sorted(common & {*EPOCHS, max(common, default=0)})
-    rows = [[label, *(mean_sd(values[label][epoch]) for epoch in shown)] for label in values]
-    return table(["mAP50-95 after epoch", *map(str, shown)], rows)
-
-
-def curve(run: dict[str, Any], key: str, found: dict[str, Any]) -> dict[int, float | None]:
-    """Return a run's learning curve, with None for epochs without validation, of which ultralytics writes 0.
+def map_curve(run: RunResult, results: Results) -> list[float | None]:
+    """Return mAP50-95 of a run after each epoch.
 
     Args:
-        run (dict): One of `runs` in `results.json`.
-        key (str): Name of the curve, such as "mAP50-95".
-        found (dict): What `results.json` holds.
+        run (RunResult): One of the runs.
+        results (Results): Of the comparison.
 
     Returns:
-        (dict[int, float | None]): By epoch.
+        (list[float | None]): In the order of `run.curve.epoch`; None for an epoch without a validation, for which
+            ultralytics writes 0.
     """
-    values = dict(zip(run["curve"]["epoch"], run["curve"][key], strict=True))
-    if key == "mAP50-95" and not found["arguments"].get("val", True):
-        return {epoch: value or None for epoch, value in values.items()}
+    validated = results.arguments.get("val", True)
+    return [value if validated else value or None for value in run.curve.map50_95]
+
+
+def _setting(results: Results) -> str:
+    """Return the line above the table: data, arguments, seeds, versions and machine."""
+    data, hardware, arguments = results.data, results.hardware, results.arguments
+    parts = [
+        f"{data.val_images} validation images, {data.val_boxes} boxes",
+        ", ".join(f"{key}={arguments[key]}" for key in ARGUMENTS if arguments.get(key) is not None),
+        f"seeds {', '.join(map(str, results.seeds))}",
+        ", ".join(f"{name} {version}" for name, version in results.versions.items()),
+        f"{hardware['cpu']}, GPU {hardware['gpu']}",
+    ]
+    return "; ".join(parts)
+
+
+def _table_by_epoch(results: Results) -> list[str]:
+    """Return the table of mAP50-95 by epoch, from before the first step if the runs start from weights."""
+    values = {label: _values_by_epoch(label, results) for label in results.models}
+    common = set.intersection(*(set(by_epoch) for by_epoch in values.values()))
+    epochs = sorted(common & {*EPOCHS, max(common, default=0)})
+    rows = [[label, *(mean_sd(by_epoch[epoch]) for epoch in epochs)] for label, by_epoch in values.items()]
+    return table(["mAP50-95 after epoch", *map(str, epochs)], rows)
+
+
+def _values_by_epoch(label: str, results: Results) -> dict[int, list[float]]:
+    """Return mAP50-95 of a model's runs by epoch, without those that were not measured."""
+    values: dict[int, list[float]] = {}
+    for run in results.runs_of(label):
+        for epoch, value in zip([0, *run.curve.epoch], [run.step0, *map_curve(run, results)], strict=True):
+            if value is not None:
+                values.setdefault(epoch, []).append(value)
     return values
 
 
-def _row(label: str, model: dict[str, Any]) -> dict[str, str]:
-    cells = {"model": label}
-    for name, metric in model["metrics"].items():
-        sd = "" if metric["sd"] is None else f" ± {metric['sd']:.3f}"
-        cells[name] = "-" if metric["mean"] is None else f"{metric['mean']:.3f}{sd}"
-    times = model["latency_ms"]
+def _model_row(label: str, model: ModelResult) -> Mapping[str, str]:
+    """Return the cells of a model by column."""
     return {
-        **cells,
-        "params": f"{model['parameters']:,}",
-        "GFLOPs": f"{model['gflops']:.2f}",
-        "PyTorch ms": number(times["pytorch"], 1),
-        "ONNX Runtime ms": number(times["onnxruntime"], 1),
-        "s / epoch": number(model["seconds_per_epoch"], 1),
-        "peak MB": number(model["peak_memory_mb"], 0),
+        "model": label,
+        **{name: _mean_and_sd(metric) for name, metric in model.metrics.items()},
+        "params": f"{model.parameters:,}",
+        "GFLOPs": number(model.gflops, 2),
+        "PyTorch ms": number(model.latency_ms.pytorch, 1),
+        "ONNX Runtime ms": number(model.latency_ms.onnxruntime, 1),
+        "s / epoch": number(model.seconds_per_epoch, 1),
+        "peak MB": number(model.peak_memory_mb, 0),
+    }
+
+
+def _mean_and_sd(metric: Spread) -> str:
+    """Return mean and standard deviation, or a dash."""
+    return number(metric.mean, 3) + ("" if metric.sd is None else f" ± {metric.sd:.3f}")
+
+
+def _run_row(run: RunResult) -> Mapping[str, str | float | None]:
+    """Return the cells of a run by column."""
+    return {
+        "model": run.model,
+        "seed": run.seed,
+        **run.metrics,
+        **{f"AP {name}": value for name, value in run.per_class.items()},
+        "epochs": run.epochs,
+        "seconds_per_epoch": run.seconds_per_epoch,
+        "peak_memory_mb": run.peak_memory_mb,
+        "resumed_after": " ".join(map(str, run.resumed_after)),
     }

@@ -6,10 +6,20 @@ from __future__ import annotations
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from typing import TypedDict
 
 import torch
 
 from ultralytics_diffattn.version import __version__
+
+
+class Hardware(TypedDict):
+    """The machine of a measurement."""
+
+    cpu: str
+    cores: int
+    gpu: str
+    system: str
 
 
 def versions() -> dict[str, str]:
@@ -17,6 +27,10 @@ def versions() -> dict[str, str]:
 
     Returns:
         (dict[str, str]): By the name of the package.
+
+    Examples:
+        >>> list(versions())
+        ['ultralytics', 'ultralytics-diffattn', 'torch', 'python']
     """
     import ultralytics
 
@@ -28,11 +42,15 @@ def versions() -> dict[str, str]:
     }
 
 
-def hardware() -> dict[str, str | int]:
-    """Return what the measurements depend on.
+def hardware() -> Hardware:
+    """Return the machine that this process runs on.
 
     Returns:
-        (dict[str, str | int]): Processor, number of cores, GPU, system.
+        (Hardware): Name of the processor, number of its logical cores, name of the GPU or "none", operating system.
+
+    Examples:
+        >>> sorted(hardware())
+        ['cores', 'cpu', 'gpu', 'system']
     """
     from ultralytics.utils.torch_utils import get_cpu_info
 
@@ -41,11 +59,15 @@ def hardware() -> dict[str, str | int]:
 
 
 def optional_versions() -> dict[str, str]:
-    """Return the versions of what some groups need."""
-    found = {}
+    """Return the versions of the packages that only some benchmarks need.
+
+    Returns:
+        (dict[str, str]): By the name of the package; "not installed" for a missing one.
+    """
+    installed = {}
     for name in ("timm", "onnxruntime", "openvino"):
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            installed[name] = "not installed"
+    return installed

@@ -1,0 +1,63 @@
+"""How two models differ."""
+
+import numpy as np
+import pytest
+
+from tests.comparison.samples import with_boxes
+from tests.samples import random_predictions
+from ultralytics_diffattn.comparison.metrics import scores
+from ultralytics_diffattn.comparison.pairs import compare_pairs
+from ultralytics_diffattn.comparison.schema import RunKey
+from ultralytics_diffattn.evaluation.predictions import Predictions
+
+
+def scored(predictions):
+    return {key: scores(p) for key, p in predictions.items()}
+
+
+@pytest.mark.parametrize("silent", ["stock", "ours"])
+def test_a_model_that_predicts_nothing_is_paired(silent):
+    """A class without a box in val is in no model's scores, so either model may be the first."""
+    predictions = {}
+    for label in ("stock", "ours"):
+        p = with_boxes(random_predictions(0, predicted=0 if label == silent else 5))
+        predictions[RunKey(label, 0)] = p._replace(names=[*p.names, "in train only"])
+    assert list(compare_pairs(scored(predictions), predictions)[0].per_class) == p.names
+
+
+def better(p: Predictions) -> Predictions:
+    """Return predictions in which what is right at IoU 0.5 is right at each."""
+    return p._replace(tp=np.repeat(p.tp[:, :1], 10, 1))
+
+
+@pytest.mark.parametrize(
+    ("change", "seeds", "verdict"),
+    [
+        (lambda p: p, 3, "not distinguishable"),  # the same model
+        (better, 3, "better"),
+        (better, 1, "not distinguishable"),  # one seed cannot tell
+    ],
+)
+def test_pairs(change, seeds, verdict):
+    predictions = {}
+    for seed in range(seeds):
+        p = with_boxes(random_predictions(seed, images=60))._replace(shape=np.full((60, 2), 640))
+        predictions[RunKey("stock", seed)] = p
+        predictions[RunKey("ours", seed)] = change(p)
+    run_scores = scored(predictions)
+    pair, other = compare_pairs(run_scores, predictions)
+    assert (pair.first, pair.second, pair.metric, pair.verdict) == ("stock", "ours", "mAP50-95", verdict)
+    assert (other.metric, other.per_class) == ("mAP50", None)
+    values = {key: result.metrics["mAP50-95"] for key, result in run_scores.items()}
+    expected = [values["ours", seed] - values["stock", seed] for seed in range(seeds)]
+    assert pair.per_seed == expected
+    assert pair.difference == pytest.approx(np.mean(expected))
+    low, high = pair.over_images
+    assert low <= pair.difference <= high
+    assert (pair.over_seeds is None) == (seeds == 1)
+
+
+def test_only_seeds_that_both_have_are_paired():
+    keys = [RunKey("a", 0), RunKey("a", 1), RunKey("b", 1), RunKey("b", 2)]
+    predictions = {key: with_boxes(random_predictions(key.seed)) for key in keys}
+    assert [pair.seeds for pair in compare_pairs(scored(predictions), predictions)] == [[1], [1]]

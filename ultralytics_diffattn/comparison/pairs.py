@@ -1,0 +1,112 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""How two models differ: the mean difference of runs with the same seed, its two intervals and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ultralytics_diffattn.comparison.metrics import Scores
+from ultralytics_diffattn.comparison.schema import ClassDifference, PairResult, RunKey
+from ultralytics_diffattn.evaluation import bootstrap, intervals
+from ultralytics_diffattn.evaluation.predictions import Predictions
+
+PAIRED = ("mAP50-95", "mAP50")  # the metrics that are resampled, in the order of bootstrap.mean_ap
+
+Resampled: TypeAlias = Mapping[RunKey, NDArray[Any]]  # of each run (resamples, 2), the metrics of PAIRED
+
+
+def compare_pairs(scores: Mapping[RunKey, Scores], predictions: Mapping[RunKey, Predictions]) -> list[PairResult]:
+    """Return how the second of each pair of models differs from the first.
+
+    Args:
+        scores (Mapping[RunKey, Scores]): Metrics of each run, in the order of the models.
+        predictions (Mapping[RunKey, Predictions]): Predictions of the same runs on the same images.
+
+    Returns:
+        (list[PairResult]): For each pair that has a seed in common, one for each metric of `PAIRED`.
+
+    Raises:
+        ValueError: If the runs were validated on different numbers of images.
+    """
+    resampled = _resample(predictions)
+    results = []
+    for first, second in combinations(dict.fromkeys(label for label, _ in scores), 2):
+        seeds = common_seeds(scores, first, second)
+        results += [_compare(first, second, metric, seeds, scores, resampled) for metric in PAIRED if seeds]
+    return results
+
+
+def common_seeds(runs: Mapping[RunKey, object], first: str, second: str) -> list[int]:
+    """Return the seeds that two models have in common.
+
+    Args:
+        runs (Mapping[RunKey, object]): All runs.
+        first (str): Label of a model.
+        second (str): Label of another.
+
+    Returns:
+        (list[int]): In the order of the first model's runs.
+
+    Examples:
+        >>> runs = dict.fromkeys([RunKey("a", 0), RunKey("a", 1), RunKey("b", 1)])
+        >>> common_seeds(runs, "a", "b")
+        [1]
+    """
+    return [seed for label, seed in runs if label == first and (second, seed) in runs]
+
+
+def _resample(predictions: Mapping[RunKey, Predictions]) -> Resampled:
+    """Return mAP50-95 and mAP50 of each run on resampled images, which are the same for all runs."""
+    samples = bootstrap.resample([bootstrap.prepare(p) for p in predictions.values()])  # (resamples, runs, 2)
+    return {key: samples[:, i] for i, key in enumerate(predictions)}
+
+
+def _compare(
+    first: str,
+    second: str,
+    metric: str,
+    seeds: list[int],
+    scores: Mapping[RunKey, Scores],
+    resampled: Resampled,
+) -> PairResult:
+    """Return the result of one pair in one metric."""
+    pairs = [(scores[RunKey(first, seed)], scores[RunKey(second, seed)]) for seed in seeds]
+    per_seed = [_value(b, metric) - _value(a, metric) for a, b in pairs]
+    difference = float(np.mean(per_seed))
+    n = PAIRED.index(metric)
+    by_seed = [resampled[RunKey(second, s)][:, n] - resampled[RunKey(first, s)][:, n] for s in seeds]
+    over_seeds, over_images = intervals.over_seeds(per_seed), intervals.over_resamples(np.mean(by_seed, 0))
+    return PairResult(
+        first=first,
+        second=second,
+        metric=metric,
+        seeds=seeds,
+        difference=difference,
+        per_seed=per_seed,
+        over_seeds=over_seeds,
+        over_images=over_images,
+        verdict=intervals.verdict(difference, over_seeds, over_images),
+        seeds_needed=intervals.seeds_needed(per_seed),
+        per_class=_per_class(pairs) if metric == "mAP50-95" else None,
+    )
+
+
+def _value(scores: Scores, metric: str) -> float:
+    """Return a metric of `PAIRED`, which every run has."""
+    value = scores.metrics[metric]
+    assert value is not None
+    return value
+
+
+def _per_class(pairs: Sequence[tuple[Scores, Scores]]) -> dict[str, ClassDifference]:
+    """Return how AP50-95 differs in each class."""
+    differences = {}
+    for name in pairs[0][0].per_class:
+        per_seed = [b.per_class[name] - a.per_class[name] for a, b in pairs]
+        differences[name] = ClassDifference(float(np.mean(per_seed)), intervals.over_seeds(per_seed))
+    return differences

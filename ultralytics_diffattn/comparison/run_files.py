@@ -1,0 +1,114 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""The files in the folder of a run, read by their types; `run.py` lists them."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from ultralytics_diffattn.comparison import epochs, typed_json
+from ultralytics_diffattn.comparison.schema import Curve, RunFailure, RunRecord, RunSpec
+
+SPEC, RECORD, FAILURE, STEP0 = "spec.json", "run.json", "error.txt", "step0.json"
+PREDICTIONS, BEST = "predictions.npz", Path("train", "weights", "best.pt")
+
+
+def is_finished(run: Path) -> bool:
+    """Return whether a run is finished.
+
+    Args:
+        run (Path): Its folder.
+
+    Returns:
+        (bool): True once `run.json` is written.
+    """
+    return (run / RECORD).exists()
+
+
+def read_spec(run: Path) -> RunSpec:
+    """Return what a run trains.
+
+    Args:
+        run (Path): Its folder.
+
+    Returns:
+        (RunSpec): From `spec.json`.
+
+    Raises:
+        UserError: If the file is missing, or is not of this version.
+    """
+    return typed_json.read(RunSpec, run / SPEC)
+
+
+def read_record(run: Path) -> RunRecord:
+    """Return what a finished run took.
+
+    Args:
+        run (Path): Its folder.
+
+    Returns:
+        (RunRecord): From `run.json`.
+
+    Raises:
+        UserError: If the file is missing, or is not of this version.
+    """
+    return typed_json.read(RunRecord, run / RECORD)
+
+
+def read_failure(run: Path) -> RunFailure | None:
+    """Return why a run failed.
+
+    Args:
+        run (Path): Its folder.
+
+    Returns:
+        (RunFailure | None): From `error.txt`; None without that file.
+    """
+    return typed_json.read(RunFailure, run / FAILURE) if (run / FAILURE).exists() else None
+
+
+def read_step0(run: Path) -> float | None:
+    """Return mAP50-95 before the first step.
+
+    Args:
+        run (Path): Its folder.
+
+    Returns:
+        (float | None): From `step0.json`; None for a run that did not start from weights.
+    """
+    if not (run / STEP0).exists():
+        return None
+    return typed_json.read(dict[str, float | None], run / STEP0)["metrics/mAP50-95(B)"]
+
+
+def read_curve(run: Path) -> Curve:
+    """Return the learning curve of a run.
+
+    Args:
+        run (Path): Its folder.
+
+    Returns:
+        (Curve): From ultralytics' `results.csv`: of an epoch that was trained twice, the later.
+    """
+    with open(run / "train" / "results.csv", newline="", encoding="utf-8") as f:
+        rows = [{name.strip(): float(value) for name, value in row.items()} for row in csv.DictReader(f)]
+    rows = list({row["epoch"]: row for row in rows}.values())
+    return Curve(
+        epoch=[int(row["epoch"]) for row in rows],
+        map50_95=[row["metrics/mAP50-95(B)"] for row in rows],
+        box_loss=[row["train/box_loss"] for row in rows],
+        cls_loss=[row["train/cls_loss"] for row in rows],
+    )
+
+
+def read_lambdas(run: Path) -> dict[str, list[float | None]]:
+    """Return lambda of each differential attention after each epoch.
+
+    Args:
+        run (Path): Its folder.
+
+    Returns:
+        (dict[str, list[float | None]]): By the module's name; empty for a stock model.
+    """
+    rows = epochs.read(run)
+    return {name: [row.lambdas[name] for row in rows] for name in (rows[0].lambdas if rows else ())}

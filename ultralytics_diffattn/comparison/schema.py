@@ -1,0 +1,240 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""The types of `results.json` and of the JSON files in a run's folder; docs/reference/results.md describes each field.
+
+AP and mAP are fractions from 0 to 1. A number that could not be measured is None.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+from ultralytics_diffattn.comparison import typed_json
+from ultralytics_diffattn.errors import UserError
+from ultralytics_diffattn.evaluation.environment import Hardware
+
+SCHEMA = 1  # of results.json; raised whenever a field is renamed, removed or changes its meaning
+
+Interval: TypeAlias = tuple[float, float]  # low and high
+TrainingArguments: TypeAlias = dict[str, Any]  # ultralytics' own, as `YOLO.train` takes them
+
+
+class RunKey(NamedTuple):
+    """Which of a comparison's runs."""
+
+    model: str  # the label of the model
+    seed: int
+
+    @property
+    def title(self) -> str:
+        """Return how messages and tables call the run."""
+        return f"{self.model} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """`spec.json` in the folder of a run: what is trained."""
+
+    model: str
+    model_digest: str
+    args: TrainingArguments
+    data: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """`run.json` in the folder of a run, written when it is finished: what the training took."""
+
+    epochs: int
+    seconds_per_epoch: float | None
+    seconds: float
+    peak_memory_mb: float | None
+    resumed_after: list[int]
+    seconds_last_process: float
+
+
+@dataclass(frozen=True)
+class RunFailure:
+    """`error.txt` in the folder of a run: why it failed."""
+
+    error: str
+    errno: int | None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The learning curve of a run."""
+
+    epoch: list[int]
+    map50_95: list[float | None]
+    box_loss: list[float | None]
+    cls_loss: list[float | None]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One finished training, and its final model on the validation images."""
+
+    model: str
+    seed: int
+    metrics: dict[str, float | None]
+    per_class: dict[str, float | None]
+    pr_curve: list[float | None]
+    epochs: int
+    seconds_per_epoch: float | None
+    seconds: float
+    peak_memory_mb: float | None
+    resumed_after: list[int]
+    seconds_last_process: float
+    step0: float | None
+    curve: Curve
+    lambdas: dict[str, list[float | None]]
+
+    @property
+    def key(self) -> RunKey:
+        """Return which of the comparison's runs it is."""
+        return RunKey(self.model, self.seed)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A value over the seeds of a model."""
+
+    mean: float | None
+    sd: float | None
+    values: list[float | None]
+
+
+@dataclass(frozen=True)
+class Latency:
+    """The time that a model takes for one image."""
+
+    pytorch: float | None
+    onnxruntime: float | None
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """A model over its seeds, and what it costs."""
+
+    model: str
+    parameters: int
+    gflops: float | None
+    latency_ms: Latency
+    seeds: int
+    metrics: dict[str, Spread]
+    per_class: dict[str, Spread]
+    seconds_per_epoch: float | None
+    peak_memory_mb: float | None
+    resumed_runs: int
+
+
+@dataclass(frozen=True)
+class ClassDifference:
+    """The difference of two models in one class."""
+
+    difference: float | None
+    over_seeds: Interval | None
+
+
+@dataclass(frozen=True)
+class PairResult:
+    """The difference of two models in one metric, second minus first."""
+
+    first: str
+    second: str
+    metric: str
+    seeds: list[int]
+    difference: float
+    per_seed: list[float]
+    over_seeds: Interval | None
+    over_images: Interval
+    verdict: str
+    seeds_needed: int | None
+    per_class: dict[str, ClassDifference] | None
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """The data set of a comparison."""
+
+    file: str
+    sha256: str
+    val_images: int
+    val_boxes: int
+    classes: list[str]
+
+
+@dataclass(frozen=True)
+class Results:
+    """`results.json`: all results of a comparison."""
+
+    schema: int
+    created: str
+    versions: dict[str, str]
+    hardware: Hardware
+    data: DataSummary
+    arguments: TrainingArguments
+    runs: list[RunResult]
+    models: dict[str, ModelResult]
+    pairs: list[PairResult]
+    missing: list[str]
+
+    @property
+    def seeds(self) -> list[int]:
+        """Return the seeds of all runs, in order."""
+        return sorted({run.seed for run in self.runs})
+
+    def runs_of(self, label: str) -> list[RunResult]:
+        """Return the runs of one model."""
+        return [run for run in self.runs if run.model == label]
+
+
+def parse_results(value: object, name: str = "results.json") -> Results:
+    """Return the results of a comparison from their JSON.
+
+    Args:
+        value (object): As `json.loads` returns it.
+        name (str): Of the file, for the message of an error.
+
+    Returns:
+        (Results): All results.
+
+    Raises:
+        UserError: If they are of another schema, or a field is missing, unknown or of another type.
+
+    Examples:
+        >>> parse_results({"schema": 2})
+        Traceback (most recent call last):
+        ...
+        ultralytics_diffattn.errors.UserError: results.json has schema 2, and this version of ... reads schema 1. ...
+    """
+    version = value.get("schema") if isinstance(value, dict) else None
+    if version != SCHEMA:
+        raise UserError(
+            f"{name} has schema {version}, and this version of ultralytics-diffattn reads schema {SCHEMA}. Give the "
+            "comparison's command again: finished runs are kept, and the results are written anew."
+        )
+    return typed_json.parse(Results, value, name)
+
+
+def read_results(file: Path) -> Results:
+    """Read the `results.json` of a comparison.
+
+    Args:
+        file (Path): The file.
+
+    Returns:
+        (Results): All results.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        UserError: If it is of another schema, or a field is missing, unknown or of another type.
+
+    Examples:
+        >>> results = read_results(Path("compare/shapes/results.json"))  # doctest: +SKIP
+        >>> [(pair.second, pair.verdict, pair.difference) for pair in results.pairs]  # doctest: +SKIP
+    """
+    return parse_results(typed_json.load(file), str(file))
