@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from ultralytics_diffattn.evaluation.environment import Hardware
+
 
 class About(TypedDict):
     """What a row measures, on which device and, on a CPU, with how many threads."""
@@ -116,12 +118,12 @@ class Performance(TypedDict):
         date (str): ISO date, UTC.
         command (str): The command that measured.
         versions (dict[str, str]): By name of the package.
-        hardware (dict[str, str | int]): `cpu`, `cores`, `gpu` and `system`.
+        hardware (Hardware): `cpu`, `cores`, `gpu` and `system`.
         groups (dict[str, Group]): By name.
     """
 
     date: str
     command: str
     versions: dict[str, str]
-    hardware: dict[str, str | int]
+    hardware: Hardware
     groups: dict[str, Group]
