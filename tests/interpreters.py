@@ -33,14 +33,14 @@ def python(code, *flags, cwd=None, check=True, **env):
     return run(sys.executable, *flags, "-c", code, cwd=cwd, check=check, **env)
 
 
-def forked(code, *arguments, cwd=None, check=True, preloaded="ultralytics", **env):
+def forked(code, *arguments, cwd=None, check=True, preloaded="ultralytics", name="-c", **env):
     """Run code as `python` does, in a fork of a process that has imported ultralytics (or torch alone)."""
     zygote = start_zygote(preloaded)
     with tempfile.TemporaryDirectory() as folder:
         out, err = (os.path.join(folder, name) for name in ("out", "err"))
         job = {
             "code": code,
-            "argv": ["-c", *map(str, arguments)],
+            "argv": [name, *map(str, arguments)],
             "cwd": str(cwd or os.getcwd()),
             "out": out,
             "err": err,
@@ -54,14 +54,15 @@ def forked(code, *arguments, cwd=None, check=True, preloaded="ultralytics", **en
     return checked(process) if check else process
 
 
-def command(name, *arguments, cwd, check=True, **env):
-    """Run the `yolo` or `diffattn` command of this environment, what its console script does in a fork.
+def command(name, *arguments, cwd, check=True, fresh=False, **env):
+    """Run a command of this environment; `yolo` and `diffattn`, unless it is to be fresh, as their script does, in a fork.
 
-    With variables in `env`, which may be read where ultralytics is imported, it is the script itself.
+    Variables that are read where ultralytics is imported need a fresh one.
     """
-    if env:
-        return run(Path(sys.executable).with_name(name), *arguments, cwd=cwd, check=check, **env)
-    return forked(ENTRY[name], *arguments, cwd=cwd, check=check)
+    file = Path(sys.executable).with_name(name)
+    if fresh or name not in ENTRY:
+        return run(file, *arguments, cwd=cwd, check=check, **env)
+    return forked(ENTRY[name], *arguments, cwd=cwd, check=check, name=str(file), **env)
 
 
 def script(name, *arguments, cwd=None, check=True, **env):
@@ -73,7 +74,7 @@ def script(name, *arguments, cwd=None, check=True, **env):
 
 def yolo(*arguments, cwd, **env):
     """Run the stock `yolo` command of this environment; what it saves goes below `cwd`."""
-    return command("yolo", *arguments, f"project={cwd}", cwd=cwd, **env)
+    return command("yolo", *arguments, f"project={cwd}", cwd=cwd, fresh=bool(env), **env)
 
 
 def environment(changes):

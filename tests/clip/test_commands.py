@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.interpreters import ENTRY, forked, script
+from tests.interpreters import command as command_of
+from tests.interpreters import forked, script
 from tests.pages import CLIP_COMMANDS, WORDS_BLOCKS
 from tests.places import ROOT
 
@@ -54,7 +55,7 @@ def test_commands(command, workplace, hub, tmp_path):
         verb += " source" if any(word.startswith("source=") for word in arguments) else " data"
     if verb == "clip-train":
         arguments.append("epochs=1")  # overrules what stands before it
-    done = forked(ENTRY[program], *arguments, f"project={tmp_path}", cwd=workplace, **hub_at(hub))
+    done = command_of(program, *arguments, f"project={tmp_path}", cwd=workplace, **hub_at(hub))
     assert SAID[verb] in done.stdout + done.stderr
 
 
