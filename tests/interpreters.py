@@ -55,7 +55,7 @@ def forked(code, *arguments, cwd=None, check=True, preloaded="ultralytics", name
 
 
 def command(name, *arguments, cwd, check=True, fresh=False, **env):
-    """Run a command of this environment; `yolo` and `diffattn`, unless it is to be fresh, as their script does, in a fork.
+    """Run a command of this environment; `yolo` and `diffattn` in a fork, unless `fresh`, but as their scripts do.
 
     Variables that are read where ultralytics is imported need a fresh one.
     """

@@ -1,5 +1,7 @@
 """What is read from the folder of a run."""
 
+import pytest
+
 from ultralytics_diffattn.comparison import run_files
 from ultralytics_diffattn.comparison.schema import Curve, RunFailure
 from ultralytics_diffattn.output.files import write_json
@@ -10,6 +12,20 @@ def test_curve_takes_the_later_of_an_epoch_that_was_trained_twice(tmp_path):
     header = "epoch,time,train/box_loss,train/cls_loss,metrics/mAP50-95(B)\n"
     (tmp_path / "train" / "results.csv").write_text(header + "1,1,5,4,0.1\n2,2,3,2,0.2\n2,2,3.5,2.5,0.25\n")
     assert run_files.read_curve(tmp_path) == Curve([1, 2], [0.1, 0.25], [5.0, 3.5], [4.0, 2.5])
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs"),
+    [
+        ("1,1,5,4,0.1\n2,2,3", [1]),  # cut in the middle of the last row
+        ("1,1,5,4,0.1\n2,2,32,2,3,2,0.2\n3,3,2,1,0.3\n", [1, 3]),  # and the next process wrote behind it
+    ],
+)
+def test_a_torn_row_costs_its_epoch_alone(tmp_path, rows, epochs):
+    (tmp_path / "train").mkdir()
+    header = "epoch,time,train/box_loss,train/cls_loss,metrics/mAP50-95(B)\n"
+    (tmp_path / "train" / "results.csv").write_text(header + rows)
+    assert run_files.read_curve(tmp_path).epoch == epochs
 
 
 def test_step0_is_of_a_run_that_starts_from_weights(tmp_path):

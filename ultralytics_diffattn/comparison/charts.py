@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 Series: TypeAlias = Sequence[Mapping[float, float | None]]  # for each seed y by x; None leaves a gap
 
-COLOURS = 6  # then they come again; line styles and markers, of which there are five, make 30 combinations
+COLOURS = 6  # repeated after that; with five line styles and markers there are 30 combinations
 DASHES = ("-", (0, (5, 2)), (0, (5, 1.5, 1, 1.5)), (0, (1, 1.2)), (0, (8, 2, 1, 2, 1, 2)))
 MARKERS = ("o", "s", "^", "D", "v")
 # Matplotlib wants colours, the page has variables, one for light and one for dark: these stand in for them.

@@ -94,7 +94,7 @@ def best(results: Results, metric: str) -> str | None:
 
     Args:
         results (Results): Of the comparison.
-        metric (str): One of those of `pairs`; of others it cannot be told.
+        metric (str): One of the metrics of `pairs`; for any other the answer is None.
 
     Returns:
         (str | None): Its label; None if there is no such model.

@@ -91,7 +91,11 @@ def read_curve(run: Path) -> Curve:
         (Curve): From ultralytics' `results.csv`: of an epoch that was trained twice, the later.
     """
     with open(run / "train" / "results.csv", newline="", encoding="utf-8") as f:
-        rows = [{name.strip(): float(value) for name, value in row.items()} for row in csv.DictReader(f)]
+        rows = [
+            {name.strip(): float(value) for name, value in row.items()}
+            for row in csv.DictReader(f)
+            if None not in row and None not in row.values()  # torn by a kill, or written behind a torn one
+        ]
     rows = list({row["epoch"]: row for row in rows}.values())
     return Curve(
         epoch=[int(row["epoch"]) for row in rows],
