@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ultralytics_diffattn.comparison.metrics import METRICS
-from ultralytics_diffattn.comparison.pairs import PAIRED
+from ultralytics_diffattn.comparison.pairs import COMPARED_METRICS
 from ultralytics_diffattn.comparison.results import spread
 from ultralytics_diffattn.comparison.schema import read_results
 from ultralytics_diffattn.evaluation import intervals
@@ -70,7 +70,7 @@ def make_pair(first, second, metric, classes):
         "verdict": intervals.verdict(np.mean(gaps), *spans),
         "seeds_needed": intervals.seeds_needed(gaps),
         "per_class": {c: {"difference": np.mean(d), "over_seeds": intervals.over_seeds(d)} for c, d in by_class.items()}
-        if metric == PAIRED[0]
+        if metric == COMPARED_METRICS[0]
         else None,
     }
 
@@ -94,7 +94,7 @@ def make_json(labels=("yolo11n", "yolo11n-diffattn"), seeds=(0, 1, 2), classes=N
         "pairs": [
             make_pair(by_model[a], by_model[b], metric, classes)
             for a, b in combinations(labels, 2)
-            for metric in PAIRED
+            for metric in COMPARED_METRICS
         ],
         "missing": [],
         **more,

@@ -109,14 +109,14 @@ BOXES = [  # a box in cells of a grid of 3 x 4, the tokens whose mean it takes
 def test_a_box_is_the_mean_of_its_tokens(box, tokens):
     torch.manual_seed(0)
     q, k = torch.randn(2, 1, 2, 12, 8)
-    a1, _ = hooks.object_maps(hooks.Heads([(q, k)], 0.3, (3, 4)), 0, torch.tensor([box]))
+    a1, _ = hooks.object_maps(hooks.QueriesKeys([(q, k)], 0.3, (3, 4)), 0, torch.tensor([box]))
     expected = (q[0] @ k[0].mT * 0.3).softmax(-1)[:, tokens].mean(1)
     torch.testing.assert_close(a1[0], expected.view(2, 3, 4))
 
 
 def test_many_tokens_come_in_parts(monkeypatch):
     q, k = torch.randn(2, 1, 2, 30, 8)
-    read = hooks.Heads([(q, k), (k, q)], 1.0, (5, 6))
+    read = hooks.QueriesKeys([(q, k), (k, q)], 1.0, (5, 6))
     whole = hooks.object_maps(read, 0, torch.tensor([[0.0, 0.0, 6.0, 5.0]]))
     monkeypatch.setattr(hooks, "ROWS", 7)
     torch.testing.assert_close(hooks.object_maps(read, 0, torch.tensor([[0.0, 0.0, 6.0, 5.0]])), whole)
@@ -124,7 +124,7 @@ def test_many_tokens_come_in_parts(monkeypatch):
 
 def test_no_object_gives_no_map():
     q, k = torch.randn(2, 1, 2, 12, 8)
-    a1, a2 = hooks.object_maps(hooks.Heads([(q, k), (q, k)], 1.0, (3, 4)), 0, torch.zeros(0, 4))
+    a1, a2 = hooks.object_maps(hooks.QueriesKeys([(q, k), (q, k)], 1.0, (3, 4)), 0, torch.zeros(0, 4))
     assert a1.shape == a2.shape == (0, 2, 3, 4)
 
 

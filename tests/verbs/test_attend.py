@@ -129,7 +129,7 @@ def test_numbers(weights, eighty, tmp_path):
 REFUSED = [
     ([], r"model= is missing"),
     (["model=OURS"], r"source= is missing: an image, a folder"),
-    (["model=STOCK", "source=IMAGE"], r"yolo11n.pt has no differential attention, nothing to subtract"),
+    (["model=STOCK", "source=IMAGE"], r"yolo11n.pt has no differential attention, so there is no second map"),
     (["model=NONE", "source=IMAGE"], r"yolov8n.pt has no attention over a feature map"),
     (["model=best.onnx", "source=IMAGE"], r"best.onnx is no PyTorch checkpoint"),
     (["model=gone.pt", "source=IMAGE"], r"gone.pt does not exist"),

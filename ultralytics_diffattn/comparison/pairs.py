@@ -15,9 +15,9 @@ from ultralytics_diffattn.comparison.schema import ClassDifference, PairResult, 
 from ultralytics_diffattn.evaluation import bootstrap, intervals
 from ultralytics_diffattn.evaluation.predictions import Predictions
 
-PAIRED = ("mAP50-95", "mAP50")  # the metrics that are resampled, in the order of bootstrap.mean_ap
+COMPARED_METRICS = ("mAP50-95", "mAP50")  # the metrics that are resampled, in the order of bootstrap.mean_ap
 
-Resampled: TypeAlias = Mapping[RunKey, NDArray[Any]]  # of each run (resamples, 2), the metrics of PAIRED
+Resampled: TypeAlias = Mapping[RunKey, NDArray[Any]]  # for each run (resamples, COMPARED_METRICS)
 
 
 def compare_pairs(scores: Mapping[RunKey, Scores], predictions: Mapping[RunKey, Predictions]) -> list[PairResult]:
@@ -28,7 +28,7 @@ def compare_pairs(scores: Mapping[RunKey, Scores], predictions: Mapping[RunKey, 
         predictions (Mapping[RunKey, Predictions]): Predictions of the same runs on the same images.
 
     Returns:
-        (list[PairResult]): For each pair that has a seed in common, one for each metric of `PAIRED`.
+        (list[PairResult]): For each pair that has a seed in common, one for each metric of `COMPARED_METRICS`.
 
     Raises:
         ValueError: If the runs were validated on different numbers of images.
@@ -37,7 +37,7 @@ def compare_pairs(scores: Mapping[RunKey, Scores], predictions: Mapping[RunKey, 
     results = []
     for first, second in combinations(dict.fromkeys(label for label, _ in scores), 2):
         seeds = common_seeds(scores, first, second)
-        results += [_compare(first, second, metric, seeds, scores, resampled) for metric in PAIRED if seeds]
+        results += [_compare(first, second, metric, seeds, scores, resampled) for metric in COMPARED_METRICS if seeds]
     return results
 
 
@@ -75,12 +75,12 @@ def _compare(
     resampled: Resampled,
 ) -> PairResult:
     """Return the result of one pair in one metric."""
-    pairs = [(scores[RunKey(first, seed)], scores[RunKey(second, seed)]) for seed in seeds]
-    per_seed = [_value(b, metric) - _value(a, metric) for a, b in pairs]
+    seed_pairs = [(scores[RunKey(first, seed)], scores[RunKey(second, seed)]) for seed in seeds]
+    per_seed = [_value(b, metric) - _value(a, metric) for a, b in seed_pairs]
     difference = float(np.mean(per_seed))
-    n = PAIRED.index(metric)
+    n = COMPARED_METRICS.index(metric)
     by_seed = [resampled[RunKey(second, s)][:, n] - resampled[RunKey(first, s)][:, n] for s in seeds]
-    over_seeds, over_images = intervals.over_seeds(per_seed), intervals.over_resamples(np.mean(by_seed, 0))
+    seed_interval, image_interval = intervals.over_seeds(per_seed), intervals.over_resamples(np.mean(by_seed, 0))
     return PairResult(
         first=first,
         second=second,
@@ -88,16 +88,16 @@ def _compare(
         seeds=seeds,
         difference=difference,
         per_seed=per_seed,
-        over_seeds=over_seeds,
-        over_images=over_images,
-        verdict=intervals.verdict(difference, over_seeds, over_images),
+        over_seeds=seed_interval,
+        over_images=image_interval,
+        verdict=intervals.verdict(difference, seed_interval, image_interval),
         seeds_needed=intervals.seeds_needed(per_seed),
-        per_class=_per_class(pairs) if metric == "mAP50-95" else None,
+        per_class=_per_class(seed_pairs) if metric == "mAP50-95" else None,
     )
 
 
 def _value(scores: Scores, metric: str) -> float:
-    """Return a metric of `PAIRED`, which every run has."""
+    """Return a metric of `COMPARED_METRICS`, which every run has."""
     value = scores.metrics[metric]
     assert value is not None
     return value

@@ -28,7 +28,7 @@ from ultralytics_diffattn.evaluation import cost, predictions
 from ultralytics_diffattn.evaluation.environment import hardware
 from ultralytics_diffattn.evaluation.predictions import Predictions
 
-OWN_TO_A_RUN = {"model", "seed", "name", "project", "save_dir", "resume", "exist_ok"}
+VARIES_BY_RUN = {"model", "seed", "name", "project", "save_dir", "resume", "exist_ok"}
 
 
 def collect(runs: Mapping[RunKey, Path], missing: Sequence[str] = ()) -> Results:
@@ -36,7 +36,7 @@ def collect(runs: Mapping[RunKey, Path], missing: Sequence[str] = ()) -> Results
 
     Args:
         runs (Mapping[RunKey, Path]): Folders of the finished runs.
-        missing (Sequence[str]): Titles of the others.
+        missing (Sequence[str]): Titles of the runs that did not finish.
 
     Returns:
         (Results): What `results.json` holds.
@@ -57,7 +57,7 @@ def collect(runs: Mapping[RunKey, Path], missing: Sequence[str] = ()) -> Results
         versions=spec.versions,
         hardware=hardware(),
         data=_data_summary(spec, next(iter(by_run.values()))),
-        arguments={key: value for key, value in spec.args.items() if key not in OWN_TO_A_RUN},
+        arguments={key: value for key, value in spec.args.items() if key not in VARIES_BY_RUN},
         runs=run_results,
         models=_model_results(runs, run_results, spec),
         pairs=compare_pairs(run_scores, by_run),
@@ -72,16 +72,17 @@ def check_alike(runs: Mapping[RunKey, Path]) -> None:
         runs (Mapping[RunKey, Path]): Folders of the finished runs.
 
     Raises:
-        UserError: If an argument differs, or a run's seed is not its own; with its name and values.
+        UserError: If an argument differs, or a checkpoint was trained with another seed than its run; the message
+            names the argument and its values.
     """
     from ultralytics_diffattn.weights.checkpoints import read
 
-    # Those in the checkpoint: with what ultralytics itself chose or changed, as the batch when memory ran out.
+    # The arguments in the checkpoint: ultralytics may have changed some, as the batch when memory ran out.
     saved = {key: read(run / run_files.BEST)["train_args"] for key, run in runs.items()}
     for key, args in saved.items():
         if args["seed"] != key.seed:
             raise UserError(f"{runs[key]} was trained with seed={args['seed']}; delete that folder and compare again.")
-    names = {name for args in saved.values() for name in args} - OWN_TO_A_RUN
+    names = {name for args in saved.values() for name in args} - VARIES_BY_RUN
     for name in sorted(names):
         values = {key: args.get(name) for key, args in saved.items()}
         if len({repr(v) for v in values.values()}) > 1:
@@ -174,7 +175,7 @@ def _model_results(
     runs: Mapping[RunKey, Path], run_results: Sequence[RunResult], spec: RunSpec
 ) -> dict[str, ModelResult]:
     """Return the result of each model by label; its size and latency are those of its first run."""
-    first_runs = {key.model: run for key, run in reversed(list(runs.items()))}
+    first_runs = {key.model: run for key, run in reversed(list(runs.items()))}  # the last to be set is the first
     labels = list(dict.fromkeys(key.model for key in runs))
     best = {label: first_runs[label] / run_files.BEST for label in labels}
     imgsz, device = spec.args["imgsz"], spec.args.get("device")

@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""What corruptions leave of a detector's mAP: corrupted copies of the images, predictions on them, differences."""
+"""How much mAP a detector keeps on corrupted images: copies of the images, predictions, differences."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class Condition(NamedTuple):
     severity: int
 
 
+ALL = None  # the mean over all corruptions
 CLEAN = Condition("clean", 0)
 
 
@@ -89,8 +90,8 @@ class Robustness(TypedDict):
     left_out: list[str]
 
 
-def detectors(files: list[Path], data: dict[str, Any]) -> dict[str, Path]:
-    """Return the checkpoints by name, once it is sure that their classes are those of the data set.
+def check_detectors(files: list[Path], data: dict[str, Any]) -> dict[str, Path]:
+    """Return the checkpoints by name, after a check that their classes are those of the data set.
 
     Args:
         files (list[Path]): The checkpoints.
@@ -204,24 +205,24 @@ def summarise(labels: list[str], scores: dict[Condition, Floats], resampled: dic
     return {
         "models": {label: _model_scores(m, names, scores) for m, label in enumerate(labels)},
         "pairs": [
-            _pair(labels, m, name, scores, resampled) for m in range(1, len(labels)) for name in ["clean", *names, None]
+            _pair(labels, m, name, scores, resampled) for m in range(1, len(labels)) for name in ["clean", *names, ALL]
         ],
         "left_out": ["frost"],
     }
 
 
-def _over(values: dict[Condition, Floats], name: str | None) -> Floats:
-    """Return the mean over the severities of a corruption, or over all corruptions."""
+def _mean_over_conditions(values: dict[Condition, Floats], name: str | None) -> Floats:
+    """Return the mean over the severities of a corruption, or over those of all corruptions (None)."""
     chosen = [v for c, v in values.items() if (c.corruption == name if name else c != CLEAN)]
     return np.asarray(np.mean(chosen, axis=0))
 
 
 def _model_scores(m: int, names: list[str], scores: dict[Condition, Floats]) -> ModelScores:
     """Return the scores of model `m`."""
-    clean, mean = float(scores[CLEAN][m, 0]), float(_over(scores, None)[m, 0])
+    clean, mean = float(scores[CLEAN][m, 0]), float(_mean_over_conditions(scores, None)[m, 0])
     by_name: dict[str, CorruptionScore] = {
         name: {
-            "mean": float(_over(scores, name)[m, 0]),
+            "mean": float(_mean_over_conditions(scores, name)[m, 0]),
             "severities": {str(c.severity): float(v[m, 0]) for c, v in scores.items() if c.corruption == name},
         }
         for name in names
@@ -237,9 +238,9 @@ def _pair(
     resampled: dict[Condition, Floats],
 ) -> Pair:
     """Return how model `m` differs from the first under a corruption, or in the mean of all."""
-    point, spread = _over(scores, name)[:, 0], _over(resampled, name)[:, :, 0]
-    difference = float(point[m] - point[0])
-    over_images = intervals.over_resamples(spread[:, m] - spread[:, 0])
+    observed, resamples = _mean_over_conditions(scores, name)[:, 0], _mean_over_conditions(resampled, name)[:, :, 0]
+    difference = float(observed[m] - observed[0])
+    over_images = intervals.over_resamples(resamples[:, m] - resamples[:, 0])
     return {
         "first": labels[0],
         "second": labels[m],
@@ -264,7 +265,7 @@ def as_markdown(results: Robustness) -> str:
     rows = [("clean", *(f"{m['clean']:.3f}" for m in models.values()))]
     rows += [(name, *(f"{m['corruptions'][name]['mean']:.3f}" for m in models.values())) for name in names]
     rows += [("mean of corruptions", *(f"{m['mean']:.3f}" for m in models.values()))]
-    rows += [("of clean", *("-" if m["relative"] is None else f"{m['relative']:.1%}" for m in models.values()))]
+    rows += [("mean / clean", *("-" if m["relative"] is None else f"{m['relative']:.1%}" for m in models.values()))]
     lines = [*table(("mAP50-95", *models), rows), ""]
     for pair in results["pairs"]:
         than = "from" if pair["verdict"] == "not distinguishable" else "than"
@@ -273,6 +274,6 @@ def as_markdown(results: Robustness) -> str:
             f"{signed(pair['difference'])}, 95 % interval over images {interval(pair['over_images'])}."
         )
     if results["pairs"]:
-        lines.append("\nThe intervals tell these checkpoints apart; other seeds of the same models may differ as much.")
+        lines.append("\nThe intervals compare these checkpoints alone; two seeds of one model may differ as much.")
     lines.append(f"\nNot covered: {', '.join(results['left_out'])}, which needs photographs of frost.")
     return "\n".join(lines) + "\n"

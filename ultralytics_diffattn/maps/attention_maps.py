@@ -19,7 +19,7 @@ from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
 
 from ultralytics_diffattn.errors import MissingFileError, UserError
 from ultralytics_diffattn.maps.geometry import letterbox, point_boxes
-from ultralytics_diffattn.maps.hooks import Seen, attentions, object_maps, watch
+from ultralytics_diffattn.maps.hooks import Recording, attentions, object_maps, watch
 
 __all__ = "BlockMaps", "ImageMaps", "attention_maps", "each_image"
 
@@ -160,10 +160,10 @@ def each_image(
     yolo, other = load_copy(model), None if baseline is None else load_copy(baseline, "baseline")
     args = {"verbose": False, "imgsz": training_imgsz(yolo), **args}  # one size for both models
     baseline_args = {"verbose": False, **{k: v for k, v in args.items() if k in SHARED}}
-    with watch(network(yolo)) as seen, watch(None if other is None else network(other)) as seen_other:
+    with watch(network(yolo)) as recording, watch(None if other is None else network(other)) as seen_other:
         for result in _predictions(yolo, source, args):
             boxes, labels = _detections(result) if xy is None else point_boxes(xy, result.orig_shape)
-            blocks = _block_maps(seen, yolo, result, boxes)
+            blocks = _block_maps(recording, yolo, result, boxes)
             beside: dict[str, BlockMaps] = {}
             if other is not None:
                 (again,) = _predictions(other, result.orig_img, baseline_args)
@@ -260,16 +260,16 @@ def _predictions(yolo: Model, source: Any, args: dict[str, Any]) -> Iterator[Res
         raise MissingFileError(str(error)) from error
 
 
-def _block_maps(seen: Seen, yolo: Model, result: Results, boxes: Tensor) -> dict[str, BlockMaps]:
+def _block_maps(recording: Recording, yolo: Model, result: Results, boxes: Tensor) -> dict[str, BlockMaps]:
     """Return the maps of all blocks for boxes in pixels of the image that was predicted last."""
-    scale, offset = letterbox(result.orig_shape, seen.size, yolo)
+    scale, offset = letterbox(result.orig_shape, recording.size, yolo)
     on_input = boxes * torch.tensor(scale * 2) + torch.tensor(offset * 2)
     h, w = result.orig_shape
     edges = (*offset, offset[0] + scale[0] * w, offset[1] + scale[1] * h)  # of the image, in pixels of the input
-    image, seen.taken = seen.taken, seen.taken + 1
+    image, recording.images_used = recording.images_used, recording.images_used + 1
     maps = {}
-    for name, heads in seen.heads.items():
-        down, across = (cells / pixels for cells, pixels in zip(heads.grid, seen.size, strict=True))
+    for name, heads in recording.heads.items():
+        down, across = (cells / pixels for cells, pixels in zip(heads.grid, recording.size, strict=True))
         a1, a2 = object_maps(heads, image, on_input * torch.tensor([across, down] * 2))
         window = (edges[0] * across, edges[1] * down, edges[2] * across, edges[3] * down)
         lam = None if a2 is None or heads.lam is None else heads.lam.float().expand(a1.shape[1]).cpu()

@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""What attention does inside a network: queries and keys of a forward pass, kept by hooks, and the maps they make."""
+"""Queries and keys of a network's last forward pass, recorded by hooks, and the attention maps that they make."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from ultralytics.nn.modules.transformer import AIFI
 from ultralytics_diffattn.maps import plain
 from ultralytics_diffattn.nn.protocol import DifferentialAttention
 
-ROWS = 1024  # queries whose maps are held at a time: 16,000 tokens would make maps of 1 GB
+ROWS = 1024  # queries whose maps are in memory at a time: those of 16,000 tokens would take 1 GB
 
 
-class Heads(NamedTuple):
-    """The queries and keys of a block in the last forward pass: of one map, or of two."""
+class QueriesKeys(NamedTuple):
+    """The queries and keys of a block: one pair for plain attention, two for differential attention."""
 
     pairs: list[tuple[Tensor, Tensor]]  # each (B, heads, N, d)
     scale: float
     grid: tuple[int, int]
     lam: Tensor | None = None
-    areas: int = 1  # a token attends within its stripe of the grid
+    areas: int = 1  # number of stripes of the grid; a token attends only within its own
 
 
-class Seen:
-    """What the hooks have kept of the last forward pass."""
+class Recording:
+    """What the hooks have recorded of the last forward pass."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Create an empty recording."""
         self.size: tuple[int, int] = (0, 0)  # height and width that the network was given
-        self.heads: dict[str, Heads] = {}
-        self.taken = 0  # images of the batch
+        self.heads: dict[str, QueriesKeys] = {}
+        self.images_used = 0  # images of the batch whose maps were computed already
 
 
 def attentions(model: nn.Module) -> dict[str, nn.Module]:
@@ -64,25 +64,25 @@ def attentions(model: nn.Module) -> dict[str, nn.Module]:
 
 
 @contextmanager
-def watch(model: nn.Module | None) -> Iterator[Seen]:
+def watch(model: nn.Module | None) -> Iterator[Recording]:
     """Keep the queries and keys of a network's last forward pass, by hooks that are gone at the end.
 
     Args:
         model (torch.nn.Module, optional): The network; nothing is kept of none.
 
     Yields:
-        (Seen): Filled by each forward pass.
+        (Recording): Filled by each forward pass.
     """
-    seen, hooks = Seen(), []
+    recording, hooks = Recording(), []
 
     def begin(module: nn.Module, args: tuple[Any, ...]) -> None:
         height, width = args[0].shape[-2:]
-        seen.size, seen.heads, seen.taken = (height, width), {}, 0
+        recording.size, recording.heads, recording.images_used = (height, width), {}, 0
 
     def keep(name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             with torch.no_grad():
-                seen.heads[name] = read(module, args, seen.size)
+                recording.heads[name] = read(module, args, recording.size)
 
         return hook
 
@@ -90,13 +90,13 @@ def watch(model: nn.Module | None) -> Iterator[Seen]:
         hooks.append(model.register_forward_pre_hook(begin))
         hooks += [module.register_forward_hook(keep(name)) for name, module in attentions(model).items()]
     try:
-        yield seen
+        yield recording
     finally:
         for hook in hooks:
             hook.remove()
 
 
-def read(module: nn.Module, args: tuple[Tensor, ...], size: tuple[int, int]) -> Heads:
+def read(module: nn.Module, args: tuple[Tensor, ...], size: tuple[int, int]) -> QueriesKeys:
     """Return queries and keys of an attention module for its present input.
 
     Args:
@@ -105,15 +105,15 @@ def read(module: nn.Module, args: tuple[Tensor, ...], size: tuple[int, int]) -> 
         size (tuple[int, int]): Height and width of the network's input, of which the grid of tokens is a fraction.
 
     Returns:
-        (Heads): Float32 or wider.
+        (QueriesKeys): Float32 or wider.
     """
     x = args[0]
     areas = getattr(module, "area", 1)
     if isinstance(module, DifferentialAttention):
         pairs = list(module.queries_and_keys(x))
-        return Heads(pairs, module.scale, _grid(x, size), module.compute_lambda(), areas)
+        return QueriesKeys(pairs, module.scale, _grid(x, size), module.compute_lambda(), areas)
     q, k, scale = plain.queries_and_keys(module, x)
-    return Heads([(q, k)], scale, _grid(x, size), areas=areas)
+    return QueriesKeys([(q, k)], scale, _grid(x, size), areas=areas)
 
 
 def _grid(x: Tensor, size: tuple[int, int]) -> tuple[int, int]:
@@ -124,11 +124,11 @@ def _grid(x: Tensor, size: tuple[int, int]) -> tuple[int, int]:
     return round(size[0] / stride), round(size[1] / stride)
 
 
-def object_maps(heads: Heads, image: int, boxes: Tensor) -> tuple[Tensor, Tensor | None]:
+def object_maps(heads: QueriesKeys, image: int, boxes: Tensor) -> tuple[Tensor, Tensor | None]:
     """Return the maps of boxes of one image of the batch, on the grid.
 
     Args:
-        heads (Heads): Of one block.
+        heads (QueriesKeys): Of one block.
         image (int): Index in the batch.
         boxes (Tensor): (objects, 4) left, top, right and bottom in cells of the grid.
 
@@ -161,11 +161,11 @@ def _tokens(box: list[float], h: int, w: int) -> list[int]:
 def _mean_row(q: Tensor, k: Tensor, scale: float, tokens: Tensor, areas: int) -> Tensor:
     """Return the mean over tokens of their rows of the softmax, (heads, N), of q and k, (heads, N, d)."""
     total = q.new_zeros(len(q), k.shape[1])
-    for some in tokens.split(ROWS):
-        logits = q[:, some] @ k.transpose(-2, -1) * scale  # (heads, some, N)
+    for chunk in tokens.split(ROWS):
+        logits = q[:, chunk] @ k.transpose(-2, -1) * scale  # (heads, chunk, N)
         if areas > 1:
             n = k.shape[1] // areas
-            apart = some[:, None] // n != torch.arange(k.shape[1], device=k.device) // n
-            logits = logits.masked_fill(apart, -math.inf)
+            other_area = chunk[:, None] // n != torch.arange(k.shape[1], device=k.device) // n
+            logits = logits.masked_fill(other_area, -math.inf)
         total = total + logits.softmax(-1).sum(1)
     return total / len(tokens)

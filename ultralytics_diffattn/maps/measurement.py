@@ -19,7 +19,7 @@ from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.evaluation import intervals, predictions
 from ultralytics_diffattn.maps.attention_maps import network, training_imgsz
 from ultralytics_diffattn.maps.geometry import coverage
-from ultralytics_diffattn.maps.hooks import Heads, Seen, object_maps, watch
+from ultralytics_diffattn.maps.hooks import QueriesKeys, Recording, object_maps, watch
 from ultralytics_diffattn.maps.statistics import STATISTICS, map_statistics
 
 RESAMPLES = 1000
@@ -155,8 +155,8 @@ def validate(yolo: Model, data: str, args: dict[str, Any]) -> Validated:
     Raises:
         UserError: If nothing is labelled.
     """
-    with watch(network(yolo)) as seen, tempfile.TemporaryDirectory() as folder:  # ultralytics saves into it
-        collector = _Collector(seen)
+    with watch(network(yolo)) as recording, tempfile.TemporaryDirectory() as folder:  # ultralytics saves into it
+        collector = _Collector(recording)
         yolo.add_callback("on_val_start", collector.attach)
         metrics = yolo.val(**{"plots": False, "verbose": False, **args, "data": data, "project": folder})
     if not collector.images:
@@ -167,8 +167,8 @@ def validate(yolo: Model, data: str, args: dict[str, Any]) -> Validated:
 class _Collector:
     """Gathers statistics batch by batch, behind a validator's `update_metrics`."""
 
-    def __init__(self, seen: Seen) -> None:
-        self.seen = seen
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
         self.images: list[int] = []
         self.areas: list[float] = []
         self.blocks: dict[str, list[BlockStatistics]] = {}
@@ -190,7 +190,7 @@ class _Collector:
             if len(boxes):
                 self.images += [self.images[-1] + 1 if self.images else 0] * len(boxes)
                 self.areas += (boxes[:, 2] * boxes[:, 3]).tolist()
-                for name, heads in self.seen.heads.items():
+                for name, heads in self.recording.heads.items():
                     self.blocks.setdefault(name, []).append(_block_statistics(heads, i, boxes))
 
     def merged(self) -> dict[str, BlockStatistics]:
@@ -202,7 +202,7 @@ class _Collector:
         return merged
 
 
-def _block_statistics(heads: Heads, image: int, boxes: Tensor) -> BlockStatistics:
+def _block_statistics(heads: QueriesKeys, image: int, boxes: Tensor) -> BlockStatistics:
     """Return the statistics of one image, from boxes as centre and size, 0 to 1 over the network's input."""
     h, w = heads.grid
     centre, half = boxes[:, :2], boxes[:, 2:4] / 2

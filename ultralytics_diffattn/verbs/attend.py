@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from ultralytics_diffattn.maps.measurement import Measurement
 
 OWN: dict[str, Any] = {"baseline": "", "xy": "", "block": "all", "head": "mean"}
-FOLDER = "project", "name", "exist_ok"
-OF_PICTURES = {"conf", "max_det"}  # which would change the metrics of a validation
+FOLDER_ARGUMENTS = "project", "name", "exist_ok"
+DRAWING_ONLY = {"conf", "max_det"}  # they would change the metrics of a validation
 MAX_OBJECTS = 8  # in a picture, unless max_det says otherwise
 MAX_SHOWN = 8  # pictures shown in a notebook
 
@@ -82,7 +82,7 @@ def attend(
     modules = _differential_attentions(yolo, model)
     selection = Selection(chosen_blocks(block, modules), chosen_heads(head, modules), _checked_points(xy))
     _warn_of_random_weights(model=model, baseline=baseline)
-    folder = _new_folder(yolo, **{key: args.pop(key, None) for key in FOLDER})
+    folder = _new_folder(yolo, **{key: args.pop(key, None) for key in FOLDER_ARGUMENTS})
     command = _command(model, baseline, source=source, data=data, xy=xy, block=block, head=head, **args)
     entries: list[Entry] = []
     measurement = None
@@ -93,7 +93,7 @@ def attend(
             drawing = {"max_det": MAX_OBJECTS, "verbose": True, **args}
             for entry in draw_source(folder, yolo, source, selection, plain, **drawing):
                 entries.append(entry)  # one by one, so that an interruption keeps those that are drawn
-    finally:  # of a camera, too, which only Ctrl-C ends
+    finally:  # also after Ctrl-C, which is the only end of a camera
         if entries or measurement:
             page = gallery.page(_label(model), baseline and _label(baseline), command, entries, measurement)
             write_text(folder / "attention.html", page)
@@ -180,14 +180,14 @@ def _differential_attentions(yolo: Model, model: Any) -> dict[str, nn.Module]:
     modules = attentions(network(yolo))
     if not any(hasattr(module, "compute_lambda") for module in modules.values()):
         raise UserError(
-            f"model={_name(model)} has no differential attention, nothing to subtract: give it as baseline=, and "
-            "as model= one trained from a YAML such as yolo11n-diffattn.yaml."
+            f"model={_name(model)} has no differential attention, so there is no second map to subtract: give it "
+            "as baseline=, and as model= one trained from a YAML such as yolo11n-diffattn.yaml."
         )
     return modules
 
 
 def _checked_points(xy: Any) -> Any:
-    """Return points or None; raise for what is no point at all, before anything is written."""
+    """Return points or None; raise, before anything is written, if xy holds no valid points."""
     from ultralytics_diffattn.maps.geometry import point_boxes
 
     if _is_empty(xy):
@@ -222,7 +222,7 @@ def _measure(folder: Path, yolo: Model, data: str, plain: Model | None, args: di
     from ultralytics_diffattn.maps.summary import as_markdown
     from ultralytics_diffattn.output.files import write_json, write_text
 
-    measurement = measure(yolo, data, plain, **{k: v for k, v in args.items() if k not in OF_PICTURES})
+    measurement = measure(yolo, data, plain, **{k: v for k, v in args.items() if k not in DRAWING_ONLY})
     write_json(folder / "attention.json", measurement)
     write_text(folder / "attention.md", as_markdown(measurement))
     LOGGER.info(f"\n{as_markdown(measurement)}")
@@ -281,5 +281,5 @@ def _label(model: Any) -> str:
 
 
 def _is_empty(value: Any) -> bool:
-    """Return whether an argument was left out; of an array, a comparison with "" would be one more array."""
+    """Return whether an argument was left out; comparing an array with "" would give an array."""
     return value is None or (isinstance(value, str) and not value)

@@ -17,7 +17,7 @@ from ultralytics_diffattn.evaluation.robustness import (
     Condition,
     Robustness,
     as_markdown,
-    detectors,
+    check_detectors,
     predict,
     summarise,
     write_corrupted,
@@ -63,7 +63,7 @@ def robustness(**arguments: Any) -> Robustness:
         raise UserError("data= is missing; give a name of the catalogue, as data=shapes, or a data YAML of your own.")
     dataset = catalogue.resolve(arguments.pop("data"))
     data = check(dataset.data, dataset.classes)
-    models = detectors([Path(file) for file in listed(arguments.pop("models", "")) if file], data)
+    models = check_detectors([Path(file) for file in listed(arguments.pop("models", "")) if file], data)
     name, project = arguments.pop("name", None) or "robustness", arguments.pop("project", None)
     folder = run_folder("detect", "val", name, project)
     with as_user_errors():
