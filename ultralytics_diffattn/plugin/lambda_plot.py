@@ -14,7 +14,7 @@ START = "#7f7f7f"
 
 
 def draw(file: Path, curves: dict[str, dict[int, float]], starts: dict[str, float | None]) -> None:
-    """Draw lambda over the epochs: a panel for each block where heads have their own, else one panel for all.
+    """Draw lambda over the epochs: a panel for each block where lambda is per head, else one panel for all.
 
     Args:
         file (Path): The PNG.
@@ -53,8 +53,8 @@ def draw(file: Path, curves: dict[str, dict[int, float]], starts: dict[str, floa
         beside = -(-len(named) // 18)  # columns of the legend
         figure.set_figwidth(figure.get_figwidth() + 1.9 * (beside - 1))
         figure.legend(named.values(), named.keys(), loc="outside right upper", fontsize=8, ncols=beside)
-        with whole(file) as place:
-            figure.savefig(place, format="png", dpi=200)
+        with whole(file) as temporary:
+            figure.savefig(temporary, format="png", dpi=200)
 
 
 def _line(axes: Any, curve: dict[int, float], label: str, i: int, count: int) -> None:
