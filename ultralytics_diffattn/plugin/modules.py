@@ -38,8 +38,8 @@ def _aifi(args: list[Any], context: RowContext) -> list[Any]:
     return [context.c1, *args] if args == list(context.written or ()) else args
 
 
-# parse_model also notes at some of these classes that the heads of the model are not of the old design. It does not at a
-# twin: a YAML needs one stock C3k2 or A2C2f beside rows of ours, as all that are bundled have.
+# parse_model also notes at some of these classes that the heads of the model are not of the old design, but not at a
+# twin of them: a YAML needs one stock C3k2 or A2C2f beside rows of ours, as all that are bundled have.
 MODULES = {  # name in a YAML: adding a module is one line here
     "A2C2f_Diff": Row("A2C2f", "ultralytics_diffattn.nn.area:A2C2f_Diff", _a2c2f),
     "AIFI_Diff": Row("AIFI", "ultralytics_diffattn.nn.aifi:AIFI_Diff", _aifi),
