@@ -57,9 +57,9 @@ YAMLS = """
 import pathlib, re
 from ultralytics import RTDETR, YOLO, __version__
 from ultralytics.utils.checks import check_version
-from ultralytics_diffattn.bundled import place
+from ultralytics_diffattn.bundled import path as bundled_path
 from ultralytics_diffattn.plugin.lookup import NEEDS
-built, files = 0, sorted(place("cfg").glob("*.yaml"))
+built, files = 0, sorted(bundled_path("cfg").glob("*.yaml"))
 for file in files:
     needs = re.search(NEEDS, file.read_text(), re.MULTILINE)
     try:

@@ -19,7 +19,7 @@ from ultralytics.nn.tasks import yaml_model_load
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import get_flops, get_num_params
 
-from ultralytics_diffattn.bundled import place
+from ultralytics_diffattn.bundled import path as bundled_path
 
 HEADER = """| model | params | added | GFLOPs (stock) | with the products of attention (stock) | transferred |
 |---|---|---|---|---|---|"""
@@ -78,7 +78,7 @@ if __name__ == "__main__":
     LOGGER.setLevel("ERROR")
     print(HEADER)
     part = "".join(sys.argv[1:])
-    for file in sorted(place("cfg").glob("*.yaml"), key=lambda f: f.name):
+    for file in sorted(bundled_path("cfg").glob("*.yaml"), key=lambda f: f.name):
         for name in (name for name in scaled(file) if part in name):
             c = compare(name, stock_of(name))
             (p, p0), (f, f0), (g, g0) = c["params"], c["flops"], c["counted"]

@@ -16,7 +16,7 @@ from ultralytics import YOLOE
 from ultralytics.models.yolo.yoloe import YOLOEPETrainer, YOLOETrainerFromScratch
 from ultralytics.utils import YAML
 
-from ultralytics_diffattn.bundled import place
+from ultralytics_diffattn.bundled import path as bundled_path
 
 ARGS = {"imgsz": 320, "batch": 16, "seed": 0, "workers": 0, "device": "cpu", "plots": False, "exist_ok": True}
 NEW = ["zebra crossing", "red double-decker bus"]
@@ -52,7 +52,8 @@ def main(data, weights, clip, folder):
     folder.mkdir(parents=True, exist_ok=True)
     yaml = folder / "yoloe-11n-words.yaml"
     YAML.save(
-        yaml, {**YAML.load(place("cfg") / "yoloe-11-diffattn.yaml"), "text_model": f"diffclip:{Path(clip).resolve()}"}
+        yaml,
+        {**YAML.load(bundled_path("cfg") / "yoloe-11-diffattn.yaml"), "text_model": f"diffclip:{Path(clip).resolve()}"},
     )
     model = YOLOE(yaml).load(weights)
     both = {split: {"yolo_data": [str(data)]} for split in ("train", "val")}

@@ -105,7 +105,7 @@ def test_type_checkers_see_the_lazy_names():
     (block,) = (node for node in tree.body if isinstance(node, ast.If))
     package = "ultralytics_diffattn."
     seen = {alias.name: node.module.removeprefix(package) for node in block.body for alias in node.names}
-    assert seen == ultralytics_diffattn._HOMES
+    assert seen == ultralytics_diffattn._EXPORTS
 
 
 def test_fast_and_lazy():

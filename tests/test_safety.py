@@ -156,7 +156,7 @@ def test_without_safe_loading_a_checkpoint_is_a_program(tmp_path):
 
 
 JUSTIFIED = {  # what could execute something else than our own lines: file and call, and why it does not
-    ("__init__.py", "import_module"): "a name out of _HOMES",
+    ("__init__.py", "import_module"): "a name out of _EXPORTS",
     ("autoload.py", "exec_module"): "ultralytics' own loader of ultralytics' own module",
     ("child_process.py", "subprocess.Popen"): "sys.executable with our own module",
     ("weights/checkpoints.py", "torch_load"): "a file that the user names; read() heeds ULTRALYTICS_SAFE_LOAD",

@@ -7,7 +7,7 @@ ultralytics: the public names are loaded when they are first asked for.
 
 from ultralytics_diffattn.autoload import install
 
-_HOMES = {
+_EXPORTS = {
     "__version__": "version",
     "DiffAttention": "nn.attention",
     "diff_attention": "nn.functional",
@@ -25,7 +25,7 @@ _HOMES = {
     "PairedAttention_Diff": "nn.paired",
     "register": "plugin.attach",
 }
-__all__ = tuple(_HOMES)
+__all__ = tuple(_EXPORTS)
 
 TYPE_CHECKING = False  # type checkers take it for true by its name; importing typing would slow every start
 if TYPE_CHECKING:
@@ -43,11 +43,11 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> object:
     """Return a public name from the module that defines it."""
-    if name not in _HOMES:
+    if name not in _EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
     from importlib import import_module
 
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)
     globals()[name] = value
     return value
 

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-WATCHED = (  # plugin/attach.py says what each is given
+WATCHED = (  # plugin/attach.py adds to each of them
     "ultralytics.nn.tasks",
     "ultralytics.data.utils",
     "ultralytics.models.yolo.world.train",
     "ultralytics.models.yolo.yoloe.train",
 )
 
-# Modules of unreleased versions that checkpoints may name. ultralytics would pip-install the name of a module that is
-# not found, so that the finder below raises another error.
+# Modules of unreleased versions that checkpoints may name. ultralytics would pip-install the name of a missing
+# module; the finder below raises another error first.
 MOVED = "aifi", "area", "attention", "blocks", "paired"
 
 
@@ -71,10 +71,10 @@ class Watcher:
     def find_spec(
         cls, name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
     ) -> "ModuleSpec | None":
-        """Return the spec that the other finders give for a watched module, its loader wrapped; else None.
+        """Return the other finders' spec for a watched module, its loader wrapped; else None.
 
-        An import of a watched module that had begun before this class was there has gone past it: the next module of
-        ultralytics stands in. Attaching here would hold the lock on all imports.
+        An import of a watched module that began before this class was installed has bypassed it: the import of the next
+        module of ultralytics attaches to it. Attaching here would hold the lock on all imports.
         """
         package, _, module = name.partition(".")
         if package == "ultralytics_diffattn" and module in MOVED:
@@ -101,19 +101,19 @@ class Watcher:
 
 
 class Loader:
-    """A module's own loader, followed by `_attach`."""
+    """A module's original loader, followed by `_attach`."""
 
     def __init__(self, loader: "Any") -> None:
-        """Keep the module's own loader."""
+        """Store the module's original loader."""
         self.loader = loader
 
     def create_module(self, spec: "ModuleSpec") -> "ModuleType | None":
-        """Create the module as its own loader does."""
+        """Create the module as its original loader does."""
         module: ModuleType | None = self.loader.create_module(spec)
         return module
 
     def exec_module(self, module: "ModuleType") -> None:
-        """Give the module its own loader back, execute it, attach to it."""
+        """Restore the module's original loader, execute the module, attach to it."""
         spec = module.__spec__
         if spec is not None:
             spec.loader = self.loader
@@ -123,5 +123,5 @@ class Loader:
             _attach(each)
 
     def __getattr__(self, name: str) -> "Any":
-        """Answer all else, such as `get_source`, as the module's own loader does."""
+        """Return any other attribute, such as `get_source`, of the original loader."""
         return getattr(self.loader, name)

@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""Where the files are that this package brings: the YAMLs of models and data sets, and the catalogue."""
+"""Paths of the bundled files: the YAMLs of models and data sets, and the catalogue."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ PACKAGE = Path(__file__).resolve().parent
 SCALE = r"^(yolo(?:e-)?\d+)[nslmx]"  # yolo11n-diffattn.yaml is yolo11-diffattn.yaml, yoloe-11n-... is yoloe-11-...
 
 
-def place(name: str) -> Path:
-    """Return where a bundled file or folder is: inside the package in a wheel, beside it in a checkout.
+def path(name: str) -> Path:
+    """Return the path of a bundled file or folder: inside the package in a wheel, beside it in a checkout.
 
     Args:
         name (str): `cfg` or `datasets.yaml`.
@@ -20,7 +20,7 @@ def place(name: str) -> Path:
         (Path): Its path.
 
     Examples:
-        >>> place("cfg").is_dir()
+        >>> path("cfg").is_dir()
         True
     """
     return next((d / name for d in (PACKAGE, PACKAGE.parent) if (d / name).exists()), PACKAGE / name)
@@ -42,5 +42,5 @@ def find(name: str | Path) -> str | None:
     name = str(name).strip()
     if Path(name).name != name:
         return None
-    files = (place("cfg") / folder / re.sub(SCALE, r"\1", name) for folder in ("", "controls", "datasets"))
+    files = (path("cfg") / folder / re.sub(SCALE, r"\1", name) for folder in ("", "controls", "datasets"))
     return next((str(f) for f in files if f.is_file()), None)

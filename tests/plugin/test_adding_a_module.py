@@ -92,13 +92,13 @@ def test_a_module_takes_one_file_one_row_and_one_yaml(toy, tmp_path):
     assert (type(block).__name__, block.c) == ("PSA_Toy", 128)  # the row's width scales
 
     stock.model.eval()
-    fates = {t.name: t.fate for t in transfer(stock.model, ours.model)}
-    assert {name for name, fate in fates.items() if fate == "added"} == {
+    statuses = {t.name: t.status for t in transfer(stock.model, ours.model)}
+    assert {name for name, status in statuses.items() if status == "added"} == {
         "model.10.attn.second.weight",
         "model.10.attn.second.bias",
         "model.10.attn.weight_of_second",
     }
-    assert set(fates.values()) == {"kept", "added"}
+    assert set(statuses.values()) == {"kept", "added"}
     assert torch.equal(block.attn.qkv.conv.weight, stock.model.model[10].attn.qkv.conv.weight)
 
     assert scalars(ours.model) == {"model.10.attn/0": 0.25, "model.10.attn/1": 0.25}

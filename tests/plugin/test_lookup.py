@@ -5,7 +5,8 @@ import ultralytics
 from ultralytics.nn.tasks import check_yaml, yaml_model_load
 
 from tests.places import model_yamls, scaled
-from ultralytics_diffattn.bundled import find, place
+from ultralytics_diffattn.bundled import find
+from ultralytics_diffattn.bundled import path as bundled_path
 from ultralytics_diffattn.plugin.modules import MODULES
 
 OWN = "nc: 7\nscales:\n  n: [0.5, 0.25, 1024]\nbackbone: [[-1, 1, Conv, [64, 3, 2]]]\nhead: [[[0], 1, Detect, [nc]]]\n"
@@ -17,7 +18,7 @@ def test_model_names(file, scale, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     name = scaled(file, scale)
     d = yaml_model_load(name)
-    assert find(name) == str(place("cfg") / file)
+    assert find(name) == str(bundled_path("cfg") / file)
     assert d["scale"] == ("" if name == file else scale)
     assert any(module in MODULES for _, _, module, _ in d["backbone"] + d["head"])
 

@@ -17,14 +17,14 @@ from ultralytics.utils import YAML
 
 from tests.samples import TINY
 from ultralytics_diffattn import DiffCLIP
-from ultralytics_diffattn.bundled import place
+from ultralytics_diffattn.bundled import path as bundled_path
 from ultralytics_diffattn.clip import classes, words
 from ultralytics_diffattn.errors import MissingFileError, UserError
 from ultralytics_diffattn.plugin import text_encoder
 
 SIZES = {**TINY, "embed_dim": 24, "vocab_size": 49408, "transformer_width": 16, "transformer_heads": 2}
 SIZES["context_length"] = 8
-YOLOE_YAML = place("cfg") / "yoloe-11-diffattn.yaml"
+YOLOE_YAML = bundled_path("cfg") / "yoloe-11-diffattn.yaml"
 WORLD_YAML = Path(ultralytics.__file__).parent / "cfg/models/v8/yolov8-worldv2.yaml"
 KINDS = {"yoloe": (YOLOE, YOLOE_YAML), "world": (YOLOWorld, WORLD_YAML)}
 

@@ -97,7 +97,7 @@ def test_rows_are_read_as_stocks(file, scale):
 def test_stock_modules_have_no_branch_of_their_own(row):
     """`m is X` is false of a twin of X: what such a branch does, the row of the table has to do."""
     source = inspect.getsource(tasks.parse_model)
-    assert bool(re.search(rf"\bm is (not )?{row.like}\b", source)) == (row.missed is not None)
+    assert bool(re.search(rf"\bm is (not )?{row.like}\b", source)) == (row.adjust is not None)
 
 
 @pytest.mark.parametrize("written", [[], [False], [False, 0.5, True, "split"]], ids=str)

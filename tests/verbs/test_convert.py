@@ -35,7 +35,7 @@ def test_convert(stock, tmp_path):
     with open(tmp_path / "out.csv", newline="") as f:
         rows = list(csv.DictReader(f))
     assert [row["tensor"] for row in rows] == list(after.model.state_dict())
-    assert {row["fate"] for row in rows} == {"kept", "added"}
+    assert {row["status"] for row in rows} == {"kept", "added"}
 
 
 def test_the_result_can_be_trained(stock, tiny, tmp_path):
@@ -90,8 +90,8 @@ def test_a_pose_checkpoint_predicts_the_same(shared, tmp_path):
 
 def test_a_model_with_a_row_more_keeps_what_ultralytics_would_lose(stock, tmp_path):
     yaml = str(ROOT / "cfg" / "yolo11n-diffattn-p4.yaml")
-    fates = convert(str(stock), yaml, str(tmp_path / "out.pt"))["fates"]
-    assert {t.name.split(".")[1] for t in fates if t.fate == "added" and ".m.0.attn." not in t.name} == {"7"}
+    tensors = convert(str(stock), yaml, str(tmp_path / "out.pt"))["tensors"]
+    assert {t.name.split(".")[1] for t in tensors if t.status == "added" and ".m.0.attn." not in t.name} == {"7"}
 
 
 @pytest.mark.parametrize(

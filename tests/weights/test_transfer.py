@@ -9,7 +9,7 @@ from torch import nn
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
 from tests.places import ROOT
-from ultralytics_diffattn.weights.transfer import check_pretrained, pair, transfer
+from ultralytics_diffattn.weights.transfer import check_pretrained, match_rows, transfer
 
 
 def build(name):
@@ -36,19 +36,19 @@ def stock():
         (ROOT / "cfg" / "controls" / "yolo11n-c2psa-p4.yaml", {"kept": 499, "added": 42}),
     ],
 )
-def test_fates(stock, name, expected):
+def test_status_of_each_tensor(stock, name, expected):
     target = build(name)
-    fates = transfer(stock, target)
-    assert Counter(t.fate for t in fates) == expected
-    present = [t.name for t in fates if t.fate != "dropped"]
+    tensors = transfer(stock, target)
+    assert Counter(t.status for t in tensors) == expected
+    present = [t.name for t in tensors if t.status != "dropped"]
     assert present == list(target.state_dict())
-    assert {t.name for t in fates if t.fate == "dropped"} <= set(stock.state_dict())
+    assert {t.name for t in tensors if t.status == "dropped"} <= set(stock.state_dict())
 
 
 def test_values_follow_rows_that_have_shifted(stock):
     target = build(ROOT / "cfg" / "yolo11n-diffattn-p4.yaml")
-    fates = transfer(stock, target)
-    after, added = target.state_dict(), {t.name for t in fates if t.fate == "added"}
+    tensors = transfer(stock, target)
+    after, added = target.state_dict(), {t.name for t in tensors if t.status == "added"}
     for name, value in stock.state_dict().items():
         _, row, rest = name.split(".", 2)
         place = f"model.{int(row) + (int(row) > 6)}.{rest}"  # one row stands behind stock's 6
@@ -133,9 +133,9 @@ def test_pair(source, target, expected):
 
     if expected is None:
         with pytest.raises(ValueError, match="the layers part: "):
-            pair(layers(source), layers(target))
+            match_rows(layers(source), layers(target))
     else:
-        assert pair(layers(source), layers(target)) == expected
+        assert match_rows(layers(source), layers(target)) == expected
 
 
 @pytest.mark.parametrize(
@@ -170,9 +170,9 @@ def test_check_pretrained(stock, tmp_path, name, message):
 def test_a_row_of_the_published_module_in_place_of_c2psa(stock):
     d = yaml_model_load("yolo11n.yaml")
     d["backbone"][10] = [-1, 1, "DiffAttention", [1024, 8]]
-    fates = transfer(stock, DetectionModel(d, verbose=False))
-    assert {t.name.split(".")[1] for t in fates if t.fate != "kept"} == {"10"}
-    assert {t.fate for t in fates if ".10." in t.name} == {"added", "dropped"}
+    tensors = transfer(stock, DetectionModel(d, verbose=False))
+    assert {t.name.split(".")[1] for t in tensors if t.status != "kept"} == {"10"}
+    assert {t.status for t in tensors if ".10." in t.name} == {"added", "dropped"}
 
 
 def test_weights_that_ultralytics_would_download_are_not_checked():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ultralytics.utils import YAML
 
-from ultralytics_diffattn.bundled import place
+from ultralytics_diffattn.bundled import path as bundled_path
 from ultralytics_diffattn.clip.model import CLIP, DiffCLIP
 from ultralytics_diffattn.errors import MissingFileError, UserError
 
@@ -32,7 +32,7 @@ def build(name: str | Path) -> CLIP:
     """
     if not str(name).endswith((".yaml", ".yml")):
         return CLIP.from_pretrained(name).train()
-    bundled = place("cfg") / "clip"
+    bundled = bundled_path("cfg") / "clip"
     file = Path(name) if Path(name).is_file() else bundled / name
     if not file.is_file():
         names = ", ".join(sorted(p.name for p in bundled.glob("*.yaml")))

@@ -74,7 +74,7 @@ def catalogue() -> dict[str, Entry]:
         >>> catalogue()["shapes"]["classes"]
         6
     """
-    ours, theirs = bundled.place("datasets.yaml"), Path("datasets.yaml").resolve()
+    ours, theirs = bundled.path("datasets.yaml"), Path("datasets.yaml").resolve()
     return {**_entries(ours), **(_entries(theirs) if theirs.is_file() and theirs != ours else {})}
 
 
@@ -193,5 +193,5 @@ def _kinds(known: Iterable[str]) -> str:
 
 def _yaml_names() -> list[str]:
     """Return the names of the data YAMLs that ultralytics and this package bring."""
-    folders = ROOT / "cfg" / "datasets", bundled.place("cfg") / "datasets"
+    folders = ROOT / "cfg" / "datasets", bundled.path("cfg") / "datasets"
     return [f.name for folder in folders for f in folder.glob("*.yaml")]

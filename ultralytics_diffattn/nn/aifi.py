@@ -65,14 +65,14 @@ class MultiheadAttention_Diff(ZeroLambdaMixin, nn.MultiheadAttention):
             query (Tensor): Tokens, (B, N, dim), of any floating dtype.
             key (Tensor): Tokens, (B, M, dim).
             value (Tensor): Tokens, (B, M, dim).
-            key_padding_mask (None): Present because `AIFI` passes it; one map for all images has no place for it.
+            key_padding_mask (None): Present because `AIFI` passes it; one map for all images cannot apply it.
             attn_mask (Tensor, optional): (N, M), floating, added to the logits; `-inf` hides a key.
 
         Returns:
-            (tuple): The output, shaped as `query`, and None in place of the weights.
+            (tuple): The output, shaped as `query`, and None instead of the weights.
 
         Raises:
-            ValueError: If there is a `key_padding_mask`.
+            ValueError: If `key_padding_mask` is not None.
         """
         if key_padding_mask is not None:
             raise ValueError("key_padding_mask must be None: this attention hides keys by attn_mask alone.")
@@ -136,7 +136,7 @@ class AIFI_Diff(AIFI):
         act: nn.Module | None = None,
         normalize_before: bool = False,
     ):
-        """Create stock's layer, then put our attention in place of its own, with the same tensors."""
+        """Create stock's layer, then replace its attention by ours, with the same tensors."""
         check_divides(c1, num_heads)
         if c1 % 4:
             raise ArgumentError(

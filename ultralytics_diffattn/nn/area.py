@@ -139,28 +139,11 @@ class A2C2f_Diff(A2C2f):
         g: int = 1,
         shortcut: bool = True,
     ):
-        """Create stock's block, then put our attention in place of its own, with the same tensors."""
-        if a2 is not True:
-            raise ArgumentError(f"a2={a2!r} leaves this row without attention: write A2C2f there.")
-        for name, switch in (("residual", residual), ("shortcut", shortcut)):
-            if not isinstance(switch, bool):  # another kind or a number here is an argument at the wrong place
-                raise ArgumentError(f"{name}={switch!r} must be True or False; there is no argument for the kind.")
-        if not isinstance(g, int):
-            raise ArgumentError(f"g={g!r} must be an integer; there is no argument for the kind.")
+        """Create stock's block, then replace its attention by ours, with the same tensors."""
+        _check_switches(a2, residual, shortcut, g)
         for name, count in (("c1", c1), ("c2", c2), ("n", n), ("area", area)):
             check_count(name, count)
-        for name, ratio in (("mlp_ratio", mlp_ratio), ("e", e)):
-            check_ratio(name, ratio)
-        if int(c2 * e) % 32 or int(c2 * e) < 32:
-            raise ArgumentError(f"c2={c2}, e={e} give {int(c2 * e)} hidden channels, which must be a multiple of 32.")
-        if int(int(c2 * e) * mlp_ratio) < 1:
-            raise ArgumentError(
-                f"mlp_ratio={mlp_ratio} leaves the feed-forward networks of c2={c2}, e={e} no channels."
-            )
-        if residual and c1 != c2:
-            raise ArgumentError(
-                f"residual=True, which scales l and x set, adds the input to the output: c1={c1} must equal c2={c2}."
-            )
+        _check_widths(c1, c2, residual, mlp_ratio, e)
         super().__init__(c1, c2, n, a2, area, residual, mlp_ratio, e, g, shortcut)
         pairs: Any = self.m  # of two blocks each
         for block in (block for pair in pairs for block in pair):
@@ -168,3 +151,28 @@ class A2C2f_Diff(A2C2f):
                 attn = AAttn_Diff(int(c2 * e), block.attn.num_heads, area)
             attn.load_state_dict(block.attn.state_dict(), strict=False)
             block.attn = attn
+
+
+def _check_switches(a2: bool, residual: bool, shortcut: bool, g: int) -> None:
+    """Raise unless attention is on and the switches and `g` are of their types."""
+    if a2 is not True:
+        raise ArgumentError(f"a2={a2!r} leaves this row without attention: write A2C2f there.")
+    for name, switch in (("residual", residual), ("shortcut", shortcut)):
+        if not isinstance(switch, bool):  # another kind or a number here is an argument at the wrong index
+            raise ArgumentError(f"{name}={switch!r} must be True or False; there is no argument for the kind.")
+    if not isinstance(g, int):
+        raise ArgumentError(f"g={g!r} must be an integer; there is no argument for the kind.")
+
+
+def _check_widths(c1: int, c2: int, residual: bool, mlp_ratio: float, e: float) -> None:
+    """Raise unless the channels divide into heads, the feed-forward networks have some, and a residual fits."""
+    for name, ratio in (("mlp_ratio", mlp_ratio), ("e", e)):
+        check_ratio(name, ratio)
+    if int(c2 * e) % 32 or int(c2 * e) < 32:
+        raise ArgumentError(f"c2={c2}, e={e} give {int(c2 * e)} hidden channels, which must be a multiple of 32.")
+    if int(int(c2 * e) * mlp_ratio) < 1:
+        raise ArgumentError(f"mlp_ratio={mlp_ratio} leaves the feed-forward networks of c2={c2}, e={e} no channels.")
+    if residual and c1 != c2:
+        raise ArgumentError(
+            f"residual=True, which scales l and x set, adds the input to the output: c1={c1} must equal c2={c2}."
+        )

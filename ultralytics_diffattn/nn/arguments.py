@@ -56,14 +56,14 @@ def check_ratio(name: str, value: float) -> None:
 
 
 def check_switch(name: str, value: bool) -> None:
-    """Raise unless `value` is a bool: anything else is an argument at the wrong place of a YAML row."""
+    """Raise unless `value` is a bool: anything else is an argument at the wrong index of a YAML row."""
     if not isinstance(value, bool):
         raise ArgumentError(f"{name}={value!r} must be True or False, not {type(value).__name__}.")
 
 
 def is_traced() -> bool:
     """Return whether `torch.jit.trace` is at work: it would turn a look at a shape into a node and a warning."""
-    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]  # public, but not in __all__
+    return bool(torch.jit.is_tracing())
 
 
 def is_finite(value: Any) -> bool:

@@ -206,7 +206,7 @@ class DiffAttention(LambdaMixin, nn.Module):
         attn_drop (float): Dropout on each attention map, in [0, 1).
         proj_drop (float): Dropout on the output, in [0, 1).
         lambda_init (float | str): Initial lambda, or "schedule" for `lambda_init_schedule(depth)`.
-        lambda_per_head (bool): One lambda per differential head in place of the published one for all.
+        lambda_per_head (bool): One lambda per differential head instead of the published one for all.
         depth (int): 1-based index of this attention block, used by `lambda_init="schedule"`.
 
     Raises:
@@ -243,7 +243,7 @@ class DiffAttention(LambdaMixin, nn.Module):
         if num_heads % 2:
             raise ArgumentError(f"num_heads={num_heads} must be even: two heads make one differential head.")
         for name, value in (("qkv_bias", qkv_bias), ("lambda_per_head", lambda_per_head)):
-            if not isinstance(value, bool):  # a number here is an argument at the wrong place of a YAML row
+            if not isinstance(value, bool):  # a number here is an argument at the wrong index of a YAML row
                 raise ArgumentError(f"{name}={value!r} must be True or False, not {type(value).__name__}.")
         self.num_heads = num_heads // 2
         self.head_dim = dim // num_heads

@@ -34,7 +34,7 @@ class Attention_Diff(LambdaMixin, Attention):
         num_heads (int): Number of heads.
         attn_ratio (float): Key width over head width; the key width has to be even.
         lambda_init (float | str): Initial lambda, or "schedule" for `lambda_init_schedule(depth)`.
-        lambda_per_head (bool): One lambda per head in place of one that all heads share.
+        lambda_per_head (bool): One lambda per head instead of one that all heads share.
         depth (int): 1-based index of this attention block, used by `lambda_init="schedule"`.
 
     Raises:

@@ -43,7 +43,7 @@ def tiled(
         v (Tensor): Values.
         lam (Tensor | float): Weight of the second map.
         attn_mask (Tensor, optional): Added to the logits; it gets no gradient.
-        dropout_p (float): 0: the maps are not kept, so what was dropped would be forgotten.
+        dropout_p (float): 0: the maps are not stored, so the backward pass could not repeat the dropout.
         scale (float): Factor on the logits.
 
     Returns:
@@ -125,7 +125,7 @@ class _Tiled(torch.autograd.Function):
 
 
 def _tiles(q: Tensor, k: Tensor, buffers: int) -> Iterator[tuple[slice, slice, list[Tensor]]]:
-    """Yield heads, rows and `buffers` times room for both maps, (l, 2, n, M), until all queries are done."""
+    """Yield heads, rows and `buffers` times memory for both maps, (l, 2, n, M), until all queries are done."""
     L, _, N, _ = q.shape
     M = k.shape[2]
     fit = TILE * torch.get_num_threads() // (2 * buffers * M * q.element_size())  # rows of a tile

@@ -38,8 +38,8 @@ def attach(module: ModuleType) -> None:
     with _lock:
         TO_ATTACH[module.__name__](module)
     if module.__name__ == "ultralytics.nn.tasks":  # not under the lock: another thread may be at these imports
-        for home in {row.build.partition(":")[0] for row in MODULES.values()}:
-            import_module(home)  # puts its classes on torch's list for ULTRALYTICS_SAFE_LOAD
+        for module_name in {row.build.partition(":")[0] for row in MODULES.values()}:
+            import_module(module_name)  # puts its classes on torch's list for ULTRALYTICS_SAFE_LOAD
 
 
 def _tasks(tasks: ModuleType) -> None:

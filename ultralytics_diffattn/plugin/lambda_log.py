@@ -60,7 +60,7 @@ def read(model: nn.Module) -> dict[str, Tensor]:
 
 
 def scalars(model: nn.Module) -> dict[str, float]:
-    """Return the present lambdas of a model as numbers, each with a name of its own.
+    """Return the present lambdas of a model as numbers, each under a unique name.
 
     Args:
         model (nn.Module): Any model.
@@ -184,7 +184,7 @@ def _hide(trainer: Any) -> None:
 
 
 def _read_rows(file: Path, columns: list[str]) -> list[dict[str, str]]:
-    """Return the rows that are there, none if they are of another model."""
+    """Return the existing rows, none if they are of another model."""
     if not file.exists():
         return []
     with open(file, newline="", encoding="utf-8") as f:

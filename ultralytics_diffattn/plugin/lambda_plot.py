@@ -14,7 +14,7 @@ START = "#7f7f7f"
 
 
 def draw(file: Path, curves: dict[str, dict[int, float]], starts: dict[str, float | None]) -> None:
-    """Draw lambda over the epochs: a panel for each block where heads have their own, else one panel for all.
+    """Draw lambda over the epochs: a panel for each block where lambda is per head, else one panel for all.
 
     Args:
         file (Path): The PNG.
@@ -29,32 +29,36 @@ def draw(file: Path, curves: dict[str, dict[int, float]], starts: dict[str, floa
     for name, curve in curves.items():
         block, _, head = name.partition("/")
         panels.setdefault(block if per_head else "", {})[f"head {head}" if head else block] = curve
-    across = min(len(panels), 4)
-    down = -(-len(panels) // across)
+    columns = min(len(panels), 4)
+    rows = -(-len(panels) // columns)
     labels = list(dict.fromkeys(label for lines in panels.values() for label in lines))
     with matplotlib.style.context("default"):  # not in what the user has set for other pictures
-        figure = Figure((2.5 + (5.5 if len(panels) == 1 else 2.9 * across), 1 + (3.6 if down == 1 else 2.2 * down)))
+        figure = Figure((2.5 + (5.5 if len(panels) == 1 else 2.9 * columns), 1 + (3.6 if rows == 1 else 2.2 * rows)))
         figure.set_layout_engine("constrained")
-        grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
         for axes, (title, lines) in zip(grid, panels.items(), strict=False):
-            for label, curve in lines.items():
-                _line(axes, curve, label, labels.index(label), len(labels))
-            for start in {starts[title]} if title else set(starts.values()):
-                label = "start" if start is None else "lambda_init"
-                axes.axhline(start or 0, color=START, linestyle="--", linewidth=1, label=label, zorder=1)
-            axes.set_title(title, fontsize=10)
-            axes.grid(alpha=0.3)
+            _panel(axes, title, lines, labels, {starts[title]} if title else set(starts.values()))
         for axes in grid[len(panels) :]:
             axes.set_visible(False)
         _scale(grid, sorted({epoch for curve in curves.values() for epoch in curve}))
         figure.supxlabel("epoch", fontsize=10)
         figure.supylabel("lambda", fontsize=10)
-        named = {label: line for axes in grid for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-        beside = -(-len(named) // 18)  # columns of the legend
-        figure.set_figwidth(figure.get_figwidth() + 1.9 * (beside - 1))
-        figure.legend(named.values(), named.keys(), loc="outside right upper", fontsize=8, ncols=beside)
-        with whole(file) as place:
-            figure.savefig(place, format="png", dpi=200)
+        _legend(figure, grid)
+        with whole(file) as temporary:
+            figure.savefig(temporary, format="png", dpi=200)
+
+
+def _panel(
+    axes: Any, title: str, lines: dict[str, dict[int, float]], labels: list[str], starts: set[float | None]
+) -> None:
+    """Draw the curves of one panel and a dashed line for each initial value."""
+    for label, curve in lines.items():
+        _line(axes, curve, label, labels.index(label), len(labels))
+    for start in starts:
+        label = "start" if start is None else "lambda_init"
+        axes.axhline(start or 0, color=START, linestyle="--", linewidth=1, label=label, zorder=1)
+    axes.set_title(title, fontsize=10)
+    axes.grid(alpha=0.3)
 
 
 def _line(axes: Any, curve: dict[int, float], label: str, i: int, count: int) -> None:
@@ -70,6 +74,14 @@ def _line(axes: Any, curve: dict[int, float], label: str, i: int, count: int) ->
         linewidth=1.5,
         label=label,
     )
+
+
+def _legend(figure: Any, grid: Any) -> None:
+    """Add one legend for all panels, in columns of at most 18 lines, and widen the figure for them."""
+    lines = {label: line for axes in grid for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    columns = -(-len(lines) // 18)
+    figure.set_figwidth(figure.get_figwidth() + 1.9 * (columns - 1))
+    figure.legend(lines.values(), lines.keys(), loc="outside right upper", fontsize=8, ncols=columns)
 
 
 def _scale(grid: Any, epochs: list[int]) -> None:

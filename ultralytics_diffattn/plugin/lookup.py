@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""Lets ultralytics find the bundled YAMLs by bare name, after its own look-up has found nothing."""
+"""Lets ultralytics find the bundled YAMLs by bare name, where its own look-up fails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NEEDS = r"^min_ultralytics:\s*([\d.]+)"  # in a YAML whose stock rows are not in
 
 
 def attach(module: ModuleType, check: str, rows: tuple[str, ...] = ()) -> None:
-    """Let a module's `check_yaml` or `check_file` fall back on `find` for what it does not find itself.
+    """Let a module's `check_yaml` or `check_file` fall back on `find` for missing files.
 
     Args:
         module (ModuleType): The module of ultralytics that calls the function.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ultralytics_diffattn.plugin.place import Place
+from ultralytics_diffattn.plugin.row_context import RowContext
 
 
 class Row(NamedTuple):
@@ -18,28 +18,28 @@ class Row(NamedTuple):
 
     like: str  # stock module that parse_model gives the same arguments
     build: str  # what those arguments are passed to, "module:callable"
-    # What parse_model does to the arguments of that class alone, `if m is A2C2f:`, which a twin misses
-    missed: Callable[[list[Any], Place], list[Any]] | None = None
+    # What parse_model does to the arguments of that class alone, `if m is A2C2f:`, which is false of a twin
+    adjust: Callable[[list[Any], RowContext], list[Any]] | None = None
 
 
-def _c3k2(args: list[Any], place: Place) -> list[Any]:
+def _c3k2(args: list[Any], context: RowContext) -> list[Any]:
     """Return `[c1, c2, n, c3k, ...]` with c3k set where the scale is m, l or x."""
-    return [*args[:3], True, *args[4:]] if place.scale in {"m", "l", "x"} else args
+    return [*args[:3], True, *args[4:]] if context.scale in {"m", "l", "x"} else args
 
 
-def _a2c2f(args: list[Any], place: Place) -> list[Any]:
+def _a2c2f(args: list[Any], context: RowContext) -> list[Any]:
     """Return `[c1, c2, n, a2, area]` with residual and mlp_ratio behind them where the scale is l or x."""
     wide = [True, 1.2]
-    return [*args, *wide] if place.scale in {"l", "x"} and args[-2:] != wide else args
+    return [*args, *wide] if context.scale in {"l", "x"} and args[-2:] != wide else args
 
 
-def _aifi(args: list[Any], place: Place) -> list[Any]:
+def _aifi(args: list[Any], context: RowContext) -> list[Any]:
     """Return `[cm, num_heads, ...]` with c1 before them."""
-    return [place.c1, *args] if args == list(place.written or ()) else args
+    return [context.c1, *args] if args == list(context.written or ()) else args
 
 
-# parse_model also notes at some of these classes that the heads of the model are not of the old design. A twin misses
-# that, too: a YAML needs one stock C3k2 or A2C2f beside rows of ours, as all that are bundled have.
+# parse_model also notes at some of these classes that the heads of the model are not of the old design, but not at a
+# twin of them: a YAML needs one stock C3k2 or A2C2f beside rows of ours, as all that are bundled have.
 MODULES = {  # name in a YAML: adding a module is one line here
     "A2C2f_Diff": Row("A2C2f", "ultralytics_diffattn.nn.area:A2C2f_Diff", _a2c2f),
     "AIFI_Diff": Row("AIFI", "ultralytics_diffattn.nn.aifi:AIFI_Diff", _aifi),

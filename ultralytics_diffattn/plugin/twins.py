@@ -22,7 +22,7 @@ from torch import nn
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.nn.arguments import ArgumentError
 from ultralytics_diffattn.plugin.modules import Row
-from ultralytics_diffattn.plugin.place import Place
+from ultralytics_diffattn.plugin.row_context import RowContext
 from ultralytics_diffattn.plugin.versions import ADVICE, VersionError, require_ultralytics, ultralytics_version
 
 
@@ -52,51 +52,51 @@ class Twin(type):
 
     def __call__(cls, *args: object, **named: object) -> nn.Module:
         """Build our module from the arguments that `parse_model` gives, or say which row is wrong and why."""
-        place = Place.of_caller()
+        context = RowContext.of_caller()
         require_ultralytics(cls.__name__)
         if cls.stock is None:
             raise VersionError(
                 f"ultralytics {ultralytics_version()} has no module {cls.row.like} any more, which {cls.__name__} "
                 f"builds on. {ADVICE}"
             )
-        if not isinstance(place.repeats, int) or isinstance(place.repeats, bool):
-            raise UserError(f"repeats={place.repeats!r} must be an integer >= 1{place}.")
+        if not isinstance(context.repeats, int) or isinstance(context.repeats, bool):
+            raise UserError(f"repeats={context.repeats!r} must be an integer >= 1{context}.")
         received = (*args, named) if named else args
-        if cls.row.missed is not None and place.c1 is not None:
-            args = tuple(cls.row.missed(list(args), place))
+        if cls.row.adjust is not None and context.c1 is not None:
+            args = tuple(cls.row.adjust(list(args), context))
         integers = [p for p in inspect.signature(cls.stock).parameters if p in {"c1", "c2", "n"}]
         first = args[: len(integers)]
         fits = len(args) >= len(integers) and all(isinstance(a, int) and not isinstance(a, bool) for a in first)
-        unplaced = cls.row.missed is not None and place.c1 is None
-        if named or unplaced or not fits or place.c1 not in {None, args[0]} or cls._has_branches_unknown(place):
+        unadjusted = cls.row.adjust is not None and context.c1 is None
+        if named or unadjusted or not fits or context.c1 not in {None, args[0]} or cls._has_branches_unknown(context):
             raise VersionError(
                 f"ultralytics {ultralytics_version()} does not read rows of {cls.__name__} as it reads those of "
-                f"{cls.row.like}: it gave the arguments {received}{place}. {ADVICE}"
+                f"{cls.row.like}: it gave the arguments {received}{context}. {ADVICE}"
             )
-        return cls._build(args, place)
+        return cls._build(args, context)
 
-    def _build(cls, args: tuple[Any, ...], place: Place) -> nn.Module:
+    def _build(cls, args: tuple[Any, ...], context: RowContext) -> nn.Module:
         """Build our module, or name the row whose arguments it refuses; other errors are bugs and pass as they are."""
         build: Callable[..., nn.Module] = resolve_name(cls.row.build)
         try:
             inspect.signature(build).bind(*args)
         except TypeError as error:  # more arguments than there are
-            raise UserError(f"{cls.__name__}: {error}{place}") from error
+            raise UserError(f"{cls.__name__}: {error}{context}") from error
         try:
             return build(*args)
         except ArgumentError as error:
-            raise UserError(f"{error}{place}") from error
+            raise UserError(f"{error}{context}") from error
         except Exception as error:
-            if place.text and hasattr(error, "add_note"):  # from Python 3.11 on
-                error.add_note(f"while building {cls.__name__}{place}")
+            if context.text and hasattr(error, "add_note"):  # from Python 3.11 on
+                error.add_note(f"while building {cls.__name__}{context}")
             raise
 
-    def _has_branches_unknown(cls, place: Place) -> bool:
+    def _has_branches_unknown(cls, context: RowContext) -> bool:
         """Return whether the parser singles the stock module out more often than the row of the table makes up for."""
         times: dict[str, int] = {}  # by the function's name: of one that a plugin has replaced, both may be there
-        for f in {f.__code__ for f in cls.names.values() if isinstance(f, FunctionType)} | place.code:
+        for f in {f.__code__ for f in cls.names.values() if isinstance(f, FunctionType)} | context.code:
             times[f.co_name] = max(times.get(f.co_name, 0), _singled_out(f, cls.row.like))
-        return sum(times.values()) > (cls.row.missed is not None)
+        return sum(times.values()) > (cls.row.adjust is not None)
 
 
 @functools.cache

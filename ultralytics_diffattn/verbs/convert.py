@@ -31,12 +31,12 @@ def convert(weights: str = "", model: str = "", out: str = "", **args: Any) -> d
         weights (str): Checkpoint of a stock model, or of one of ours.
         model (str): YAML, with the checkpoint's scale or without one.
         out (str): Where the new checkpoint goes, by default into the present folder, named after both; a `.csv` beside
-            it lists the fate of each tensor.
+            it lists the status of each tensor.
         **args (Any): None; here to be refused by name.
 
     Returns:
-        (dict): `file`, `fates` (of each tensor, see `transfer.Tensors`) and `difference`: how far the raw outputs of
-            the two models are apart on a random image, as a part of the largest output.
+        (dict): `file`, `tensors` (the status of each, see `transfer.TransferredTensor`) and `difference`: the largest
+            difference between the raw outputs of the two models on a random image, as a part of the largest output.
 
     Raises:
         MissingFileError: If a file does not exist.
@@ -60,7 +60,7 @@ def convert(weights: str = "", model: str = "", out: str = "", **args: Any) -> d
         torch.manual_seed(0)  # what is new is the same each time
         target = build(model, source, weights)
     try:
-        fates = transfer(source, target)
+        tensors = transfer(source, target)
     except UserError as e:
         raise UserError(f"{weights} does not become {model}: {e}") from None
     gap = difference(source, target)
@@ -69,11 +69,13 @@ def convert(weights: str = "", model: str = "", out: str = "", **args: Any) -> d
     save({**checkpoint, **stays, **dict.fromkeys(TRAINING), "model": target.to(dtype).requires_grad_(False)}, file)
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerows([["fate", "tensor", "shape"], *((f, name, " ".join(map(str, s))) for f, name, s in fates)])
+    writer.writerows(
+        [["status", "tensor", "shape"], *((status, name, " ".join(map(str, shape))) for status, name, shape in tensors)]
+    )
     write_text(file.with_suffix(".csv"), table.getvalue())
     same = "predicts as" if gap < SAME else "does not predict, before it is trained, as"
     LOGGER.info(
-        f"{summary(fates)}\nevery tensor in {file.with_suffix('.csv')}\n{file} {same} {weights} (on a random image "
+        f"{summary(tensors)}\nevery tensor in {file.with_suffix('.csv')}\n{file} {same} {weights} (on a random image "
         f"outputs differ by {gap:.1g} of the largest); fine-tune it with yolo train model={file} data=..."
     )
-    return {"file": str(file), "fates": fates, "difference": gap}
+    return {"file": str(file), "tensors": tensors, "difference": gap}

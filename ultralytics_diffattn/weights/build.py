@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""A model of ours for the classes, task and scale of a trained one, and how far the outputs of two models are apart."""
+"""A model of ours for the classes, task and scale of a trained one, and the difference between two models' outputs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics_diffattn.errors import UserError, as_user_errors
+from ultralytics_diffattn.errors import MissingFileError, UserError
 
 
 def build(model: str, source: Any, weights: str) -> nn.Module:
-    """Build the model of a YAML for the classes, the task and the scale of a trained one.
+    """Return a new model of a YAML with the classes, the task and the scale of a trained one.
 
     Args:
         model (str): The YAML.
@@ -25,7 +25,8 @@ def build(model: str, source: Any, weights: str) -> nn.Module:
         (nn.Module): The new model, with the other's names and arguments.
 
     Raises:
-        UserError: If there is no `model`, or its scale or task is another.
+        MissingFileError: If the YAML does not exist.
+        UserError: If `model` is empty or no YAML, or its scale or task differs from the trained model's.
     """
     from ultralytics.nn.tasks import guess_model_task, yaml_model_load
 
@@ -33,9 +34,10 @@ def build(model: str, source: Any, weights: str) -> nn.Module:
         raise UserError("model= is missing; give a model YAML, such as model=yolo11-diffattn-paired.yaml.")
     if Path(model).suffix not in {".yaml", ".yml"}:
         raise UserError(f"model={model!r} must be a model YAML, such as model=yolo11n-diffattn-paired.yaml.")
-    with as_user_errors():
-        d = yaml_model_load(model)
-    old = source.yaml
+    try:
+        d, old = yaml_model_load(model), source.yaml
+    except FileNotFoundError as error:
+        raise MissingFileError(str(error)) from error
     scale, task = old.get("scale"), guess_model_task(source)
     if d.get("scales") and not d["scale"] and scale in d["scales"]:
         d["scale"] = scale
@@ -68,7 +70,7 @@ def _widen_class_branches(head: Any, old: Any) -> None:
 
 @torch.no_grad()
 def difference(source: Any, target: Any, size: int = 128) -> float:
-    """Return how far the raw outputs of two models are apart on a random image.
+    """Return the largest relative difference between the raw outputs of two models on a random image.
 
     Args:
         source (nn.Module): One model, in evaluation mode.
@@ -85,4 +87,5 @@ def difference(source: Any, target: Any, size: int = 128) -> float:
 
 
 def _first(y: Any) -> torch.Tensor:
+    """Return the first tensor in the nested outputs of a model."""
     return y if isinstance(y, torch.Tensor) else _first(next(iter(y.values())) if isinstance(y, dict) else y[0])

@@ -24,7 +24,7 @@ def load(weights: str) -> tuple[nn.Module, dict[str, Any]]:
         (tuple[nn.Module, dict]): Both.
 
     Raises:
-        MissingFileError: If there is no such file.
+        MissingFileError: If the file does not exist.
         UserError: If `weights` is missing, or the file is no whole checkpoint with weights that can be trained.
         MissingPackageError: If it holds classes of a package that is not installed, or of an unreleased version.
     """
@@ -73,7 +73,7 @@ def read(weights: str | Path) -> dict[str, Any]:
 
 
 def new_file(out: str, suffix: str) -> Path:
-    """Return where a new file goes.
+    """Return the path of a new file.
 
     Args:
         out (str): Its name.
@@ -84,7 +84,7 @@ def new_file(out: str, suffix: str) -> Path:
 
     Raises:
         UserError: If the name ends otherwise.
-        ExistingFileError: If there is such a file already.
+        ExistingFileError: If the file exists already.
     """
     file = Path(out)
     if file.suffix != suffix:
@@ -99,7 +99,7 @@ def save(checkpoint: dict[str, Any], file: Path) -> None:
 
     Args:
         checkpoint (dict): As ultralytics writes it.
-        file (Path): Where it goes.
+        file (Path): Its path.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with whole(file) as beside:

@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""Which tensors of a trained model go where in a model of ours, row by row, and why one does not."""
+"""The transfer of a trained model's weights into a model of ours, row by row of their YAMLs."""
 
 from __future__ import annotations
 
@@ -19,69 +19,85 @@ from ultralytics_diffattn.weights.checkpoints import load
 SHOWN = 8  # mismatches in a message
 
 
-class Tensors(NamedTuple):
-    """What becomes of one tensor."""
+class TransferredTensor(NamedTuple):
+    """The outcome of a transfer for one tensor."""
 
-    fate: str  # kept; split, which is kept and read as two halves; added, which is new; dropped, which has no place
+    status: str  # kept: copied; split: copied and read as two halves; added: new; dropped: unused by the new model
     name: str  # in the new model, of a dropped one in the old
     shape: tuple[int, ...]
 
 
-def transfer(source: Any, target: Any) -> list[Tensors]:
-    """Copy what a trained model knows into a model of ours, row by row of their YAMLs.
+def transfer(source: Any, target: Any) -> list[TransferredTensor]:
+    """Copy the weights of a trained model into a model of ours, row by row of their YAMLs.
 
-    Rows that the target has on top, such as attention at another place, are passed over, so that the rows behind them
-    keep their weights.
+    Rows that only the target has, such as attention at another index, are skipped, so that the rows behind them keep
+    their weights.
 
     Args:
         source (BaseModel): A trained model of ultralytics.
         target (BaseModel): A model that differs from it in modules of ours, or in further rows.
 
     Returns:
-        (list[Tensors]): The fate of each tensor, in the target's order.
+        (list[TransferredTensor]): The status of each tensor, in the target's order.
 
     Raises:
-        UserError: If a tensor outside our modules finds no place or keeps no value; the target is then unchanged.
+        UserError: If a tensor outside our modules is missing in one of the models or differs in shape; the target is
+            then unchanged.
 
     Examples:
         >>> from ultralytics.nn.tasks import DetectionModel
         >>> stock, ours = (DetectionModel(f"yolo11n{x}.yaml", verbose=False) for x in ("", "-diffattn"))
-        >>> sorted(Counter(t.fate for t in transfer(stock, ours)).items())
+        >>> sorted(Counter(t.status for t in transfer(stock, ours)).items())
         [('added', 5), ('kept', 493), ('split', 6)]
     """
-    fates: list[Tensors] = []
-    wrong: list[str] = []
+    tensors: list[TransferredTensor] = []
+    errors: list[str] = []
     copies: list[tuple[nn.Module, dict[str, Tensor]]] = []
-    for j, i in enumerate(pair(source.model, target.model)):
+    for j, i in enumerate(match_rows(source.model, target.model)):
         new, old = target.model[j], None if i is None else source.model[i]
-        before, after = {} if old is None else old.state_dict(), new.state_dict()
-        whole = old is None or _name(old) not in {_name(new), _stock(new)}
-        replaced = ("",) if whole else _replaced(new)
-        ours = (*replaced, *_added(new))
-        halves = _halved(new)
-        for name, value in after.items():
-            place, shape = f"model.{j}.{name}", tuple(value.shape)
-            if name not in before:
-                fates.append(Tensors("added", place, shape))
-                if not name.startswith(ours):
-                    wrong.append(f"{place} {shape} is not in the checkpoint")
-            elif before[name].shape != value.shape:
-                wrong.append(f"{place} has shape {tuple(before[name].shape)} in the checkpoint, {shape} in the model")
-            else:
-                fates.append(Tensors("split" if name.startswith(halves) else "kept", place, shape))
-        for name in (name for name in before if name not in after):
-            fates.append(Tensors("dropped", f"model.{i}.{name}", tuple(before[name].shape)))
-            if not name.startswith(replaced):
-                wrong.append(f"model.{i}.{name} of the checkpoint has no place in the model")
-        copies.append((new, {name: value for name, value in before.items() if name in after}))
-    if wrong:
-        raise UserError(f"{len(wrong)} tensors do not fit:\n  {_first(wrong)}")
+        before: dict[str, Tensor] = {} if old is None else old.state_dict()
+        row_tensors, row_errors = _compare_row(new, old, before, f"model.{j}.", f"model.{i}.")
+        tensors += row_tensors
+        errors += row_errors
+        names = new.state_dict().keys()
+        copies.append((new, {name: value for name, value in before.items() if name in names}))
+    if errors:
+        raise UserError(f"{len(errors)} tensors do not fit:\n  {_first(errors)}")
     for module, values in copies:
         module.load_state_dict(values, strict=False)
-    return fates
+    return tensors
 
 
-def pair(source: nn.Sequential, target: nn.Sequential) -> list[int | None]:
+def _compare_row(
+    new: nn.Module, old: nn.Module | None, before: dict[str, Tensor], new_prefix: str, old_prefix: str
+) -> tuple[list[TransferredTensor], list[str]]:
+    """Return the status of each tensor of a row, and an error for each that does not fit."""
+    tensors: list[TransferredTensor] = []
+    errors: list[str] = []
+    after = new.state_dict()
+    whole = old is None or _name(old) not in {_name(new), _stock(new)}
+    replaced = ("",) if whole else _replaced(new)
+    ours = (*replaced, *_added(new))
+    halves = _halved(new)
+    for name, value in after.items():
+        full_name, shape = new_prefix + name, tuple(value.shape)
+        if name not in before:
+            tensors.append(TransferredTensor("added", full_name, shape))
+            if not name.startswith(ours):
+                errors.append(f"{full_name} {shape} is not in the checkpoint")
+        elif before[name].shape != value.shape:
+            errors.append(f"{full_name} has shape {tuple(before[name].shape)} in the checkpoint, {shape} in the model")
+        else:
+            status = "split" if name.startswith(halves) else "kept"
+            tensors.append(TransferredTensor(status, full_name, shape))
+    for name in (name for name in before if name not in after):
+        tensors.append(TransferredTensor("dropped", old_prefix + name, tuple(before[name].shape)))
+        if not name.startswith(replaced):
+            errors.append(f"{old_prefix}{name} of the checkpoint has no place in the model")
+    return tensors, errors
+
+
+def match_rows(source: nn.Sequential, target: nn.Sequential) -> list[int | None]:
     """Return the row of the source that each row of the target continues.
 
     Args:
@@ -94,16 +110,16 @@ def pair(source: nn.Sequential, target: nn.Sequential) -> list[int | None]:
     Raises:
         UserError: If the rows do not match, with the first at which they part.
     """
-    pairs: list[int | None] = []
+    matches: list[int | None] = []
     spare, i, parted = len(target) - len(source), 0, ""
     for j, layer in enumerate(target):
         alike = i < len(source) and _name(source[i]) in {_name(layer), _stock(layer)}
         if alike or (i < len(source) and spare == 0 and _is_ours(layer)):  # the latter: DiffAttention for C2PSA
-            pairs.append(i)
+            matches.append(i)
         else:
             other = f"{_name(source[i])} at its row {i}" if i < len(source) else "none"
             parted = parted or f"at row {j} the model has {_name(layer)}, the checkpoint {other}"
-            pairs.append(None)
+            matches.append(None)
             spare -= 1
             if spare < 0:
                 break
@@ -115,7 +131,7 @@ def pair(source: nn.Sequential, target: nn.Sequential) -> list[int | None]:
             f"the layers part: {parted}, and rows of the checkpoint have no place (it has {len(source)}, the model "
             f"{len(target)}). Give a model of the same family, such as yolo11-diffattn-paired.yaml for a yolo11."
         )
-    return pairs
+    return matches
 
 
 def check_pretrained(weights: str, model: Any) -> None:
@@ -135,7 +151,7 @@ def check_pretrained(weights: str, model: Any) -> None:
     source: Any = load(weights)[0]
     known, head = source.state_dict(), source.model[-1]
     rows = ((j, (*_replaced(m), *_added(m))) for j, m in enumerate(model.model))
-    free = (*(f"model.{j}.{own}" for j, names in rows for own in names), f"model.{len(model.model) - 1}.")
+    free = (*(f"model.{j}.{name}" for j, names in rows for name in names), f"model.{len(model.model) - 1}.")
     wrong = []
     for name, value in model.state_dict().items():
         shape, stored = tuple(value.shape), tuple(known[name].shape) if name in known else None
@@ -156,24 +172,24 @@ def check_pretrained(weights: str, model: Any) -> None:
     )
 
 
-def summary(fates: Iterable[Tensors]) -> str:
-    """Return the fates as text: each tensor that is not simply kept, and how many are.
+def summary(tensors: Iterable[TransferredTensor]) -> str:
+    """Return a line for each tensor that is not simply copied, and the number of tensors of each status.
 
     Args:
-        fates (Iterable[Tensors]): What `transfer` returned.
+        tensors (Iterable[TransferredTensor]): What `transfer` returned.
 
     Returns:
         (str): Lines.
 
     Examples:
-        >>> print(summary([Tensors("kept", "model.0.w", (1,)), Tensors("added", "model.10.lam", (2,))]))
-        added   model.10.lam (2)
+        >>> print(summary([TransferredTensor("kept", "0.w", (1,)), TransferredTensor("added", "10.lam", (2,))]))
+        added   10.lam (2)
         1 kept, 1 added
     """
-    fates = list(fates)
-    lines = [f"{t.fate:<7} {t.name} ({', '.join(map(str, t.shape))})" for t in fates if t.fate != "kept"]
-    count = Counter(t.fate for t in fates)
-    return "\n".join([*lines, ", ".join(f"{n} {fate}" for fate, n in count.items())])
+    tensors = list(tensors)
+    lines = [f"{t.status:<7} {t.name} ({', '.join(map(str, t.shape))})" for t in tensors if t.status != "kept"]
+    count = Counter(t.status for t in tensors)
+    return "\n".join([*lines, ", ".join(f"{n} {status}" for status, n in count.items())])
 
 
 def _name(layer: nn.Module) -> str:
@@ -182,7 +198,7 @@ def _name(layer: nn.Module) -> str:
 
 
 def _stock(layer: nn.Module) -> str:
-    """Return the class of the stock module in whose place a row's module stands."""
+    """Return the class of the stock module that a row's module replaces."""
     name = _name(layer)
     return MODULES[name].like if name in MODULES else name
 
@@ -205,12 +221,12 @@ def _replaced(layer: nn.Module) -> tuple[str, ...]:
 
 def _added(layer: nn.Module) -> tuple[str, ...]:
     """Return the beginnings of the names, within a row, of what our modules add to stock's tensors."""
-    return tuple(start + own for start, module in _attentions(layer) for own in module.added)
+    return tuple(start + name for start, module in _attentions(layer) for name in module.added)
 
 
 def _halved(layer: nn.Module) -> tuple[str, ...]:
     """Return the beginnings of the names, within a row, of stock's tensors that ours read as two halves."""
-    return tuple(start + own for start, module in _attentions(layer) for own in module.halved)
+    return tuple(start + name for start, module in _attentions(layer) for name in module.halved)
 
 
 def _first(lines: list[str]) -> str:

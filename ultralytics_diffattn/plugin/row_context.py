@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""Where `parse_model` is at: the row of a model YAML that it builds, read from its frame."""
+"""The row of a model YAML that `parse_model` is building, read from its frame."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 
-class Place(NamedTuple):
-    """The row of a model YAML that is being built, as far as it can be told."""
+class RowContext(NamedTuple):
+    """The row of a model YAML that is being built, as far as the frame of the parser shows it."""
 
     text: str = ""
     c1: int | None = None
@@ -19,8 +19,8 @@ class Place(NamedTuple):
     code: frozenset[CodeType] = frozenset()  # of the parser
 
     @classmethod
-    def of_caller(cls) -> Place:
-        """Read the row from the frame of `parse_model`; know nothing where there is none."""
+    def of_caller(cls) -> RowContext:
+        """Read the row from the frame of `parse_model`; an empty context where there is none."""
         frame: FrameType | None = sys._getframe(2)
         while frame and frame.f_code.co_name != "parse_model":
             frame = frame.f_back
