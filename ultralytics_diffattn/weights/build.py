@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics_diffattn.errors import MissingFileError, UserError
+from ultralytics_diffattn.errors import UserError, as_user_errors
 
 
 def build(model: str, source: Any, weights: str) -> nn.Module:
@@ -34,10 +34,9 @@ def build(model: str, source: Any, weights: str) -> nn.Module:
         raise UserError("model= is missing; give a model YAML, such as model=yolo11-diffattn-paired.yaml.")
     if Path(model).suffix not in {".yaml", ".yml"}:
         raise UserError(f"model={model!r} must be a model YAML, such as model=yolo11n-diffattn-paired.yaml.")
-    try:
-        d, old = yaml_model_load(model), source.yaml
-    except FileNotFoundError as error:
-        raise MissingFileError(str(error)) from error
+    with as_user_errors():
+        d = yaml_model_load(model)
+    old = source.yaml
     scale, task = old.get("scale"), guess_model_task(source)
     if d.get("scales") and not d["scale"] and scale in d["scales"]:
         d["scale"] = scale
