@@ -46,7 +46,7 @@ PACKAGES = (
 )  # fmt: skip
 FAST = (
     "nn/test_attention", "nn/test_area", "nn/test_aifi", "nn/test_blocks", "plugin/test_folding", "plugin/test_twins",
-    "plugin/test_parsers", "plugin/test_lookup", "weights/test_transfer", "weights/test_checkpoints",
+    "plugin/test_parsers", "plugin/test_yaml_lookup", "weights/test_transfer", "weights/test_checkpoints",
     "weights/test_fixtures",
 )  # fmt: skip
 OLD_TORCH = (*FAST, "nn/test_backends")  # depends on torch alone; .ci/run runs it with the newest
@@ -58,7 +58,7 @@ import pathlib, re
 from ultralytics import RTDETR, YOLO, __version__
 from ultralytics.utils.checks import check_version
 from ultralytics_diffattn.bundled import path as bundled_path
-from ultralytics_diffattn.plugin.lookup import NEEDS
+from ultralytics_diffattn.plugin.yaml_lookup import NEEDS
 built, files = 0, sorted(bundled_path("cfg").glob("*.yaml"))
 for file in files:
     needs = re.search(NEEDS, file.read_text(), re.MULTILINE)

@@ -14,7 +14,7 @@ from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.tasks import parse_model, yaml_model_load
 
 from tests.places import ROOT, SCALES, TASKS, model_yamls, scaled
-from ultralytics_diffattn.plugin.modules import MODULES
+from ultralytics_diffattn.plugin.module_table import MODULES
 
 script = runpy.run_path(str(ROOT / "scripts" / "models.py"))
 compare, stocks = script["compare"], script["stock_of"]

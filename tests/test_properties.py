@@ -31,7 +31,7 @@ from ultralytics_diffattn import (
     diff_attention,
     lambda_init_schedule,
 )
-from ultralytics_diffattn.plugin import modules
+from ultralytics_diffattn.plugin import module_table
 
 PACKAGE = Path(ultralytics_diffattn.__path__[0])
 COUNTS = Counter()  # of outcomes, over all tests of this file
@@ -260,7 +260,7 @@ def test_yaml_rows(name):
             assert isinstance(error, (TypeError, ValueError)), repr(error)
             counted(f"our {type(error).__name__}")
         else:  # then the row was not ours yet, and stock's in its place is refused alike
-            d["backbone"][i][2] = modules.MODULES[name].like
+            d["backbone"][i][2] = module_table.MODULES[name].like
             stock = built(d)[1]
             assert (type(stock), str(stock)) == (type(error), str(error))
             counted("stock's own")

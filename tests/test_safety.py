@@ -21,7 +21,7 @@ from tests.places import ROOT, model_yamls, scaled
 from tests.samples import build_rows
 from ultralytics_diffattn.output import files
 from ultralytics_diffattn.plugin.attach import register
-from ultralytics_diffattn.plugin.modules import MODULES
+from ultralytics_diffattn.plugin.module_table import MODULES
 from ultralytics_diffattn.weights import checkpoints
 
 PACKAGE = ROOT / "ultralytics_diffattn"

@@ -12,7 +12,7 @@ from ultralytics.nn import tasks
 
 from tests.places import ROOT
 from ultralytics_diffattn import attention_maps
-from ultralytics_diffattn.plugin import modules
+from ultralytics_diffattn.plugin import module_table
 from ultralytics_diffattn.plugin.attach import attach
 from ultralytics_diffattn.plugin.lambda_log import scalars
 from ultralytics_diffattn.weights.transfer import transfer
@@ -71,7 +71,7 @@ def toy(tmp_path, monkeypatch):
     """Add the toy as the page says, and return its YAML and one with stock's `PSA` in the same row."""
     (tmp_path / "toy_psa.py").write_text(FILE)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(modules.MODULES, "PSA_Toy", modules.Row("PSA", "toy_psa:PSA_Toy"))
+    monkeypatch.setitem(module_table.MODULES, "PSA_Toy", module_table.Row("PSA", "toy_psa:PSA_Toy"))
     monkeypatch.setattr(tasks, "PSA_Toy", None, raising=False)
     attach(tasks)
     d = yaml.safe_load(Path(importlib.import_module("ultralytics").__file__).with_name("cfg").joinpath(

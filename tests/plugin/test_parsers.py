@@ -13,7 +13,7 @@ from ultralytics.nn import tasks
 
 from ultralytics_diffattn import DiffAttention
 from ultralytics_diffattn.plugin.attach import attach
-from ultralytics_diffattn.plugin.modules import MODULES
+from ultralytics_diffattn.plugin.module_table import MODULES
 from ultralytics_diffattn.plugin.versions import ADVICE
 
 ROWS = [  # module, its arguments in a row; stock's own gets the same

@@ -19,7 +19,7 @@ from ultralytics_diffattn import Attention_Diff, C2PSA_Diff, DiffAttention, regi
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.plugin import twins
 from ultralytics_diffattn.plugin.attach import attach
-from ultralytics_diffattn.plugin.modules import MODULES
+from ultralytics_diffattn.plugin.module_table import MODULES
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -7,8 +7,8 @@ import threading
 from importlib import import_module
 from types import ModuleType
 
-from ultralytics_diffattn.plugin import folding, lambda_log, lookup, text_encoder
-from ultralytics_diffattn.plugin.modules import MODULES
+from ultralytics_diffattn.plugin import folding, lambda_log, text_encoder, yaml_lookup
+from ultralytics_diffattn.plugin.module_table import MODULES
 from ultralytics_diffattn.plugin.twins import Twin
 
 _lock = threading.RLock()
@@ -48,7 +48,7 @@ def _tasks(tasks: ModuleType) -> None:
         present, stock = (tasks.__dict__.get(x) for x in (name, row.like))
         if present is None or (isinstance(present, Twin) and present.stock is not stock):  # new, or reloaded
             setattr(tasks, name, Twin(name, row, stock, vars(tasks)))  # a module of that name in a fork is left alone
-    lookup.attach(tasks, "check_yaml", rows=tuple(MODULES))
+    yaml_lookup.attach(tasks, "check_yaml", rows=tuple(MODULES))
     folding.attach(tasks)
     text_encoder.attach(tasks)
     lambda_log.attach()  # among the default callbacks of ultralytics
@@ -56,7 +56,7 @@ def _tasks(tasks: ModuleType) -> None:
 
 def _data_utils(utils: ModuleType) -> None:
     """Add the look-up of the bundled data YAML."""
-    lookup.attach(utils, "check_file")
+    yaml_lookup.attach(utils, "check_file")
 
 
 TO_ATTACH = {  # the names that autoload.py watches for

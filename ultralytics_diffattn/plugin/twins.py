@@ -1,10 +1,10 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
 """Twins: classes that stand in ultralytics' globals for our modules, so that `parse_model` reads our rows as stock's.
 
-`parse_model` looks a row's module up in the globals of `ultralytics.nn.tasks` and decides by membership in sets of
-stock classes which arguments it gets. A *twin* stands there for each of our modules: a class that hashes and compares
-equal to the stock module whose rows ours resemble, so that it is a member wherever that one is, and that builds our
-module when it is called. Models and checkpoints hold only the ordinary class; `parse_model` stays as it is.
+`parse_model` looks a row's module up in the globals of `ultralytics.nn.tasks` and decides by tests such as
+`m in {C2PSA, ...}` which arguments it gets. A *twin* is a class with the hash and the `==` of a stock class, so these
+tests accept it; calling the twin builds our module. Each of our modules has a twin of the stock module whose rows ours
+resemble. Models and checkpoints hold only the ordinary class; `parse_model` stays as it is.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import nn
 
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.nn.arguments import ArgumentError
-from ultralytics_diffattn.plugin.modules import Row
+from ultralytics_diffattn.plugin.module_table import Row
 from ultralytics_diffattn.plugin.row_context import RowContext
 from ultralytics_diffattn.plugin.versions import ADVICE, VersionError, require_ultralytics, ultralytics_version
 
@@ -31,12 +31,12 @@ class Twin(type):
 
     row: Row
     stock: type | None
-    names: dict[str, Any]  # of the module where the twin stands
+    namespace: dict[str, Any]  # globals of the module of ultralytics that holds the twin
 
-    def __new__(mcs, name: str, row: Row, stock: type | None, names: dict[str, Any]) -> Twin:
-        """Create the twin of `stock`; of nothing, where this ultralytics has no such module any more."""
+    def __new__(mcs, name: str, row: Row, stock: type | None, namespace: dict[str, Any]) -> Twin:
+        """Create the twin of `stock`, which is None if this ultralytics no longer has that module."""
         twin = super().__new__(mcs, name, (stock or nn.Module,), {"__module__": "ultralytics_diffattn"})
-        twin.row, twin.stock, twin.names = row, stock, names
+        twin.row, twin.stock, twin.namespace = row, stock, namespace
         return twin
 
     def __init__(cls, *_: object) -> None:
@@ -64,11 +64,7 @@ class Twin(type):
         received = (*args, named) if named else args
         if cls.row.adjust is not None and context.c1 is not None:
             args = tuple(cls.row.adjust(list(args), context))
-        integers = [p for p in inspect.signature(cls.stock).parameters if p in {"c1", "c2", "n"}]
-        first = args[: len(integers)]
-        fits = len(args) >= len(integers) and all(isinstance(a, int) and not isinstance(a, bool) for a in first)
-        unadjusted = cls.row.adjust is not None and context.c1 is None
-        if named or unadjusted or not fits or context.c1 not in {None, args[0]} or cls._has_branches_unknown(context):
+        if named or not cls._are_read_as_stocks(args, context) or cls._has_unknown_special_cases(context):
             raise VersionError(
                 f"ultralytics {ultralytics_version()} does not read rows of {cls.__name__} as it reads those of "
                 f"{cls.row.like}: it gave the arguments {received}{context}. {ADVICE}"
@@ -91,19 +87,29 @@ class Twin(type):
                 error.add_note(f"while building {cls.__name__}{context}")
             raise
 
-    def _has_branches_unknown(cls, context: RowContext) -> bool:
-        """Return whether the parser singles the stock module out more often than the row of the table makes up for."""
-        times: dict[str, int] = {}  # by the function's name: of one that a plugin has replaced, both may be there
-        for f in {f.__code__ for f in cls.names.values() if isinstance(f, FunctionType)} | context.code:
-            times[f.co_name] = max(times.get(f.co_name, 0), _singled_out(f, cls.row.like))
-        return sum(times.values()) > (cls.row.adjust is not None)
+    def _are_read_as_stocks(cls, args: tuple[Any, ...], context: RowContext) -> bool:
+        """Return whether the arguments begin with those of the stock module: c1, c2 and n, as far as it takes them."""
+        assert cls.stock is not None
+        leading = [p for p in inspect.signature(cls.stock).parameters if p in {"c1", "c2", "n"}]
+        are_integers = all(isinstance(a, int) and not isinstance(a, bool) for a in args[: len(leading)])
+        is_adjusted = cls.row.adjust is None or context.c1 is not None
+        return len(args) >= len(leading) and are_integers and is_adjusted and context.c1 in {None, args[0]}
+
+    def _has_unknown_special_cases(cls, context: RowContext) -> bool:
+        """Return whether `parse_model` has more special cases for the stock class than `Row.adjust` makes up for."""
+        cases: dict[str, int] = {}  # by function: if another plugin has wrapped one, both are present, and count once
+        functions = {f.__code__ for f in cls.namespace.values() if isinstance(f, FunctionType)} | context.code
+        for code in functions:
+            cases[code.co_name] = max(cases.get(code.co_name, 0), _count_special_cases(code, cls.row.like))
+        handled = 1 if cls.row.adjust is not None else 0
+        return sum(cases.values()) > handled
 
 
 @functools.cache
-def _singled_out(code: CodeType, name: str) -> int:
-    """Return how often a function compares with a class by `is` or by its name, which a twin does not live up to."""
+def _count_special_cases(code: CodeType, name: str) -> int:
+    """Return how often a function compares with a class by `is` or by its name: tests that a twin fails."""
     steps = list(dis.get_instructions(code)) if name in (*code.co_names, *code.co_varnames) else []
     by_is = sum(s.opname == "IS_OP" and name in [x.argval for x in steps[i - 2 : i]] for i, s in enumerate(steps))
-    inner = sum(_singled_out(c, name) for c in code.co_consts if isinstance(c, CodeType))
+    inner = sum(_count_special_cases(c, name) for c in code.co_consts if isinstance(c, CodeType))
     named = sum(c == name or (isinstance(c, (frozenset, tuple)) and name in c) for c in code.co_consts)
     return int(by_is + inner + named)

@@ -13,7 +13,7 @@ from ultralytics.utils import LOGGER
 
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.nn.protocol import DifferentialAttention
-from ultralytics_diffattn.plugin.modules import MODULES
+from ultralytics_diffattn.plugin.module_table import MODULES
 from ultralytics_diffattn.weights.checkpoints import load
 
 SHOWN = 8  # mismatches in a message

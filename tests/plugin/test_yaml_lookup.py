@@ -7,7 +7,7 @@ from ultralytics.nn.tasks import check_yaml, yaml_model_load
 from tests.places import model_yamls, scaled
 from ultralytics_diffattn.bundled import find
 from ultralytics_diffattn.bundled import path as bundled_path
-from ultralytics_diffattn.plugin.modules import MODULES
+from ultralytics_diffattn.plugin.module_table import MODULES
 
 OWN = "nc: 7\nscales:\n  n: [0.5, 0.25, 1024]\nbackbone: [[-1, 1, Conv, [64, 3, 2]]]\nhead: [[[0], 1, Detect, [nc]]]\n"
 
