@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics_diffattn.nn.arguments import ArgumentError, check_divides, check_dropout, is_finite, is_traced
-from ultralytics_diffattn.nn.backends import widen
+from ultralytics_diffattn.nn.formula import widen
 from ultralytics_diffattn.nn.functional import diff_attention
 from ultralytics_diffattn.nn.protocol import QueriesAndKeys
 from ultralytics_diffattn.nn.safe_global import safe_global

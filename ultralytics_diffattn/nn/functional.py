@@ -9,7 +9,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from ultralytics_diffattn.nn.arguments import check_dropout, check_inputs, is_traced
-from ultralytics_diffattn.nn.backends import choose, flash, formula
+from ultralytics_diffattn.nn.backends import choose
+from ultralytics_diffattn.nn.flash import flash
+from ultralytics_diffattn.nn.formula import formula
 from ultralytics_diffattn.nn.tiled import tiled
 
 __all__ = ("diff_attention",)

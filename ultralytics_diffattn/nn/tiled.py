@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ultralytics_diffattn.nn.backends import formula, is_exported
+from ultralytics_diffattn.nn.formula import formula, is_exported
 
 TILE = 2**22  # bytes of maps in a tile, for each thread: about what a core finds in its caches; fewer calls than 2**21
 BOUND = 40.0  # exp(40) and exp(-40), and sums and ratios of such, are safely inside float32
@@ -33,10 +33,10 @@ def tiled(
     dropout_p: float,
     scale: float,
 ) -> Tensor:
-    """Return what `backends.formula` returns, in float32 or wider inside.
+    """Return what `formula` returns, in float32 or wider inside.
 
     Args:
-        q1 (Tensor): As for `backends.formula`, and so are all others, on the CPU.
+        q1 (Tensor): As for `formula`, and so are all others, on the CPU.
         k1 (Tensor): Keys of the first map.
         q2 (Tensor): Queries of the second map.
         k2 (Tensor): Keys of the second map.
