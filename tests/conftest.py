@@ -15,6 +15,7 @@ from tests.places import SHARED
 
 # Else beside the checkout, where ultralytics puts data and runs if its environment lies in a git repository.
 settings.update({name: os.path.join(os.environ["YOLO_CONFIG_DIR"], name) for name in ("datasets_dir", "runs_dir")})
+settings.update({"tensorboard": False})  # it traces the model of each training, for seconds
 
 
 def pytest_unconfigure():

@@ -10,9 +10,28 @@ from pathlib import Path
 
 from tests.places import ROOT
 
-PRELOADED = {  # what a fork has imported; of the second kind, neither ultralytics nor this package
-    "ultralytics": ("ultralytics.models", "ultralytics.nn.tasks", "ultralytics.engine.exporter"),
-    "torch": ("torch", "torchvision", "cv2", "matplotlib.pyplot", "scipy", "PIL.Image", "yaml", "requests"),
+PRELOADED = {  # what a fork has imported; of the last kind, neither ultralytics nor this package
+    "ultralytics": ("ultralytics.models", "ultralytics.nn.tasks", "ultralytics.engine.exporter", "torch._inductor"),
+    "clip": (
+        "ultralytics.models",
+        "torch._inductor",
+        "timm",
+        "open_clip",
+        "lightning",
+        "torchmetrics",
+        "huggingface_hub",
+    ),
+    "torch": (
+        "torch",
+        "torch._inductor",
+        "torchvision",
+        "cv2",
+        "matplotlib.pyplot",
+        "scipy",
+        "PIL.Image",
+        "yaml",
+        "requests",
+    ),
 }
 ENTRY = {  # command of this environment: what its console script does
     "yolo": "from ultralytics.cfg import entrypoint; entrypoint()",
@@ -35,7 +54,7 @@ def python(code, *flags, cwd=None, check=True, **env):
 
 def forked(code, *arguments, cwd=None, check=True, preloaded="ultralytics", name="-c", **env):
     """Run code as `python` does, in a fork of a process that has imported ultralytics (or torch alone)."""
-    zygote = start_zygote(preloaded)
+    zygote = start_zygote(preloaded, **(env if preloaded == "clip" else {}))  # huggingface_hub reads it at import
     with tempfile.TemporaryDirectory() as folder:
         out, err = (os.path.join(folder, name) for name in ("out", "err"))
         job = {
@@ -54,7 +73,7 @@ def forked(code, *arguments, cwd=None, check=True, preloaded="ultralytics", name
     return checked(process) if check else process
 
 
-def command(name, *arguments, cwd, check=True, fresh=False, **env):
+def command(name, *arguments, cwd, check=True, fresh=False, preloaded="ultralytics", **env):
     """Run a command of this environment; `yolo` and `diffattn` in a fork, unless `fresh`, but as their scripts do.
 
     Variables that are read where ultralytics is imported need a fresh one.
@@ -62,7 +81,7 @@ def command(name, *arguments, cwd, check=True, fresh=False, **env):
     file = Path(sys.executable).with_name(name)
     if fresh or name not in ENTRY:
         return run(file, *arguments, cwd=cwd, check=check, **env)
-    return forked(ENTRY[name], *arguments, cwd=cwd, check=check, name=str(file), **env)
+    return forked(ENTRY[name], *arguments, cwd=cwd, check=check, preloaded=preloaded, name=str(file), **env)
 
 
 def script(name, *arguments, cwd=None, check=True, **env):
@@ -92,10 +111,12 @@ def checked(process):
 
 
 @functools.cache
-def start_zygote(preloaded):
+def start_zygote(preloaded, **env):
     """Start the process that forks, once; it ends with this one, which then closes its stdin."""
     words = [sys.executable, "-m", "tests.zygote", *PRELOADED[preloaded]]
-    variables = environment({"OPENBLAS_NUM_THREADS": "1"})  # it makes threads at import, which no fork would have
+    variables = environment(
+        {**env, "OPENBLAS_NUM_THREADS": "1"}
+    )  # it makes threads at import, which no fork would have
     return subprocess.Popen(words, cwd=ROOT, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 

@@ -6,8 +6,7 @@ from importlib import import_module
 import pytest
 from ultralytics import YOLO
 
-from tests.interpreters import python, run
-from tests.places import ROOT
+from tests.interpreters import python, script
 from ultralytics_diffattn import cli
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.verbs.arguments import parse
@@ -163,8 +162,6 @@ def test_help_imports_nothing_heavy():
 @pytest.mark.parametrize("verb", ["train", "val", "export", "compare"])
 def test_scripts(verb):
     """A script is the verb of the same name, and its folder shadows no module."""
-    import sys
-
-    done = run(sys.executable, ROOT / "scripts" / f"{verb}.py", "epoch=3", check=False)
+    done = script(f"{verb}.py", "epoch=3", check=False)
     assert done.returncode == 1
     assert re.search(r"diffattn \w+: 'epoch' is not a valid YOLO argument.*epochs", done.stderr, re.S)

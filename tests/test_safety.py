@@ -82,7 +82,7 @@ for added in torch.serialization.get_safe_globals():
         assert isinstance(added, type) and issubclass(added, torch.nn.Module), added
         print("ADDED", added.__module__ + "." + added.__qualname__)
 """
-    out = python(code).stdout
+    out = forked(code, preloaded="torch").stdout
     walked = set(re.findall(r"WALKED (\S+)", out))
     assert walked == {str(file) for file in PACKAGE.rglob("*.py") if file != PACKAGE / "__init__.py"}
     return set(re.findall(r"ADDED (\S+)", out))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from ultralytics import YOLO
 
-from tests.interpreters import python, run, train_and_kill, yolo
+from tests.interpreters import forked, python, run, train_and_kill, yolo
 from tests.places import ROOT
 from ultralytics_diffattn import Attention_Diff, DiffAttention
 
@@ -142,7 +142,8 @@ print(generate_ddp_file(trainer))
     ids=["path", "bare name"],
 )
 def test_the_file_of_a_multi_gpu_training_trains_in_a_fresh_interpreter(model, error, tiny, tmp_path):
-    file = python(DDP.format(model=model, data=str(tiny), project=str(tmp_path)), cwd=tmp_path).stdout.splitlines()[-1]
+    made = forked(DDP.format(model=model, data=str(tiny), project=str(tmp_path)), cwd=tmp_path, preloaded="torch")
+    file = made.stdout.splitlines()[-1]
     try:
         run(sys.executable, file, cwd=tmp_path)
         assert list(tmp_path.rglob("ddp*/weights/last.pt"))

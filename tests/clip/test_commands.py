@@ -32,7 +32,7 @@ def workplace(tmp_path_factory):
         (cwd / folder).mkdir(parents=True)
         cv2.imwrite(str(cwd / folder / "a.png"), rng.integers(0, 255, (32, 40, 3), np.uint8))
     (cwd / "captions.csv").write_text("image,caption\nphotos/a.png,a cat\nanimals/dog/a.png,a dog\n")
-    script("captions.py", "captions", cwd=cwd)
+    script("captions.py", "captions", cwd=cwd, preloaded="torch")
     for file, rows in (("train", 257), ("val", 21)):
         table = cwd / "captions" / f"{file}.csv"
         table.write_text("\n".join(table.read_text().splitlines()[:rows]) + "\n")
@@ -55,7 +55,7 @@ def test_commands(command, workplace, hub, tmp_path):
         verb += " source" if any(word.startswith("source=") for word in arguments) else " data"
     if verb == "clip-train":
         arguments.append("epochs=1")  # overrules what stands before it
-    done = command_of(program, *arguments, f"project={tmp_path}", cwd=workplace, **hub_at(hub))
+    done = command_of(program, *arguments, f"project={tmp_path}", cwd=workplace, preloaded="clip", **hub_at(hub))
     assert SAID[verb] in done.stdout + done.stderr
 
 
@@ -78,4 +78,4 @@ def test_words_blocks(block, workplace, hub, tiny):
     YOLO("yolo11n.yaml").save(workplace / "yolo11n.pt")
     cv2.imwrite(str(workplace / "image.jpg"), np.zeros((64, 64, 3), np.uint8))
     small = "epochs=1, imgsz=64, batch=4, workers=0, plots=False, device='cpu'"
-    forked(re.sub(r"epochs=\d+", small, block), cwd=workplace, **hub_at(hub))
+    forked(re.sub(r"epochs=\d+", small, block), cwd=workplace, preloaded="clip", **hub_at(hub))

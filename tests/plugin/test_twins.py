@@ -160,7 +160,7 @@ print("ultralytics_diffattn.plugin.attach" in sys.modules, digest.hexdigest())
 
 
 def test_stock_model_is_bit_identical_with_and_without_the_plugin():
-    with_plugin, with_digest = python(STOCK).stdout.split()[-2:]
+    with_plugin, with_digest = forked(STOCK, preloaded="torch").stdout.split()[-2:]
     without_plugin, without_digest = python(STOCK, DIFFATTN_AUTOLOAD="0").stdout.split()[-2:]
     assert (with_plugin, without_plugin) == ("True", "False")
     assert with_digest == without_digest

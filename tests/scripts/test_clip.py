@@ -15,7 +15,7 @@ WAYS = "text_to_image", "image_to_text"
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     folder = tmp_path_factory.mktemp("captions")
-    script("captions.py", folder, cwd=folder)
+    script("captions.py", folder, cwd=folder, preloaded="torch")
     return folder
 
 
@@ -63,7 +63,9 @@ def test_curves(drawn, tmp_path):
     before = {}
     for seeds in (1, 2):  # the second goes on from the first
         table = (
-            script("clip_curves.py", tmp_path, tmp_path / "out.png", 1, seeds, cwd=tmp_path).stdout.strip().splitlines()
+            script("clip_curves.py", tmp_path, tmp_path / "out.png", 1, seeds, cwd=tmp_path, preloaded="clip")
+            .stdout.strip()
+            .splitlines()
         )
         rows = [row for row in table if re.fullmatch(r"\| (CLIP|DiffCLIP) \| .*", row)]
         assert [row.split(" | ")[:2] for row in rows] == [
@@ -81,7 +83,7 @@ def test_curves(drawn, tmp_path):
 def test_speed(tmp_path):
     rows = re.findall(
         r"^\| (\S+), .*? \| (.+?) \| timm's ViT \| ([\d.]+) \|",
-        script("clip_speed.py", 1, 2, cwd=tmp_path).stdout,
+        script("clip_speed.py", 1, 2, cwd=tmp_path, preloaded="clip").stdout,
         re.M,
     )
     assert [row[:2] for row in rows] == [
@@ -94,7 +96,7 @@ def test_parity():
     vectors = SHARED / "vectors" / "diffclip"
     if not vectors.is_dir():
         pytest.skip(f"the reference vectors are not at {vectors}")
-    output = script("clip_parity.py", vectors, cwd=ROOT).stdout
+    output = script("clip_parity.py", vectors, cwd=ROOT, preloaded="clip").stdout
     rows = dict(re.findall(r"^\| (\S+) \| (.+) \|$", output, re.M)[1:])
     assert rows.keys() == {file.name for file in vectors.iterdir()}
     for file, cell in rows.items():

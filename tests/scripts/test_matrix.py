@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.interpreters import run
+from tests.interpreters import forked, run
 from tests.places import ROOT
 from ultralytics_diffattn.plugin.versions import MINIMUM_ULTRALYTICS
 
@@ -74,7 +74,7 @@ def test_a_key_twice_and_help():
 
 def test_onnx_step_sees_what_the_attention_does(tmp_path):
     """The step itself, here; and it fails where the exported graph lacks the attention."""
-    run(sys.executable, "-c", MATRIX["ONNX"], cwd=tmp_path)
+    forked(MATRIX["ONNX"], cwd=tmp_path)
     broken = """
 def broken(yolo):
     for p in yolo.model.model[10].m[0].attn.proj.parameters():
@@ -82,7 +82,7 @@ def broken(yolo):
     return yolo
 """
     step = broken + MATRIX["ONNX"].replace('YOLO("awake.pt").export', 'broken(YOLO("awake.pt")).export')
-    process = run(sys.executable, "-c", step, cwd=tmp_path, check=False)
+    process = forked(step, cwd=tmp_path, check=False)
     assert "px off, where leaving out the attention makes" in process.stderr
 
 
@@ -141,7 +141,7 @@ def test_a_cell_that_cannot_be_installed(uv, tmp_path, monkeypatch):
 
 def test_yamls_of_this_release_are_counted():
     """The step itself, here: every YAML is built, or says which ultralytics it needs."""
-    built, files = re.search(r"(\d+) of (\d+)", run(sys.executable, "-c", MATRIX["YAMLS"]).stdout).groups()
+    built, files = re.search(r"(\d+) of (\d+)", forked(MATRIX["YAMLS"]).stdout).groups()
     assert int(files) == len(list((ROOT / "cfg").glob("*.yaml")))
     assert 0 < int(built) <= int(files)
 
