@@ -114,9 +114,7 @@ def checked(process):
 def start_zygote(preloaded, **env):
     """Start the process that forks, once; it ends with this one, which then closes its stdin."""
     words = [sys.executable, "-m", "tests.zygote", *PRELOADED[preloaded]]
-    variables = environment(
-        {**env, "OPENBLAS_NUM_THREADS": "1"}
-    )  # it makes threads at import, which no fork would have
+    variables = environment({**env, "OPENBLAS_NUM_THREADS": "1"})  # no fork would have the threads of the import
     return subprocess.Popen(words, cwd=ROOT, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 

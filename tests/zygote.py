@@ -10,6 +10,7 @@ the answer is a line with the exit status.
 
 import json
 import os
+import signal
 import sys
 import traceback
 from importlib import import_module
@@ -17,6 +18,7 @@ from importlib import import_module
 
 def child(job):
     """Run a job in this process, which was forked for it, and end."""
+    signal.alarm(900)  # as long as `interpreters.run` waits for a command; a job that hangs ends with SIGALRM
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(job[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.chdir(job["cwd"])
