@@ -55,7 +55,7 @@ class AnnotatedImage(NamedTuple):
         name (str): What the image is called there.
         path (Path | None): The image, or None if there is none.
         size (tuple[float, float] | None): Width and height as annotated.
-        split (str | None): "train", "val", or None where the source has no splits.
+        split (str | None): "train", "val", "test", "trainval", or None where the source has no splits.
         boxes (list[Box]): Its objects.
     """
 
@@ -74,7 +74,7 @@ class UsableImage(NamedTuple):
         name (str): What the image is called in the source.
         path (Path): The image.
         size (tuple[int, int]): Width and height of its pixels, turned as its EXIF says.
-        split (str | None): "train", "val", or None where the source has no splits.
+        split (str | None): "train", "val", "test", or None for train or val.
         boxes (list[Box]): Its sound objects, all of them inside the image.
     """
 

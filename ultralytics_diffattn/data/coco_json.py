@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypedDict, TypeGuard
 
 from ultralytics.data.utils import IMG_FORMATS
 
+from ultralytics_diffattn.data import splits
 from ultralytics_diffattn.data.annotations import (
     KEPT,
     AnnotatedImage,
@@ -28,7 +29,6 @@ from ultralytics_diffattn.errors import UserError
 Row = dict[str, Any]  # of a stranger's JSON: any keys, any values
 Key = int | float | str  # an id that can be looked up
 TASKS = {"detect": "instances", "segment": "instances", "pose": "keypoints"}  # and how COCO calls its file
-_SPLIT = re.compile(r"(?<![a-z])(train|validation|valid|val|test)(?![a-z])([-_]?\d*)", re.IGNORECASE)  # train2017
 
 
 class Content(TypedDict):
@@ -72,14 +72,18 @@ def family(source: Path, task: str = "detect") -> list[Path]:
         [PosixPath('coco/annotations/instances_val2017.json')]
     """
     if source.is_file() or source.suffix.lower() == ".json":
-        if _SPLIT.search(source.stem):
-            siblings = (f for f in sorted(source.parent.glob("*.json")) if _SPLIT.search(f.stem))
+        if splits.PATTERN.search(source.stem):
+            siblings = (f for f in sorted(source.parent.glob("*.json")) if splits.PATTERN.search(f.stem))
             return [f for f in siblings if _without_split(f) == _without_split(source)] or [source]
-        if _SPLIT.fullmatch(source.parent.name):  # one folder for each split
-            splits = (d for d in sorted(source.parent.parent.iterdir()) if _SPLIT.fullmatch(d.name))
-            return [f for d in splits if (f := d / source.name).is_file()]
+        if splits.PATTERN.fullmatch(source.parent.name):  # one folder for each split
+            beside = (d for d in sorted(source.parent.parent.iterdir()) if splits.PATTERN.fullmatch(d.name))
+            return [f for d in beside if (f := d / source.name).is_file()]
         return [source]
-    folders = source / "annotations", source, *(d for d in source.iterdir() if d.is_dir() and _SPLIT.fullmatch(d.name))
+    folders = (
+        source / "annotations",
+        source,
+        *(d for d in source.iterdir() if d.is_dir() and splits.PATTERN.fullmatch(d.name)),
+    )
     jsons = next((jsons for d in folders if (jsons := sorted(d.glob("*.json")))), [])
     families = {_without_split(f): f for f in jsons}
     if len(families) > 1:
@@ -136,14 +140,15 @@ def read(jsons: list[Path], task: str = "detect") -> Annotations:
     issues: list[Issue] = []
     classes: dict[str, Row] = {}
     images: list[AnnotatedImage] = []
-    splits = [_split(file) for file in jsons] if len(jsons) > 1 else [None]
-    splits = splits if {"train", "val"} <= set(splits) else [None] * len(jsons)
-    for file, split in zip(jsons, splits, strict=True):
+    declared = [_split(file) for file in jsons] if len(jsons) > 1 else [None]
+    for file, split in zip(jsons, declared, strict=True):
         content = _load(file)
         names, category_issues = _categories(file, content["categories"], classes)
         of_file, image_issues = _annotated_images(file, content, names, split)
         images += of_file
         issues += category_issues + image_issues
+    images, split_issues = splits.resolve(images, str(jsons[0]), declared)
+    issues += split_issues
     count = Counter(image.path for image in images if image.path)
     issues += (Issue(i.file, i.name, "listed more than once", KEPT) for i in images if i.path and count[i.path] > 1)
     if task != "pose":
@@ -154,21 +159,21 @@ def read(jsons: list[Path], task: str = "detect") -> Annotations:
 
 def _without_split(file: Path) -> str:
     """Return the name of a file without its split."""
-    return _SPLIT.sub(r"\2", file.stem)
+    return splits.PATTERN.sub(r"\2", file.stem)
 
 
 def _split(file: Path) -> str | None:
     """Return the split that the name of a file, or else of its folder, says."""
-    match = _SPLIT.search(file.stem) or _SPLIT.fullmatch(file.parent.name)
-    return match and ("train" if match[1].lower() == "train" else "val")
+    match = splits.PATTERN.search(file.stem) or splits.PATTERN.fullmatch(file.parent.name)
+    return splits.split_of(match[1]) if match else None
 
 
 def _folders(file: Path) -> list[Path]:
     """Return where the images of a JSON file may be."""
-    match = _SPLIT.search(file.stem) or _SPLIT.fullmatch(file.parent.name)
+    match = splits.PATTERN.search(file.stem) or splits.PATTERN.fullmatch(file.parent.name)
     names = [match[0], match[1]] if match else []
     names += ["val", "valid"] if _split(file) == "val" else []
-    beside = file.parent.name.lower() in {"annotations", "labels"} or _SPLIT.fullmatch(file.parent.name)
+    beside = file.parent.name.lower() in {"annotations", "labels"} or splits.PATTERN.fullmatch(file.parent.name)
     roots = (file.parent, file.parent.parent) if beside else (file.parent,)  # else the folder above may be a home
     below = [f for r in roots for f in (r / "images", *(r / i / n for n in names for i in ("images", "")))]
     return [f for f in dict.fromkeys((*roots, *below)) if f.is_dir()]

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import yaml
 from ultralytics.data.converter import convert_coco
@@ -25,10 +25,10 @@ from ultralytics.utils import LOGGER, SETTINGS
 from ultralytics_diffattn.data import coco_json, voc
 from ultralytics_diffattn.data.annotations import Annotations, Issue, UsableImage, plain
 from ultralytics_diffattn.data.cleaning import clean, will_be_repaired
+from ultralytics_diffattn.data.splits import VAL, assign
 from ultralytics_diffattn.errors import ExistingFileError, MissingFileError
 
-FORMAT = 3  # part of the hash: raise it when a conversion would turn out differently
-VAL = 0.2  # share of val where the source has no split
+FORMAT = 4  # part of the hash: raise it when a conversion would turn out differently
 
 
 class SplitCounts(TypedDict):
@@ -39,11 +39,16 @@ class SplitCounts(TypedDict):
     classes: dict[str, int]
 
 
-class Counts(TypedDict):
-    """What `counts.json` holds: counts of both splits, where the split comes from, and issues by what was done."""
+class Counts(NamedTuple):
+    """What `counts.json` holds.
 
-    train: SplitCounts
-    val: SplitCounts
+    Attributes:
+        splits (dict[str, SplitCounts]): Counts of train, of val and, where the source has one, of test.
+        split (str): Where the splits come from.
+        broken (dict[str, int]): The number of issues by what was done.
+    """
+
+    splits: dict[str, SplitCounts]
     split: str
     broken: dict[str, int]
 
@@ -122,9 +127,8 @@ def _convert(annotations: Annotations, source: Path, task: str, root: Path) -> N
     """Write a data set beside its root, move it there when it is whole, and log what it holds."""
     images, issues = clean(annotations.images, task)
     issues = annotations.issues + issues
-    has_split = all(image.split for image in images)
-    splits = _split(images)
-    if not all(splits.values()):
+    splits = assign(images)
+    if not splits["train"] or not splits["val"]:
         raise MissingFileError(
             f"{source} has {len(splits['train'])} usable images to train and {len(splits['val'])} to validate, of "
             f"{len(annotations.images)} that are annotated: at least one of each is needed. Images belong into "
@@ -135,12 +139,11 @@ def _convert(annotations: Annotations, source: Path, task: str, root: Path) -> N
     draft = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
     try:
         _write_labels(splits, annotations.names, task, draft)
-        counts: Counts = {
-            "train": _link_images(splits["train"], annotations.names, draft / "set", "train"),
-            "val": _link_images(splits["val"], annotations.names, draft / "set", "val"),
-            "split": "the source's own" if has_split else f"by a hash of the names, {VAL:.0%} to val",
-            "broken": dict(Counter(issue.done for issue in issues)),
-        }
+        counts = Counts(
+            {s: _link_images(i, annotations.names, draft / "set", s) for s, i in splits.items() if i},
+            "the source's own" if all(i.split for i in images) else f"by a hash of the names, {VAL:.0%} to val",
+            dict(Counter(issue.done for issue in issues)),
+        )
         _write_records(annotations, source, issues, counts, draft / "set")
         try:
             os.replace(draft / "set", root)
@@ -152,20 +155,13 @@ def _convert(annotations: Annotations, source: Path, task: str, root: Path) -> N
     _log(source, counts, issues, root)
 
 
-def _split(images: list[UsableImage]) -> dict[str, list[UsableImage]]:
-    """Return the images of train and val: as the source has it, else by a hash of their names."""
-    if not all(image.split for image in images):
-        order = sorted(images, key=lambda image: hashlib.sha256(image.name.encode(errors="surrogateescape")).digest())
-        count = max(1, round(VAL * len(order)))
-        images = [image._replace(split="val" if i < count else "train") for i, image in enumerate(order)]
-    return {s: sorted((i for i in images if i.split == s), key=lambda i: i.name) for s in ("train", "val")}
-
-
 def _write_labels(splits: Mapping[str, list[UsableImage]], names: list[str], task: str, draft: Path) -> None:
     """Write COCO JSONs of sound boxes into draft/json, and have ultralytics write draft/set/labels from them."""
     (draft / "json").mkdir()
     category = {name: i for i, name in enumerate(names, 1)}
     for split, images in splits.items():
+        if not images:
+            continue
         rows = [
             {"id": i, "file_name": name, "width": image.size[0], "height": image.size[1]}
             for i, (name, image) in enumerate(_file_names(images).items())
@@ -208,9 +204,10 @@ def _write_records(annotations: Annotations, source: Path, issues: list[Issue], 
     """Write broken.csv, counts.json and data.yaml."""
     with open(folder / "broken.csv", "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         csv.writer(file).writerows([Issue._fields, *issues])
-    (folder / "counts.json").write_text(json.dumps(counts, indent=1), encoding="utf-8")
-    names = dict(enumerate(annotations.names))
-    data = {"train": "images/train", "val": "images/val", "names": names, **(annotations.pose or {})}  # no path: here
+    content = {**counts.splits, "split": counts.split, "broken": counts.broken}
+    (folder / "counts.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    paths = {split: f"images/{split}" for split in counts.splits}  # no path: here
+    data = {**paths, "names": dict(enumerate(annotations.names)), **(annotations.pose or {})}
     text = f"# converted from {str(source)!r} by ultralytics-diffattn\n"  # a line break there would be a key here
     text += yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
     (folder / "data.yaml").write_text(text, encoding="utf-8")
@@ -258,10 +255,10 @@ def _first(issues: list[Issue], count: int = 10) -> str:
 
 def _log(source: Path, counts: Counts, issues: list[Issue], root: Path) -> None:
     """Log what was converted, and what was broken."""
-    train, val = counts["train"], counts["val"]
-    splits = ", ".join(f"{s} {c['images']} images with {c['boxes']} boxes" for s, c in (("train", train), ("val", val)))
+    train, val = counts.splits["train"], counts.splits["val"]
+    splits = ", ".join(f"{split} {c['images']} images with {c['boxes']} boxes" for split, c in counts.splits.items())
     classes = (f"{name} {count}/{val['classes'][name]}" for name, count in train["classes"].items())
-    LOGGER.info(f"{source} converted: {splits}; split: {counts['split']}; train/val of {', '.join(classes)}")
+    LOGGER.info(f"{source} converted: {splits}; split: {counts.split}; train/val of {', '.join(classes)}")
     if issues:
         LOGGER.warning(
             f"{len(issues)} broken annotations, all of them in {root / 'broken.csv'} (once they are mended, the data "

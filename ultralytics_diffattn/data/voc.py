@@ -13,12 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ultralytics.data.utils import IMG_FORMATS
-from ultralytics.utils import TQDM
+from ultralytics.utils import LOGGER, TQDM
 
-from ultralytics_diffattn.data.annotations import KEPT, AnnotatedImage, Annotations, Box, Issue, numbers, plain, size_of
+from ultralytics_diffattn.data import splits
+from ultralytics_diffattn.data.annotations import AnnotatedImage, Annotations, Box, Issue, numbers, plain, size_of
 from ultralytics_diffattn.errors import UserError
-
-LISTS = "train", "val", "test", "trainval"
 
 
 def is_voc(folder: Path) -> bool:
@@ -35,8 +34,7 @@ def files(folder: Path) -> list[str]:
     Returns:
         (list[str]): Paths; a change of one makes another data set.
     """
-    lists = [folder / "ImageSets" / "Main" / f"{name}.txt" for name in LISTS]
-    return [os.fspath(f) for f in (*_xml_files(folder), *(f for f in lists if f.is_file()), *_image_files(folder))]
+    return [os.fspath(f) for f in (*_xml_files(folder), *_list_files(folder), *_image_files(folder))]
 
 
 def read(folder: Path, task: str = "detect") -> Annotations:
@@ -156,44 +154,45 @@ def _boxes(file: Path, root: ET.Element) -> tuple[list[Box], list[Issue]]:
     return boxes, issues
 
 
+def _list_files(folder: Path) -> list[Path]:
+    """Return the lists of images of a folder."""
+    return sorted((folder / "ImageSets" / "Main").glob("*.txt"))
+
+
 def _apply_lists(folder: Path, images: Mapping[str, AnnotatedImage]) -> tuple[list[AnnotatedImage], list[Issue]]:
     """Return the images that the lists name, each with its split; all of them without one if there are no lists."""
     lists, issues = _read_lists(folder, images)
-    val = list(dict.fromkeys(lists.get("val", []) + lists.get("test", [])))
-    train = lists.get("train") or [s for s in lists.get("trainval", []) if s not in set(val)]
-    listed = {stem for stems in lists.values() for stem in stems}
+    listed = [images[stem]._replace(split=split) for split, stems in lists.items() for stem in stems]
     if not listed:
         return list(images.values()), issues
-    used = {*train, *val} if train and val else listed
+    resolved, split_issues = splits.resolve(listed, f"{folder}, by the lists in ImageSets/Main,")
+    issues += split_issues
+    stems = {stem for stems in lists.values() for stem in stems}
     issues += (
-        Issue(image.file, "", "in none of the lists used of ImageSets/Main")
-        for stem, image in images.items()
-        if stem not in used
+        Issue(image.file, "", "in no list of ImageSets/Main") for stem, image in images.items() if stem not in stems
     )
-    if not train or not val:
-        return [images[stem] for stem in sorted(listed)], issues
-    both = sorted(set(train) & set(val))
-    issues += (Issue(images[stem].file, "", "both in train and in val", KEPT) for stem in both)
-    splits = ("train", train), ("val", val)
-    return [images[stem]._replace(split=split) for split, stems in splits for stem in stems], issues
+    return resolved, issues
 
 
 def _read_lists(folder: Path, images: Mapping[str, AnnotatedImage]) -> tuple[dict[str, list[str]], list[Issue]]:
-    """Return the stems of the images in each list of ImageSets/Main, and the lines that name none."""
-    lists: dict[str, list[str]] = {}
+    """Return the stems of the images of each split in ImageSets/Main, and the lines that name none."""
+    lists: dict[str, dict[str, None]] = {}
     issues: list[Issue] = []
-    for name in LISTS:
-        file = folder / "ImageSets" / "Main" / f"{name}.txt"
-        if not file.is_file():
+    for file in _list_files(folder):
+        split = splits.split_of(file.stem)
+        if split is None:
+            if not splits.split_of(file.stem.rpartition("_")[2]):  # cat_train.txt says which images hold cats
+                LOGGER.warning(f"{file} is no list that is known ({', '.join(splits.SPELLINGS)}): it is not read.")
+                issues.append(Issue(f"ImageSets/Main/{file.name}", "", "not the name of a split: not read"))
             continue
-        lists[name] = []
+        stems = lists.setdefault(split, {})
         for line in dict.fromkeys(file.read_text(encoding="utf-8-sig", errors="replace").splitlines()):
             line = line.strip()
             if not line:
                 continue
             stem = next((s for s in (line, Path(line).stem, line.split()[0]) if s in images), None)
-            if stem is not None:
-                lists[name].append(stem)
+            if stem is None:
+                issues.append(Issue(f"ImageSets/Main/{file.name}", line, "no readable annotation of that name"))
             else:
-                issues.append(Issue(f"ImageSets/Main/{name}.txt", line, "no readable annotation of that name"))
-    return lists, issues
+                stems[stem] = None
+    return {split: list(stems) for split, stems in lists.items()}, issues
