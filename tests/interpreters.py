@@ -11,7 +11,17 @@ from pathlib import Path
 from tests.places import ROOT
 
 PRELOADED = {  # what a fork has imported; of the last kind, neither ultralytics nor this package
-    "ultralytics": ("ultralytics.models", "ultralytics.nn.tasks", "ultralytics.engine.exporter", "torch._inductor"),
+    "ultralytics": (
+        "ultralytics.models",
+        "ultralytics.nn.tasks",
+        "ultralytics.engine.exporter",
+        "torch._inductor",
+        "torch.fx.experimental.symbolic_shapes",
+        "matplotlib.pyplot",
+        "scipy.stats",
+        "polars",
+        "requests",
+    ),
     "clip": (
         "ultralytics.models",
         "torch._inductor",
