@@ -45,6 +45,22 @@ def test_block_starts_as_stock_from_the_same_seed(arguments):
     torch.testing.assert_close(ours.double()(x), stock.double()(x), rtol=1e-10, atol=1e-10)
 
 
+def test_pruned_round_it_it_is_still_stocks():
+    """A network that is pruned takes channels from its input and output, and leaves the heads as they are."""
+    torch.manual_seed(0)
+    stock, ours = randomize(AAttn(64, 2, area=4)).eval(), AAttn_Diff(64, 2, area=4).eval()
+    ours.load_state_dict(stock.state_dict(), strict=False)
+    for module in (stock, ours):
+        for conv in (module.qkv.conv, getattr(module, "q2", module.qkv).conv):
+            conv.weight = torch.nn.Parameter(conv.weight[:, :48])
+        module.proj.conv.weight = torch.nn.Parameter(module.proj.conv.weight[:48])
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            value = getattr(module.proj.bn, name)[:48]
+            setattr(module.proj.bn, name, torch.nn.Parameter(value) if name in ("weight", "bias") else value)
+    x = torch.randn(2, 48, 8, 8)
+    torch.testing.assert_close(ours(x), stock(x), rtol=0, atol=1e-5)
+
+
 def test_is_the_formula_within_each_area():
     torch.manual_seed(0)
     module = randomize(AAttn_Diff(12, num_heads=3, area=2)).double()  # heads of width 4

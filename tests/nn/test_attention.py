@@ -2,12 +2,15 @@
 
 import copy
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.layers import DiffAttention as TimmDiffAttention
+from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.nn.tasks import DetectionModel
 
 from tests.oracles import equation_1
 from ultralytics_diffattn import DiffAttention, diff_attention, lambda_init_schedule
@@ -292,6 +295,17 @@ def test_bad_calls(change, message):
     good = dict(zip(("q1", "k1", "q2", "k2", "v"), inputs(), strict=True), lam=0.8)
     with pytest.raises(ValueError, match=message):
         diff_attention(**(good | change))
+
+
+def test_the_gain_of_the_norm_is_not_decayed():
+    """As those of stock's norms: ultralytics does not decay what is in a class of PyTorch with Norm in its name."""
+    model = DetectionModel("yolo11n-diffattn.yaml", verbose=False)
+    trainer = SimpleNamespace(args=SimpleNamespace(), data={"nc": 80})
+    optimizer = BaseTrainer.build_optimizer(trainer, model, "SGD", decay=5e-4)
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    attn = model.model[10].m[0].attn
+    assert decay[id(attn.diff_norm.weight)] == decay[id(attn.qkv.bn.weight)] == 0
+    assert decay[id(attn.lambda_q1)] == decay[id(attn.qkv.conv.weight)] == 5e-4
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

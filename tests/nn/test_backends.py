@@ -186,6 +186,56 @@ def test_logits_beyond_float16(backend):
     torch.testing.assert_close(y.double(), expected, rtol=0, atol=1e-2)
 
 
+@pytest.mark.parametrize("backend", backends.BACKENDS)
+@pytest.mark.parametrize("lam", [0.0, 0.5, 1.5, -1.5])
+def test_values_near_the_end_of_float16(backend, lam):
+    """Where plain attention is finite, so is ours, which may reach beyond the largest value."""
+    q1, k1, q2, k2, v = (x.detach().half() for x in make())
+    v = (v / v.abs().max() * 5.4e4).half()
+    q1, q2 = q1 * 300, -q1 * 300  # each map picks one value, the two maps different ones
+    expected = diff_attention(*(x.double() for x in (q1, k1, q2, k2, v)), lam).clamp(-65504, 65504)
+    y = diff_attention(q1, k1, q2, k2, v, lam, backend=backend)
+    torch.testing.assert_close(y.double(), expected, rtol=2e-3, atol=50)
+
+
+@pytest.mark.parametrize("backend", backends.BACKENDS)
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_a_query_that_sees_no_key_gets_zeros(backend, dtype):
+    mask = CAUSAL.clone()
+    mask[[0, 5]] = -math.inf
+    found = run(make(dtype=dtype), torch.tensor(0.8), backend, mask.to(dtype))
+    expected = run(make(dtype=dtype), torch.tensor(0.8), backend, CAUSAL.to(dtype))
+    assert all(x.isfinite().all() for x in found)
+    assert not found[0][..., [0, 5], :].any()
+    rest = [i for i in range(37) if i not in (0, 5)]
+    torch.testing.assert_close(found[0][..., rest, :], expected[0][..., rest, :])
+    assert not found[1][..., [0, 5], :].any(), "nor have its queries a gradient"
+
+
+def test_fake_tensors_have_no_numbers():
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        q = k = torch.randn(1, 2, 1600, 16)
+        assert diff_attention(q, k, q, k, torch.randn(1, 2, 1600, 32), 0.8).shape == (1, 2, 1600, 32)
+
+
+def test_distributed_tensors(tmp_path):
+    from torch.distributed import destroy_process_group, init_process_group
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Replicate, distribute_tensor
+
+    init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        mesh = init_device_mesh("cpu", (1,))
+        g = torch.Generator().manual_seed(0)
+        tensors = [torch.randn(1, 2, 800, 16, generator=g) for _ in range(5)]
+        y = diff_attention(*(distribute_tensor(x, mesh, [Replicate()]) for x in tensors), 0.8)
+        torch.testing.assert_close(y.full_tensor(), diff_attention(*tensors, 0.8), rtol=0, atol=1e-5)
+    finally:
+        destroy_process_group()
+
+
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("mask", [None, CAUSAL], ids=["plain", "causal"])
 def test_flash_kernel_runs(dtype, mask):

@@ -50,6 +50,10 @@ class SelfAttention(nn.MultiheadAttention):
         """Create the projections."""
         super().__init__(dim, num_heads, batch_first=True)
 
+    def reset_parameters(self) -> None:
+        """Draw PyTorch's own projections anew; its submodules reset themselves."""
+        self._reset_parameters()
+
     def forward(  # type: ignore[override]  # self-attention has one input, and PyTorch's names are in all checkpoints
         self, x: Tensor, attn_mask: Tensor | None = None
     ) -> Tensor:
@@ -193,17 +197,18 @@ class CLIP(nn.Module):
         self.ln_final = nn.LayerNorm(transformer_width)
         self.image_projection = nn.Parameter(torch.empty(vision_width, embed_dim))
         self.text_projection = nn.Parameter(torch.empty(transformer_width, embed_dim))
-        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
-        mask = torch.full((context_length, context_length), -math.inf).triu(1)  # a token sees those before it
-        self.register_buffer("attn_mask", mask, persistent=False)
-        self._reset_parameters()
+        self.logit_scale = nn.Parameter(torch.empty(()))
+        self.register_buffer("attn_mask", torch.empty(context_length, context_length), persistent=False)
+        self.reset_parameters()
         attention = type(self)._image_attention
         if attention is not None:  # last, so that all else is drawn alike for the same seed
             for block in self.visual.blocks:
                 block.attn = attention(vision_width, vision_heads)
 
-    def _reset_parameters(self) -> None:
-        """Draw what is not timm's as CLIP does."""
+    def reset_parameters(self) -> None:
+        """Draw what is not timm's as CLIP does, and fill the mask of the text tower."""
+        self.attn_mask.fill_(-math.inf).triu_(1)  # a token sees those before it
+        nn.init.constant_(self.logit_scale, math.log(1 / 0.07))
         width, layers = self.text_projection.shape[0], len(self.transformer.resblocks)
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         nn.init.normal_(self.positional_embedding, std=0.01)

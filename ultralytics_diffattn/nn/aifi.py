@@ -50,6 +50,11 @@ class MultiheadAttention_Diff(ZeroLambdaMixin, nn.MultiheadAttention):
             self.q2 = nn.Linear(dim, dim)
         self.add_lambda(num_heads)
 
+    def reset_parameters(self) -> None:
+        """Draw PyTorch's own projections anew, and set lambda to zero; its submodules reset themselves."""
+        self._reset_parameters()
+        super().reset_parameters()
+
     def forward(  # type: ignore[override]  # only what `AIFI` passes: weights are never returned, no key is padded
         self,
         query: Tensor,

@@ -64,12 +64,14 @@ class AAttn_Diff(ZeroLambdaMixin, AAttn):
         Raises:
             ValueError: If the positions do not divide into areas.
         """
-        B, C, H, W = x.shape
+        B, _, H, W = x.shape
         if not is_traced() and H * W % self.area:
             raise ValueError(f"H={H}, W={W} give {H * W} positions, which do not divide into area={self.area} areas.")
         q1, k, q2, v = self._project(x)
         y = diff_attention(q1, k, q2, k, v, self.compute_lambda(), scale=self.scale)
-        y, v = (t.permute(0, 2, 4, 1, 3).reshape(B, C, H, W) for t in (y, v))  # (B, heads, head_dim, area, n) before
+        y, v = (
+            t.permute(0, 2, 4, 1, 3).reshape(B, self.all_head_dim, H, W) for t in (y, v)
+        )  # (B, heads, head_dim, area, n)
         out: Tensor = self.proj(y + self.pe(v))
         return out
 

@@ -54,8 +54,10 @@ def lambda_init_schedule(depth: int) -> float:
 
 
 @safe_global
-class DiffRMSNorm(nn.Module):
+class DiffRMSNorm(nn.RMSNorm):
     """RMSNorm over the value width of one head, with statistics in float32 or wider.
+
+    As an `nn.RMSNorm`, ultralytics' trainer counts it among the norms, whose gains it does not decay.
 
     Args:
         width (int): Value width of a head.
@@ -71,15 +73,22 @@ class DiffRMSNorm(nn.Module):
 
     def __init__(self, width: int, eps: float = 1e-5):
         """Create a gain of ones."""
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(width))
+        super().__init__(width, eps)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x`, (..., width), divided by its root mean square and multiplied by the gain, in the dtype of `x`."""
         wide = widen(x)
-        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
+        eps: float = self.eps  # type: ignore[assignment]  # None only where nobody gives one
+        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
         return (wide * self.weight).to(x.dtype)
+
+    def reset_parameters(self) -> None:
+        """Set the gain to ones."""
+        nn.init.ones_(self.weight)
+
+    def extra_repr(self) -> str:
+        """Return what `print(model)` shows; a checkpoint of earlier versions has no more attributes."""
+        return f"{self.weight.numel()}, eps={self.eps}"
 
 
 class LambdaMixin(_Module):
@@ -135,8 +144,6 @@ class LambdaMixin(_Module):
 
     def normalize(self, y: Tensor) -> Tensor:
         """Return the output of the heads, (..., dv), normalized and multiplied by `1 - lambda_init`."""
-        if y.dtype == torch.float16:  # maps that pick values of opposite sign reach beyond both, to inf and then nan
-            y = y.clamp(torch.finfo(y.dtype).min, torch.finfo(y.dtype).max)
         y = self.diff_norm(y)
         return y if self.folded else y * (1 - self.lambda_init)
 
@@ -186,6 +193,10 @@ class ZeroLambdaMixin:
     def add_lambda(self, heads: int) -> None:
         """Create lambda, (heads,), zeros in float32."""
         self.lam = nn.Parameter(torch.zeros(heads, dtype=torch.float32))
+
+    def reset_parameters(self) -> None:
+        """Set lambda to zero; its submodules reset themselves."""
+        nn.init.zeros_(self.lam)
 
     def compute_lambda(self) -> Tensor:
         """Return the present lambda, (heads,), in float32 or wider."""

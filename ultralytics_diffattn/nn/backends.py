@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ultralytics_diffattn.nn.formula import is_exported, is_transformed
 
+PLAIN = Tensor, torch.nn.Parameter
 BACKENDS = "formula", "flash", "tiled"
 SMALL = 2**19  # elements of one map of all heads: up to here both maps nearly fit into a cache, and tiles cost calls
 LARGE = 2**20  # queries times keys: from here on compiled code is faster on a CPU with a flash kernel
@@ -35,6 +36,8 @@ def choose(q1: Tensor, k1: Tensor, v: Tensor, attn_mask: Tensor | None, dropout_
         >>> choose(q, k, v, None, 0.0)
         'tiled'
     """
+    if any(type(x) not in PLAIN for x in (q1, k1, v)):
+        return "formula"  # a FakeTensor or DTensor has no number that tiles could look at, and few kernels
     if is_exported() or is_transformed() or 0 in (*q1.shape, *v.shape):
         return "formula"  # what every runtime and transform has; without a flash kernel, padding would be work
     if attn_mask is not None and attn_mask.requires_grad and torch.is_grad_enabled():

@@ -73,7 +73,11 @@ class Attention_Diff(LambdaMixin, Attention):
         self.add_lambda(key_dim // 2, num_heads if lambda_per_head else None, lambda_init, depth)
         self.diff_norm = DiffRMSNorm(self.head_dim)
         with torch.random.fork_rng(devices=[]):  # the same seed gives the rest of the model the weights that stock gets
-            self.reset_lambda()
+            self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the lambda vectors anew; its submodules reset themselves."""
+        self.reset_lambda()
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend among all positions.

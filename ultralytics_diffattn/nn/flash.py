@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ultralytics_diffattn.nn.formula import widen
+from ultralytics_diffattn.nn.formula import blind, widen
 
-OVERFLOWS = torch.__version__.startswith("2.4.")  # its flash kernel for CPUs keeps logits in float16
+TORCH_2_4 = torch.__version__.startswith("2.4.")
 
 
 def flash(
@@ -48,7 +48,8 @@ def flash(
     lead = torch.broadcast_shapes(q1.shape[:-2], k1.shape[:-2], v.shape[:-2])
     width = max(q1.shape[-1], v.shape[-1])
 
-    dtype = torch.float32 if OVERFLOWS and v.dtype == torch.float16 and v.device.type == "cpu" else v.dtype
+    overflows = TORCH_2_4 and v.dtype == torch.float16 and v.device.type == "cpu"  # it keeps logits in float16
+    dtype = torch.float32 if overflows else v.dtype
 
     def padded(x: Tensor) -> Tensor:
         x = x.to(dtype).expand(*lead, *x.shape[-2:]).reshape(-1, *x.shape[-2:])
@@ -58,6 +59,8 @@ def flash(
     values = padded(v)
     if attn_mask is not None:
         attn_mask = attn_mask.to(dtype)
+        if TORCH_2_4:  # which has no softmax that is safe where a query sees no key
+            attn_mask = attn_mask.masked_fill(blind(attn_mask), 0.0)
     out = F.scaled_dot_product_attention(q, k, values.expand(2, *values.shape), attn_mask, dropout_p, scale=scale)
     narrow = out.dtype if dtype == v.dtype else v.dtype
     out1, out2 = widen(out[..., : v.shape[-1]]).unflatten(1, lead or (1,)).unbind()  # each (..., heads, N, dv)

@@ -61,9 +61,14 @@ def _attention_map(q: Tensor, k: Tensor, attn_mask: Tensor | None, dropout_p: fl
         logits = logits.clamp(torch.finfo(torch.float16).min, torch.finfo(torch.float16).max)
     logits = widen(logits)
     if attn_mask is not None:
-        logits = logits + attn_mask
+        logits = (logits + attn_mask).masked_fill(blind(attn_mask), 0.0)
     attn = logits.softmax(dim=-1)
     return F.dropout(attn, dropout_p) if dropout_p else attn
+
+
+def blind(attn_mask: Tensor) -> Tensor:
+    """Return which queries all keys are hidden from, (N, 1): softmax would make nan of them, and of their gradients."""
+    return attn_mask.detach().amax(-1, keepdim=True) == -torch.inf
 
 
 def widen(x: Tensor) -> Tensor:

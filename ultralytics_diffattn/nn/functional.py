@@ -6,12 +6,13 @@ Differential Transformer, https://arxiv.org/abs/2410.05258, equation 1.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ultralytics_diffattn.nn.arguments import check_dropout, check_inputs, is_traced
 from ultralytics_diffattn.nn.backends import choose
 from ultralytics_diffattn.nn.flash import flash
-from ultralytics_diffattn.nn.formula import formula
+from ultralytics_diffattn.nn.formula import blind, formula
 from ultralytics_diffattn.nn.tiled import tiled
 
 __all__ = ("diff_attention",)
@@ -38,7 +39,8 @@ def diff_attention(
         k2 (Tensor): Keys of the second map, shaped as `k1`.
         v (Tensor): Values, (..., heads, M, dv).
         lam (Tensor | float): Weight of the second map: one number, or (heads,) for one per head.
-        attn_mask (Tensor, optional): (N, M), floating, added to the logits of both maps; `-inf` hides a key.
+        attn_mask (Tensor, optional): (N, M), floating, added to the logits of both maps; `-inf` hides a key. A query
+            that all keys are hidden from gets zeros, whatever the backend.
         dropout_p (float): Share of attention weights dropped from each map, in [0, 1).
         scale (float, optional): Factor on the logits, `d ** -0.5` by default.
         backend (str): "formula", "flash" or "tiled" to force one way of computing it; "auto" takes the one that
@@ -46,7 +48,8 @@ def diff_attention(
             `torch.func` and forward mode.
 
     Returns:
-        (Tensor): (..., heads, N, dv) in the dtype of `v` (under autocast, in autocast's).
+        (Tensor): (..., heads, N, dv) in the dtype of `v` (under autocast, in autocast's). In float16, what is too large
+            for it is its largest number: two maps may pick values of opposite sign, and so reach beyond both.
 
     Raises:
         ValueError: If the shapes do not fit each other, `lam` or `scale` is not finite, `dropout_p` not in [0, 1), or
@@ -73,4 +76,9 @@ def diff_attention(
         raise ValueError(f"backend={backend!r} must be 'auto' or one of {', '.join(map(repr, run))}.")
     if backend == "auto" or 0 in (*q1.shape, *v.shape):  # of nothing, the formula makes nothing
         backend = choose(q1, k1, v, attn_mask, dropout_p)
-    return run[backend](q1, k1, q2, k2, v, lam, attn_mask, dropout_p, scale)
+    out = run[backend](q1, k1, q2, k2, v, lam, attn_mask, dropout_p, scale)
+    if attn_mask is not None:
+        out = out.masked_fill(blind(attn_mask), 0.0)
+    if out.dtype == torch.float16:
+        out = out.clamp(torch.finfo(torch.float16).min, torch.finfo(torch.float16).max)
+    return out

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ultralytics_diffattn.nn.formula import formula, is_exported
+from ultralytics_diffattn.nn.formula import blind, formula, is_exported
 
 TILE = 2**22  # bytes of maps in a tile, for each thread: about what a core finds in its caches; fewer calls than 2**21
 BOUND = 40.0  # exp(40) and exp(-40), and sums and ratios of such, are safely inside float32
@@ -146,7 +146,7 @@ def _exponentials(
     logits = _batch(maps)
     torch.baddbmm(logits, _batch(q[heads, :, rows]), _batch(k[heads]).mT, beta=0, alpha=scale, out=logits)
     if mask is not None:
-        maps.add_(mask[rows])
+        maps.add_(mask[rows]).masked_fill_(blind(mask[rows]), 0.0)
     if not bounded:  # softmax's usual care against overflow, two passes that a look at q and k can spare
         maps.sub_(maps.amax(-1, keepdim=True))
     return maps.exp_().sum(-1, keepdim=True)
