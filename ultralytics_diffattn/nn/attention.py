@@ -71,6 +71,9 @@ class DiffRMSNorm(nn.RMSNorm):
         Differential Transformer, equation 3; RMSNorm, https://arxiv.org/abs/1910.07467.
     """
 
+    normalized_shape: tuple[int, ...] = ()  # on the class, since checkpoints of earlier versions do not know them
+    elementwise_affine = True
+
     def __init__(self, width: int, eps: float = 1e-5):
         """Create a gain of ones."""
         super().__init__(width, eps)
