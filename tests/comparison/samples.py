@@ -67,7 +67,7 @@ def make_pair(first, second, metric, classes):
         **{"first": first[0]["model"], "second": second[0]["model"], "metric": metric},
         **{"seeds": [run["seed"] for run in first], "difference": np.mean(gaps), "per_seed": gaps},
         **{"over_seeds": spans[0], "over_images": spans[1]},
-        "verdict": intervals.verdict(np.mean(gaps), *spans),
+        "verdict": intervals.verdict(np.mean(gaps), *spans, images=100),
         "seeds_needed": intervals.seeds_needed(gaps),
         "per_class": {c: {"difference": np.mean(d), "over_seeds": intervals.over_seeds(d)} for c, d in by_class.items()}
         if metric == COMPARED_METRICS[0]

@@ -57,6 +57,21 @@ def test_pairs(change, seeds, verdict):
     assert (pair.over_seeds is None) == (seeds == 1)
 
 
+@pytest.mark.parametrize(
+    ("images", "verdict"), [(1, "no verdict"), (2, "no verdict"), (9, "no verdict"), (10, "better")]
+)
+def test_a_verdict_needs_ten_images(images, verdict):
+    """Stock finds nothing: from one image, the interval over images used to be a point, and said better."""
+    predictions = {}
+    for seed in range(3):
+        p = with_boxes(random_predictions(seed, images=images))._replace(shape=np.full((images, 2), 640))
+        predictions[RunKey("stock", seed)] = p._replace(tp=np.zeros_like(p.tp))
+        predictions[RunKey("ours", seed)] = p
+    pair, _ = compare_pairs(scored(predictions), predictions)
+    assert pair.verdict == verdict
+    assert (pair.over_images is None) == (images == 1)
+
+
 def test_only_seeds_that_both_have_are_paired():
     keys = [RunKey("a", 0), RunKey("a", 1), RunKey("b", 1), RunKey("b", 2)]
     predictions = {key: with_boxes(random_predictions(key.seed)) for key in keys}

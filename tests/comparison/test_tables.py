@@ -32,7 +32,7 @@ OVER = "95 % interval over 3 seeds -0.010 to +0.050, over images +0.001 to +0.04
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({}, f"{NOT}{OVER}; with this mean and spread, 9 seeds would be needed."),
+        ({}, f"{NOT}{OVER}; with this mean and spread, at least 9 seeds would be needed."),
         ({"seeds_needed": None}, f"{NOT}{OVER}; with this mean and spread, more than 1,000 seeds would be needed."),
         (
             {"over_seeds": None, "seeds": [0], "seeds_needed": None},
@@ -43,10 +43,20 @@ OVER = "95 % interval over 3 seeds -0.010 to +0.050, over images +0.001 to +0.04
             "ours is better than stock in mAP50-95: +0.020, 95 % interval over 3 seeds +0.010 to +0.030, "
             "over images +0.001 to +0.040.",
         ),
+        (
+            {"verdict": "no verdict"},
+            f"ours beside stock gets no verdict in mAP50-95: +0.020, {OVER}; there are 2 validation images, and a "
+            "verdict needs at least 10.",
+        ),
+        (
+            {"verdict": "no verdict", "over_images": None},
+            "ours beside stock gets no verdict in mAP50-95: +0.020, 95 % interval over 3 seeds -0.010 to +0.050, no "
+            "interval over one image; there are 2 validation images, and a verdict needs at least 10.",
+        ),
     ],
 )
 def test_sentence(changes, expected):
-    assert tables.sentence(replace(PAIR, **changes)) == expected
+    assert tables.sentence(replace(PAIR, **changes), images=2) == expected
 
 
 def table_results(step0=(0.1, 0.1), curve=(0.3, 0.4, 0.5), map50=0.5, **arguments):
@@ -121,7 +131,7 @@ def test_nothing_learned():
     assert "No model has learned to find anything (mAP50 0.004)" in tables.as_markdown(table_results(map50=0.004))
     assert "No model has learned" not in tables.as_markdown(table_results())
     same = replace(PAIR, difference=0.0, over_seeds=(0.0, 0.0), seeds_needed=None)
-    assert "seeds would be needed" not in tables.sentence(same)
+    assert "seeds would be needed" not in tables.sentence(same, images=100)
 
 
 def test_csv_reads_back():

@@ -64,4 +64,9 @@ def test_seeds_needed_is_the_first_whose_interval_leaves_out_zero():
     ],
 )
 def test_verdict(difference, given, expected):
-    assert intervals.verdict(difference, *given) == expected
+    assert intervals.verdict(difference, *given, images=intervals.LEAST_IMAGES) == expected
+    assert intervals.verdict(difference, *given, images=intervals.LEAST_IMAGES - 1) == "no verdict"
+
+
+def test_no_interval_without_resamples():
+    assert intervals.over_resamples(np.empty(0)) is None

@@ -83,7 +83,7 @@ def scores():
 
 
 def test_summarise():
-    results = evaluated.summarise(["stock", "ours"], *scores())
+    results = evaluated.summarise(["stock", "ours"], *scores(), images=100)
     stock, ours = results["models"]["stock"], results["models"]["ours"]
     assert (stock["clean"], stock["mean"], stock["relative"]) == pytest.approx((0.6, 0.15, 0.25))
     assert stock["corruptions"]["fog"] == {"mean": pytest.approx(0.3), "severities": {"1": 0.4, "2": 0.2}}
@@ -92,6 +92,23 @@ def test_summarise():
     assert verdicts["clean"] == (0.0, "not distinguishable")
     assert verdicts["mean"] == (pytest.approx(0.2), "better")
     assert "| mean of corruptions | 0.150 | 0.350 |" in evaluated.as_markdown(results)
+
+
+@pytest.mark.parametrize(
+    ("images", "resamples", "said"),
+    [
+        (1, 0, "ours beside stock gets no verdict, +0.200, no interval over one image."),
+        (9, 200, "ours beside stock gets no verdict, +0.200, 95 % interval over images"),
+    ],
+)
+def test_no_verdict_from_few_images(images, resamples, said):
+    points, resampled = scores()
+    resampled = {key: values[:resamples] for key, values in resampled.items()}
+    results = evaluated.summarise(["stock", "ours"], points, resampled, images=images)
+    assert {pair["verdict"] for pair in results["pairs"]} == {"no verdict"}
+    text = evaluated.as_markdown(results)
+    assert said in text
+    assert f"No verdicts: there {'is 1 validation image' if images == 1 else 'are 9 validation images'}, and a" in text
 
 
 def test_command(checkpoints, tiny, tmp_path, capsys):

@@ -34,10 +34,13 @@ def compare_pairs(scores: Mapping[RunKey, Scores], predictions: Mapping[RunKey, 
         ValueError: If the runs were validated on different numbers of images.
     """
     resampled = _resample(predictions)
+    images = len(next(iter(predictions.values())).files)
     results = []
     for first, second in combinations(dict.fromkeys(label for label, _ in scores), 2):
         seeds = common_seeds(scores, first, second)
-        results += [_compare(first, second, metric, seeds, scores, resampled) for metric in COMPARED_METRICS if seeds]
+        results += [
+            _compare(first, second, metric, seeds, scores, resampled, images) for metric in COMPARED_METRICS if seeds
+        ]
     return results
 
 
@@ -73,6 +76,7 @@ def _compare(
     seeds: list[int],
     scores: Mapping[RunKey, Scores],
     resampled: Resampled,
+    images: int,
 ) -> PairResult:
     """Return the result of one pair in one metric."""
     seed_pairs = [(scores[RunKey(first, seed)], scores[RunKey(second, seed)]) for seed in seeds]
@@ -90,7 +94,7 @@ def _compare(
         per_seed=per_seed,
         over_seeds=seed_interval,
         over_images=image_interval,
-        verdict=intervals.verdict(difference, seed_interval, image_interval),
+        verdict=intervals.verdict(difference, seed_interval, image_interval, images=images),
         seeds_needed=intervals.seeds_needed(per_seed),
         per_class=_per_class(seed_pairs) if metric == "mAP50-95" else None,
     )

@@ -150,7 +150,7 @@ class PairResult:
     difference: float
     per_seed: list[float]
     over_seeds: Interval | None
-    over_images: Interval
+    over_images: Interval | None
     verdict: str
     seeds_needed: int | None
     per_class: dict[str, ClassDifference] | None

@@ -8,6 +8,7 @@ import io
 from collections.abc import Mapping
 
 from ultralytics_diffattn.comparison.schema import ModelResult, PairResult, Results, RunResult, Spread
+from ultralytics_diffattn.evaluation import intervals
 from ultralytics_diffattn.output.formatting import interval, mean_sd, number, signed
 from ultralytics_diffattn.output.markdown import table
 
@@ -25,7 +26,7 @@ def as_markdown(results: Results) -> str:
         (str): Markdown.
     """
     resumed = [run.key.title for run in results.runs if run.resumed_after]
-    notes = [*warnings(results), *map(sentence, results.pairs)]
+    notes = [*warnings(results), *(sentence(pair, results.data.val_images) for pair in results.pairs)]
     if resumed:
         notes.append(f"Taken up again after an interruption: {', '.join(resumed)}.")
     if results.missing:
@@ -56,11 +57,12 @@ def warnings(results: Results) -> list[str]:
     return [f"No model has learned to find anything (mAP50 {best:.3f}): train longer before comparing."] * (best < 0.01)
 
 
-def sentence(pair: PairResult) -> str:
+def sentence(pair: PairResult, images: int) -> str:
     """Return how two models differ, in one sentence.
 
     Args:
         pair (PairResult): The two models.
+        images (int): Number of validation images.
 
     Returns:
         (str): With the difference, both intervals, and the seeds needed.
@@ -68,21 +70,24 @@ def sentence(pair: PairResult) -> str:
     Examples:
         >>> pair = PairResult("a", "b", "mAP50", [0, 1], 0.01, [0.0, 0.02], (-0.1, 0.12), (0, 0.02),
         ...                   "not distinguishable", 9, None)
-        >>> print(sentence(pair))
+        >>> print(sentence(pair, images=100))
         b is not distinguishable from a in mAP50: +0.010, 95 % interval over 2 seeds -0.100 to +0.120, over images \
-+0.000 to +0.020; with this mean and spread, 9 seeds would be needed.
++0.000 to +0.020; with this mean and spread, at least 9 seeds would be needed.
     """
     than = "from" if pair.verdict == "not distinguishable" else "than"
+    verdict = f"{pair.second} is {pair.verdict} {than} {pair.first}"
+    if pair.verdict == intervals.NO_VERDICT:
+        verdict = f"{pair.second} beside {pair.first} gets no verdict"
     over_seeds = "no interval over seeds, as there is only one"
     if pair.over_seeds:
         over_seeds = f"95 % interval over {len(pair.seeds)} seeds {interval(pair.over_seeds)}"
-    text = (
-        f"{pair.second} is {pair.verdict} {than} {pair.first} in {pair.metric}: "
-        f"{signed(pair.difference)}, {over_seeds}, over images {interval(pair.over_images)}"
-    )
+    over_images = f"over images {interval(pair.over_images)}" if pair.over_images else "no interval over one image"
+    text = f"{verdict} in {pair.metric}: {signed(pair.difference)}, {over_seeds}, {over_images}"
+    if pair.verdict == intervals.NO_VERDICT:
+        return f"{text}; {intervals.too_few(images)}."
     needed = pair.seeds_needed
     if needed and needed > len(pair.seeds):
-        text += f"; with this mean and spread, {needed} seeds would be needed"
+        text += f"; with this mean and spread, at least {needed} seeds would be needed"
     elif not needed and pair.over_seeds and pair.difference:
         text += "; with this mean and spread, more than 1,000 seeds would be needed"
     return text + "."

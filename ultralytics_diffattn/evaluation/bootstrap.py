@@ -139,7 +139,7 @@ def resample(runs: list[Prepared], resamples: int = 1000, seed: int = 0) -> Floa
         seed (int): Seed of the draw.
 
     Returns:
-        (np.ndarray): (resamples, runs, 2), mAP50-95 and mAP50.
+        (np.ndarray): (resamples, runs, 2), mAP50-95 and mAP50; none of one image, which each would be.
 
     Raises:
         UserError: If the runs have different numbers of images.
@@ -151,6 +151,8 @@ def resample(runs: list[Prepared], resamples: int = 1000, seed: int = 0) -> Floa
     if len(counts) != 1:
         raise UserError(f"the runs were validated on {sorted(counts)} images; a paired resample needs the same ones.")
     (images,) = counts
+    if images < 2:
+        return np.empty((0, len(runs), 2))
 
     def one(n: int) -> list[tuple[float, float]]:
         weight = np.bincount(np.random.default_rng([seed, n]).integers(0, images, images), minlength=images)

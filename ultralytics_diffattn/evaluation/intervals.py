@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 LEVEL = 0.95
+LEAST_IMAGES = 10  # below, a percentile interval over images is far too narrow for a verdict
+NO_VERDICT = "no verdict"
 
 
 def over_seeds(differences: Sequence[float]) -> tuple[float, float] | None:
@@ -34,21 +36,26 @@ def over_seeds(differences: Sequence[float]) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def over_resamples(differences: np.ndarray) -> tuple[float, float]:
+def over_resamples(differences: np.ndarray) -> tuple[float, float] | None:
     """Return the percentile interval of bootstrapped differences.
 
     Args:
         differences (np.ndarray): (resamples,), of the same images for both models.
 
     Returns:
-        (tuple[float, float]): The 2.5th and the 97.5th percentile.
+        (tuple[float, float] | None): The 2.5th and the 97.5th percentile; None without resamples, as of one image.
     """
+    if not len(differences):
+        return None
     low, high = np.percentile(differences, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
     return float(low), float(high)
 
 
 def seeds_needed(differences: Sequence[float], most: int = 1000) -> int | None:
     """Return the least number of seeds whose interval would exclude zero, if mean and spread stay as they are.
+
+    It is a lower bound: with so many seeds every second experiment would still find nothing, the spread of a few seeds
+    is itself uncertain, and the interval over images is not considered.
 
     Args:
         differences (Sequence[float]): One for each seed.
@@ -71,20 +78,41 @@ def seeds_needed(differences: Sequence[float], most: int = 1000) -> int | None:
     return int(sizes[enough.argmax()]) if enough.any() else None
 
 
-def verdict(difference: float, *intervals: tuple[float, float] | None) -> str:
+def verdict(difference: float, *intervals: tuple[float, float] | None, images: int) -> str:
     """Return what the intervals allow to say of a difference.
 
     Args:
         difference (float): The observed difference.
         *intervals (tuple[float, float] | None): Its confidence intervals; None where there is none.
+        images (int): Number of validation images.
 
     Returns:
-        (str): "better" or "worse" if every interval lies on one side of zero; else "not distinguishable".
+        (str): "better" or "worse" if every interval lies on one side of zero, else "not distinguishable"; "no verdict"
+            from fewer than `LEAST_IMAGES`.
 
     Examples:
-        >>> verdict(0.02, (0.01, 0.03), (-0.001, 0.04))
+        >>> verdict(0.02, (0.01, 0.03), (-0.001, 0.04), images=100)
         'not distinguishable'
     """
+    if images < LEAST_IMAGES:
+        return NO_VERDICT
     if any(i is None or i[0] <= 0 <= i[1] for i in intervals):
         return "not distinguishable"
     return "better" if difference > 0 else "worse"
+
+
+def too_few(images: int) -> str:
+    """Return why there is no verdict, for a sentence.
+
+    Args:
+        images (int): Number of validation images, fewer than `LEAST_IMAGES`.
+
+    Returns:
+        (str): The reason.
+
+    Examples:
+        >>> too_few(2)
+        'there are 2 validation images, and a verdict needs at least 10'
+    """
+    there = "is 1 validation image" if images == 1 else f"are {images} validation images"
+    return f"there {there}, and a verdict needs at least {LEAST_IMAGES}"

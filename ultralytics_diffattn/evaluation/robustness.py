@@ -64,7 +64,7 @@ class Pair(TypedDict):
         second (str): The other one.
         corruption (str): A name, "clean", or "mean" of all corruptions.
         difference (float): Second less first.
-        over_images (tuple[float, float]): Its 95 % interval over resampled images.
+        over_images (tuple[float, float] | None): Its 95 % interval over resampled images; None from one image.
         verdict (str): From `intervals.verdict`.
     """
 
@@ -72,7 +72,7 @@ class Pair(TypedDict):
     second: str
     corruption: str
     difference: float
-    over_images: tuple[float, float]
+    over_images: tuple[float, float] | None
     verdict: str
 
 
@@ -81,11 +81,13 @@ class Robustness(TypedDict):
 
     Attributes:
         models (dict[str, ModelScores]): By the name of the checkpoint.
+        images (int): Number of validation images.
         pairs (list[Pair]): Every model but the first beside it, for each corruption.
         left_out (list[str]): Corruptions of the benchmark that are not covered.
     """
 
     models: dict[str, ModelScores]
+    images: int
     pairs: list[Pair]
     left_out: list[str]
 
@@ -190,13 +192,16 @@ def predict(model: Path, yaml: Path, folder: Path, args: dict[str, Any]) -> pred
     return collected[0]
 
 
-def summarise(labels: list[str], scores: dict[Condition, Floats], resampled: dict[Condition, Floats]) -> Robustness:
+def summarise(
+    labels: list[str], scores: dict[Condition, Floats], resampled: dict[Condition, Floats], images: int
+) -> Robustness:
     """Return mAP50-95 per corruption, the means, and how each model differs from the first.
 
     Args:
         labels (list[str]): The models.
         scores (dict[Condition, np.ndarray]): (models, 2), mAP50-95 and mAP50.
         resampled (dict[Condition, np.ndarray]): (resamples, models, 2), the same of resampled images.
+        images (int): Number of validation images.
 
     Returns:
         (Robustness): What `robustness.json` holds.
@@ -204,8 +209,11 @@ def summarise(labels: list[str], scores: dict[Condition, Floats], resampled: dic
     names = list(dict.fromkeys(c.corruption for c in scores if c != CLEAN))
     return {
         "models": {label: _model_scores(m, names, scores) for m, label in enumerate(labels)},
+        "images": images,
         "pairs": [
-            _pair(labels, m, name, scores, resampled) for m in range(1, len(labels)) for name in ["clean", *names, ALL]
+            _pair(labels, m, name, scores, resampled, images)
+            for m in range(1, len(labels))
+            for name in ["clean", *names, ALL]
         ],
         "left_out": ["frost"],
     }
@@ -236,6 +244,7 @@ def _pair(
     name: str | None,
     scores: dict[Condition, Floats],
     resampled: dict[Condition, Floats],
+    images: int,
 ) -> Pair:
     """Return how model `m` differs from the first under a corruption, or in the mean of all."""
     observed, resamples = _mean_over_conditions(scores, name)[:, 0], _mean_over_conditions(resampled, name)[:, :, 0]
@@ -247,7 +256,7 @@ def _pair(
         "corruption": name or "mean",
         "difference": difference,
         "over_images": over_images,
-        "verdict": intervals.verdict(difference, over_images),
+        "verdict": intervals.verdict(difference, over_images, images=images),
     }
 
 
@@ -269,10 +278,15 @@ def as_markdown(results: Robustness) -> str:
     lines = [*table(("mAP50-95", *models), rows), ""]
     for pair in results["pairs"]:
         than = "from" if pair["verdict"] == "not distinguishable" else "than"
-        lines.append(
-            f"- {pair['corruption']}: {pair['second']} is {pair['verdict']} {than} {pair['first']}, "
-            f"{signed(pair['difference'])}, 95 % interval over images {interval(pair['over_images'])}."
-        )
+        verdict = f"{pair['second']} is {pair['verdict']} {than} {pair['first']}"
+        if pair["verdict"] == intervals.NO_VERDICT:
+            verdict = f"{pair['second']} beside {pair['first']} gets no verdict"
+        spread = "no interval over one image"
+        if pair["over_images"]:
+            spread = f"95 % interval over images {interval(pair['over_images'])}"
+        lines.append(f"- {pair['corruption']}: {verdict}, {signed(pair['difference'])}, {spread}.")
+    if results["pairs"] and results["images"] < intervals.LEAST_IMAGES:
+        lines.append(f"\nNo verdicts: {intervals.too_few(results['images'])}.")
     if results["pairs"]:
         lines.append("\nThe intervals compare these checkpoints alone; two seeds of one model may differ as much.")
     lines.append(f"\nNot covered: {', '.join(results['left_out'])}, which needs photographs of frost.")

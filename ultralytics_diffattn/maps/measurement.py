@@ -37,14 +37,14 @@ class RemovedShare(TypedDict):
     """Share of A1's mass that the subtraction removes: below zero where it adds mass, NaN where A1 has none."""
 
     share: float
-    over_images: tuple[float, float]  # 95 % interval over resampled images
+    over_images: tuple[float, float] | None  # 95 % interval over resampled images; None from one image
 
 
 class Difference(TypedDict):
     """Mean difference of a statistic between two maps."""
 
     difference: float
-    over_images: tuple[float, float]  # 95 % interval over resampled images
+    over_images: tuple[float, float] | None  # 95 % interval over resampled images; None from one image
 
 
 BlockMeasurement = TypedDict(
@@ -233,6 +233,7 @@ def _resample(images: np.ndarray, weights: np.ndarray, values: np.ndarray) -> tu
     sums = np.zeros((weights.shape[1], values.shape[1]))
     np.add.at(sums, images, values)
     counts = np.bincount(images, minlength=len(sums))
+    weights = weights if len(sums) > 1 else weights[:0]  # each resample of one image would be that one
     return values.mean(0), (weights @ sums) / (weights @ counts)[:, None]
 
 

@@ -121,5 +121,7 @@ def _share(removed: RemovedShare) -> str:
     """Return a removed share with its interval."""
     if math.isnan(removed["share"]):
         return "an undefined share (A1 has no mass there)"
+    if removed["over_images"] is None:
+        return percent(removed["share"])
     low, high = removed["over_images"]
     return f"{percent(removed['share'])} ({percent(low)} to {percent(high)})"

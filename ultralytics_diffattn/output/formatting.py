@@ -40,20 +40,20 @@ def signed(value: float) -> str:
     return f"{value:+.3f}" if round(value, 3) or not round(value, 4) else f"{value:+.4f}"
 
 
-def interval(ends: Sequence[float]) -> str:
+def interval(ends: Sequence[float] | None) -> str:
     """Return a confidence interval of a difference.
 
     Args:
-        ends (Sequence[float]): Its lower and its upper end.
+        ends (Sequence[float], optional): Its lower and its upper end.
 
     Returns:
-        (str): Both with their signs, as `signed` has them.
+        (str): Both with their signs, as `signed` has them; a dash for None.
 
     Examples:
         >>> interval([-0.0173, -0.0001])
         '-0.017 to -0.0001'
     """
-    return f"{signed(ends[0])} to {signed(ends[1])}"
+    return "-" if ends is None else f"{signed(ends[0])} to {signed(ends[1])}"
 
 
 def mean_sd(values: Sequence[float]) -> str:

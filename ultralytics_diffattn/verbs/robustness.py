@@ -79,7 +79,7 @@ def robustness(**arguments: Any) -> Robustness:
             prepared = [bootstrap.prepare(predict(model, yaml, images, arguments)) for model in models.values()]
             scores[condition] = np.array([bootstrap.mean_ap(p) for p in prepared])  # (models, 2)
             resampled[condition] = bootstrap.resample(prepared)  # (resamples, models, 2), the same images
-    results = summarise(list(models), scores, resampled)
+    results = summarise(list(models), scores, resampled, prepared[0].images)
     write_json(folder / "robustness.json", results)
     write_text(folder / "robustness.md", as_markdown(results))
     LOGGER.info(f"\n{as_markdown(results)}\nrobustness: {folder}")
