@@ -16,7 +16,7 @@ from ultralytics_diffattn.output.files import write_json
 def spec(folder, tiny, **more):
     folder.mkdir(parents=True, exist_ok=True)
     args = {"data": str(tiny), "epochs": 1, "imgsz": 64, "batch": 4, "workers": 0, "plots": False, "seed": 0, **more}
-    typed_json.write(folder / "spec.json", RunSpec("yolo11n-diffattn.yaml", "digest", args, "data digest", {}))
+    typed_json.write(folder / "spec.json", RunSpec("yolo11n-diffattn.yaml", "digest", args, {}, "data digest", {}))
     return folder
 
 
@@ -108,7 +108,7 @@ def test_specification_of_another_version_is_refused_in_words(tmp_path):
     write_json(tmp_path / "spec.json", {"model": "yolo11n-diffattn.yaml", "args": {"epochs": 1}})
     error = schedule.train(tmp_path)
     assert "UserError" in error
-    assert "spec.json: the file misses data, model_digest, versions" in error
+    assert "spec.json: the file misses data, files, model_digest, versions" in error
 
 
 def test_arguments_of_the_process_reach_the_training(tmp_path, monkeypatch):

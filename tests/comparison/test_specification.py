@@ -4,14 +4,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from ultralytics import YOLO
 
 from ultralytics_diffattn.comparison.run_files import read_spec
 from ultralytics_diffattn.comparison.schema import RunKey, RunSpec
-from ultralytics_diffattn.comparison.specification import Specification, check_specification, prepare_run_folders
+from ultralytics_diffattn.comparison.specification import (
+    Specification,
+    check_specification,
+    file_digests,
+    prepare_run_folders,
+    training_arguments,
+)
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.output.files import write_json
 
-SPEC = RunSpec("a.yaml", "digest", {"epochs": 3, "freeze": (1, 2)}, "data digest", {"torch": "2.9.0"})
+SPEC = RunSpec("a.yaml", "digest", {"epochs": 3, "freeze": (1, 2)}, {}, "data digest", {"torch": "2.9.0"})
 
 
 def files(folder):
@@ -31,7 +39,7 @@ def test_the_same_comparison_goes_on(tmp_path):
 @pytest.mark.parametrize(
     ("existing", "message"),
     [
-        ({"model": "a.yaml", "args": {}}, "misses data, model_digest, versions. Choose another name="),
+        ({"model": "a.yaml", "args": {}}, "misses data, files, model_digest, versions. Choose another name="),
         ({**vars(SPEC), "args": {"epochs": 4, "freeze": [1, 2]}}, "another setting .epochs: 4 before, 3 now"),
         ({**vars(SPEC), "versions": {"torch": "2.8.0"}}, "versions: .*2.8.0.* before"),
         (None, "holds something that is not a run of a comparison"),
@@ -45,6 +53,33 @@ def test_another_comparison_is_refused_and_nothing_is_written(tmp_path, existing
     with pytest.raises(UserError, match=message):
         prepare_run_folders(Specification(tmp_path, {RunKey("a", 0): SPEC, RunKey("b", 0): SPEC}))
     assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("key", ["pretrained", "distill_model"])
+def test_weights_that_change_behind_their_path_are_refused(tmp_path, monkeypatch, key):
+    monkeypatch.chdir(tmp_path)
+    weights = {}
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        model = YOLO("yolo11n.yaml")
+        model.save(tmp_path / "w.pt")
+        weights[seed] = (tmp_path / "w.pt").read_bytes()
+    arguments = {"data": "shapes.yaml", "epochs": 1, key: "w.pt"}
+    first = training_arguments(arguments)
+    assert first[key] == str(tmp_path / "w.pt"), "the trainings work elsewhere"
+    spec = replace(SPEC, args=first, files=file_digests(first))
+    prepare_run_folders(Specification(tmp_path / "c", {RunKey("a", 0): spec}))
+    check_specification(tmp_path / "c" / "a" / "seed0", spec)
+    (tmp_path / "w.pt").write_bytes(weights[0])
+    changed = replace(spec, files=file_digests(training_arguments(arguments)))
+    with pytest.raises(UserError, match=rf"the content of {key}=.*w\.pt: \w{{12}} before, \w{{12}} now"):
+        check_specification(tmp_path / "c" / "a" / "seed0", changed)
+
+
+def test_a_teacher_that_does_not_load_is_refused(tmp_path):
+    (tmp_path / "t.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(UserError, match=r"distill_model=.*t\.pt does not load"):
+        file_digests({"distill_model": str(tmp_path / "t.pt")})
 
 
 def test_a_torn_specification_is_refused_in_words(tmp_path):

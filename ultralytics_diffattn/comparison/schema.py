@@ -34,11 +34,12 @@ class RunKey(NamedTuple):
 
 @dataclass(frozen=True)
 class RunSpec:
-    """`spec.json` in the folder of a run: what is trained."""
+    """`spec.json` in the folder of a run: what is trained; `files` holds SHA-256 of weights and teacher in `args`."""
 
     model: str
     model_digest: str
     args: TrainingArguments
+    files: dict[str, str]
     data: str
     versions: dict[str, str]
 

@@ -14,6 +14,8 @@ from ultralytics_diffattn.comparison.run_files import SPEC, read_spec
 from ultralytics_diffattn.comparison.schema import RunKey, RunSpec, TrainingArguments
 from ultralytics_diffattn.errors import UserError
 
+WEIGHTS = "pretrained", "distill_model"  # arguments that name a file of weights
+
 
 @dataclass(frozen=True)
 class Specification:
@@ -34,7 +36,7 @@ class Specification:
             (dict[RunKey, Path]): Model's label, then seed.
 
         Examples:
-            >>> spec = RunSpec("a.yaml", "", {}, "", {})
+            >>> spec = RunSpec("a.yaml", "", {}, {}, "", {})
             >>> Specification(Path("shapes"), {RunKey("a", 0): spec}).run_folders()[RunKey("a", 0)].as_posix()
             'shapes/a/seed0'
         """
@@ -73,9 +75,10 @@ def specify(
     folder = comparison_folder(project, name or dataset.name)
     args = training_arguments({**dataset.budget, **arguments, "data": dataset.data})
     data_digest = fingerprint(check(args["data"], dataset.classes))
+    files = file_digests(args)
     digests = {label: model_digest(model, args.get("pretrained")) for label, model in models.items()}
     specs = {
-        RunKey(label, seed): RunSpec(model, digests[label], {**args, "seed": seed}, data_digest, versions())
+        RunKey(label, seed): RunSpec(model, digests[label], {**args, "seed": seed}, files, data_digest, versions())
         for seed in seeds
         for label, model in models.items()
     }
@@ -127,10 +130,34 @@ def training_arguments(args: TrainingArguments) -> TrainingArguments:
         raise UserError(f"imgsz={args['imgsz']} is too small; give pixels, at least 32.")
     if args.get("time"):
         raise UserError(f"time={args['time']} would give a faster model more epochs; give epochs= in its place.")
-    for key in ("data", "pretrained"):
+    for key in ("data", *WEIGHTS):
         if isinstance(args.get(key), str) and Path(args[key]).exists():
             args[key] = str(Path(args[key]).resolve())
     return args
+
+
+def file_digests(args: TrainingArguments) -> dict[str, str]:
+    """Return a hash of each file of weights that the arguments name, after loading the teacher.
+
+    Args:
+        args (dict[str, Any]): From `training_arguments`.
+
+    Returns:
+        (dict[str, str]): SHA-256 by argument; without weights that ultralytics is still to download.
+
+    Raises:
+        UserError: If the teacher does not load.
+    """
+    from ultralytics import YOLO
+
+    teacher = args.get("distill_model")
+    if teacher:
+        try:
+            YOLO(teacher)
+        except Exception as e:
+            raise UserError(f"distill_model={teacher} does not load: {type(e).__name__}: {e}") from e
+    files = {key: Path(args[key]) for key in WEIGHTS if isinstance(args.get(key), str)}
+    return {key: hashlib.sha256(file.read_bytes()).hexdigest() for key, file in files.items() if file.is_file()}
 
 
 def model_digest(model: str, pretrained: str | bool | None) -> str:
@@ -212,6 +239,7 @@ def check_specification(run: Path, spec: RunSpec) -> None:
 
 def _settings(spec: RunSpec) -> dict[str, object]:
     """Return all that a run depends on in one dictionary, as JSON reads it back."""
-    fields = asdict(replace(spec, args={}))
-    settings: dict[str, object] = json.loads(json.dumps({**spec.args, **fields}))
+    fields = asdict(replace(spec, args={}, files={}))
+    files = {f"the content of {key}={spec.args.get(key)}": digest[:12] for key, digest in spec.files.items()}
+    settings: dict[str, object] = json.loads(json.dumps({**spec.args, **fields, **files}))
     return settings
