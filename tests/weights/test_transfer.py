@@ -9,6 +9,7 @@ from torch import nn
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
 from tests.places import ROOT
+from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.weights.transfer import check_pretrained, match_rows, transfer
 
 
@@ -54,6 +55,37 @@ def test_values_follow_rows_that_have_shifted(stock):
         place = f"model.{int(row) + (int(row) > 6)}.{rest}"  # one row stands behind stock's 6
         assert place not in added
         torch.testing.assert_close(after[place], value, rtol=0, atol=0)
+
+
+@pytest.fixture(scope="module")
+def official12():
+    """Return a yolo12n with a bias in each `pe.conv`, as in official weights."""
+    torch.manual_seed(0)
+    model = build("yolo12n.yaml")
+    for name, module in model.named_modules():
+        if name.endswith("pe.conv"):
+            module.bias = nn.Parameter(torch.randn(module.out_channels))
+    return model.eval()
+
+
+@pytest.mark.parametrize("name", ["yolo12n.yaml", "yolo12n-diffattn-paired.yaml"])
+def test_biases_of_official_yolo12_weights_are_folded(official12, name):
+    target = build(name).eval()
+    tensors = transfer(official12, target)
+    assert Counter(t.status for t in tensors)["folded"] == 8
+    assert not [t for t in tensors if t.status == "dropped"]
+    x = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected, y = (model(x)[0] for model in (official12, target))
+    assert (y - expected).abs().max() / expected.abs().max() < 5e-7
+    assert any("conv.bias" in name for name in official12.state_dict()), "the source is as it was"
+
+
+@pytest.mark.parametrize("name", ["yolo12n.yaml", "yolo12n-diffattn-paired.yaml"])
+def test_pretrained_tells_what_would_be_left_over(official12, name, tmp_path):
+    torch.save({"model": official12}, tmp_path / "yolo12n.pt")
+    with pytest.raises(UserError, match=r"(?s)8 tensors that .*pe\.conv\.bias.*diffattn convert"):
+        check_pretrained(str(tmp_path / "yolo12n.pt"), build(name))
 
 
 def test_all_that_stock_predicts_is_kept(stock):

@@ -20,6 +20,7 @@ from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
 from ultralytics_diffattn.errors import MissingFileError, UserError
 from ultralytics_diffattn.maps.geometry import letterbox, point_boxes
 from ultralytics_diffattn.maps.hooks import Recording, attentions, object_maps, watch
+from ultralytics_diffattn.weights.checkpoints import student
 
 __all__ = "BlockMaps", "ImageMaps", "attention_maps", "each_image"
 
@@ -192,6 +193,7 @@ def load_copy(model: str | Path | Model, name: str = "model") -> Model:
     """
     if isinstance(model, (str, Path)):
         copied = _load(model, name)
+        copied.model = student(copied.model)
     elif isinstance(model, Model) and isinstance(model.model, nn.Module):
         copied = copy(model)
         copied._modules = dict(model._modules)  # else setting the copied network would change the caller's model, too

@@ -83,7 +83,8 @@ def scalars(model: nn.Module) -> dict[str, float]:
 
 
 def _modules(model: nn.Module) -> Iterable[tuple[str, Any]]:
-    """Yield name and module of each differential attention; torch.compile leaves no trace in the names."""
+    """Yield name and module of each differential attention, without what torch.compile and distillation add."""
+    model = getattr(model, "student_model", model)  # beside it, a teacher may have such modules, too
     for name, module in model.named_modules():
         if hasattr(module, "compute_lambda"):
             yield ".".join(part for part in name.split(".") if part != "_orig_mod"), module

@@ -165,8 +165,12 @@ def open_model(model: str | Path, task: str | None = None) -> Any:
     """
     from ultralytics import YOLO
 
+    from ultralytics_diffattn.weights.checkpoints import student
+
     with as_user_errors():
-        return YOLO(model, task=task)
+        yolo = YOLO(model, task=task)
+    yolo.model = student(yolo.model)
+    return yolo
 
 
 def pair(key: str, value: object) -> str:

@@ -56,7 +56,7 @@ def strip(weights: str = "", out: str = "", format: str = "pt", **args: Any) -> 
     from ultralytics.utils.files import file_size
     from ultralytics.utils.torch_utils import strip_optimizer
 
-    from ultralytics_diffattn.weights.checkpoints import load, new_file
+    from ultralytics_diffattn.weights.checkpoints import load, new_file, student_file
 
     if format not in SUFFIXES:
         raise UserError(f"format={format} must be one of {', '.join(SUFFIXES)}; for others see diffattn export.")
@@ -76,7 +76,8 @@ def strip(weights: str = "", out: str = "", format: str = "pt", **args: Any) -> 
     from ultralytics_diffattn.evaluation.without_plugin import difference_without_plugin
 
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:  # exports go beside their weights
-        copy = shutil.copy(weights, Path(folder) / f"{file.stem}.pt")
+        with student_file(weights) as plain:
+            copy = shutil.copy(plain, Path(folder) / f"{file.stem}.pt")
         report = export(model=str(copy), format=format, **args)
         gap = difference_without_plugin(report["file"], str(copy), args.get("source"))
         os.replace(report["file"], file)

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -44,7 +47,7 @@ def load(weights: str) -> tuple[nn.Module, dict[str, Any]]:
             f"{weights} cannot be read as a checkpoint ({type(e).__name__}: {reason}): it is cut off, or no .pt of "
             "ultralytics; if it is one, copy or download it again."
         ) from e
-    model = (checkpoint.get("ema") or checkpoint.get("model")) if isinstance(checkpoint, dict) else None
+    model = student(checkpoint.get("ema") or checkpoint.get("model")) if isinstance(checkpoint, dict) else None
     if not isinstance(model, nn.Module) or not isinstance(getattr(model, "model", None), nn.Sequential):
         raise UserError(f"{weights} holds no model of ultralytics; give a .pt that `yolo train` has written.")
     network: Any = model
@@ -70,6 +73,46 @@ def read(weights: str | Path) -> dict[str, Any]:
         return checkpoint
     checkpoint = torch_load(weights, map_location="cpu")
     return checkpoint
+
+
+def student(model: Any) -> Any:
+    """Return the model itself, of an unfinished distillation the one that is trained.
+
+    Args:
+        model (nn.Module): What a checkpoint holds; written in the middle of a training with `distill_model=`, that is
+            ultralytics' `DistillationModel`.
+
+    Returns:
+        (nn.Module): The student, or the same.
+    """
+    return getattr(model, "student_model", model)
+
+
+@contextmanager
+def student_file(weights: str) -> Iterator[str]:
+    """Yield the path of a checkpoint without a teacher: the same file, or for as long as the context a temporary one.
+
+    Args:
+        weights (str): A checkpoint; what is no file here ultralytics will download.
+
+    Yields:
+        (str): The path.
+
+    Raises:
+        UserError: If the file cannot be read.
+    """
+    if not Path(weights).is_file():
+        yield weights
+        return
+    model, checkpoint = load(weights)
+    saved = checkpoint.get("ema") or checkpoint["model"]
+    if student(saved) is saved:
+        yield weights
+        return
+    with tempfile.TemporaryDirectory(prefix="diffattn-") as folder:
+        file = Path(folder) / Path(weights).name
+        save({**checkpoint, "ema": None, "model": model}, file)
+        yield str(file)
 
 
 def new_file(out: str, suffix: str) -> Path:

@@ -22,7 +22,9 @@ SHOWN = 8  # mismatches in a message
 class TransferredTensor(NamedTuple):
     """The outcome of a transfer for one tensor."""
 
-    status: str  # kept: copied; split: copied and read as two halves; added: new; dropped: unused by the new model
+    # kept: copied; split: copied and read as two halves; folded: a bias, now in the mean of the BatchNorm behind it;
+    # added: new; dropped: unused by the new model
+    status: str
     name: str  # in the new model, of a dropped one in the old
     shape: tuple[int, ...]
 
@@ -56,8 +58,9 @@ def transfer(source: Any, target: Any) -> list[TransferredTensor]:
     for j, i in enumerate(match_rows(source.model, target.model)):
         new, old = target.model[j], None if i is None else source.model[i]
         before: dict[str, Tensor] = {} if old is None else old.state_dict()
+        folded = _fold_biases(before, new.state_dict())
         row_tensors, row_errors = _compare_row(new, old, before, f"model.{j}.", f"model.{i}.")
-        tensors += row_tensors
+        tensors += [*row_tensors, *(TransferredTensor("folded", f"model.{i}.{n}", tuple(b.shape)) for n, b in folded)]
         errors += row_errors
         names = new.state_dict().keys()
         copies.append((new, {name: value for name, value in before.items() if name in names}))
@@ -66,6 +69,27 @@ def transfer(source: Any, target: Any) -> list[TransferredTensor]:
     for module, values in copies:
         module.load_state_dict(values, strict=False)
     return tensors
+
+
+def _fold_biases(before: dict[str, Tensor], after: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
+    """Move the bias of each convolution that the model has without one into the mean of the BatchNorm behind it.
+
+    Official YOLO12 weights have such biases in `pe.conv`: https://github.com/ultralytics/ultralytics/issues/21046.
+
+    Args:
+        before (dict[str, Tensor]): Tensors of a row of the trained model; changed in place.
+        after (dict[str, Tensor]): Those of the new row.
+
+    Returns:
+        (list): Names and values of the biases.
+    """
+    folded = []
+    for name in [n for n in before if n.endswith("conv.bias") and n not in after]:
+        mean = name.removesuffix("conv.bias") + "bn.running_mean"
+        if mean in before and mean in after:
+            folded.append((name, before.pop(name)))
+            before[mean] = before[mean] - folded[-1][1]  # conv + bias - mean
+    return folded
 
 
 def _compare_row(
@@ -135,7 +159,7 @@ def match_rows(source: nn.Sequential, target: nn.Sequential) -> list[int | None]
 
 
 def check_pretrained(weights: str, model: Any) -> None:
-    """Refuse weights of which ultralytics, that goes by name and shape, would load only a part.
+    """Refuse weights of which ultralytics, that goes by name and shape, would load only a part, or leave a part over.
 
     The head is left out, which is sized by task and classes, and so are tensors that only our modules have.
 
@@ -144,7 +168,7 @@ def check_pretrained(weights: str, model: Any) -> None:
         model (BaseModel): What it is to be loaded into.
 
     Raises:
-        UserError: If a tensor would be left as it is, or the checkpoint cannot be read.
+        UserError: If a tensor would be left as it is, or left over, or the checkpoint cannot be read.
     """
     if not Path(weights).is_file():
         return
@@ -165,6 +189,14 @@ def check_pretrained(weights: str, model: Any) -> None:
         raise UserError(
             f"pretrained={weights} would leave {len(wrong)} tensors of the model as they are:\n  {_first(wrong)}\n"
             "Give weights of the same architecture and scale; if only rows have shifted, `diffattn convert` finds them."
+        )
+    present, heads = model.state_dict(), (*free, f"model.{len(source.model) - 1}.")
+    left = [f"{n} {tuple(v.shape)}" for n, v in known.items() if n not in present and not n.startswith(heads)]
+    if left:
+        raise UserError(
+            f"pretrained={weights} has {len(left)} tensors that the model has no place for:\n  {_first(left)}\n"
+            f"Make a checkpoint of this model with `diffattn convert {weights} model=<YAML>`, which moves the biases of "
+            "official YOLO12 weights into the norms behind them, and train that."
         )
     LOGGER.info(
         f"pretrained={weights}: all but the head fits, and of the head, which is {_name(head)} for "

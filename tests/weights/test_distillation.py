@@ -1,0 +1,87 @@
+"""A checkpoint of an unfinished distillation: its student is taken, everywhere."""
+
+import csv
+
+import pytest
+import torch
+from ultralytics import YOLO
+
+from tests.interpreters import forked
+from ultralytics_diffattn import cli
+from ultralytics_diffattn.weights.checkpoints import load, student_file
+from ultralytics_diffattn.weights.transfer import check_pretrained
+
+pytest.importorskip("ultralytics.nn.distill_model")
+KILLED = """
+import os
+from ultralytics import YOLO
+model = YOLO("yolo11n-diffattn.yaml")
+model.add_callback("on_model_save", lambda trainer: trainer.epoch == 0 and os._exit(9))
+model.train(data={data!r}, project={project!r}, name="killed", epochs=2, imgsz=64, batch=4, workers=0, plots=False,
+            device="cpu", distill_model={teacher!r})
+"""
+
+
+@pytest.fixture(scope="module")
+def unfinished(tmp_path_factory, tiny):
+    """Return the checkpoint of a distillation that was killed behind its first epoch; teacher and student are ours."""
+    folder = tmp_path_factory.mktemp("distillation")
+    torch.manual_seed(0)
+    YOLO("yolo11n-diffattn.yaml").save(folder / "teacher.pt")
+    code = KILLED.format(data=str(tiny), project=str(folder), teacher=str(folder / "teacher.pt"))
+    killed = forked(code, cwd=folder, check=False)
+    assert killed.returncode == 9, killed.stderr
+    weights = folder / "killed" / "weights" / "last.pt"
+    saved = torch.load(weights, weights_only=False)
+    assert type(saved["ema"]).__name__ == "DistillationModel", "else the tests below would show nothing"
+    return weights
+
+
+def test_lambda_has_the_students_plain_names(unfinished):
+    with open(unfinished.parents[1] / "lambda.csv", newline="") as file:
+        assert list(next(csv.DictReader(file))) == ["epoch", "model.10.m.0.attn"]
+
+
+def test_it_loads(unfinished):
+    model, _ = load(str(unfinished))
+    assert type(model).__name__ == "DetectionModel"
+    assert not any("teacher" in name or "student" in name for name in model.state_dict())
+    check_pretrained(str(unfinished), YOLO("yolo11n-diffattn.yaml").model)
+
+
+def test_student_file(unfinished):
+    with student_file(str(unfinished)) as file:
+        plain, expected = YOLO(file).model, load(str(unfinished))[0]
+        assert all(torch.equal(v, expected.state_dict()[n]) for n, v in plain.float().state_dict().items())
+        with student_file(file) as same:
+            assert same == file
+    with student_file("no.pt") as same:
+        assert same == "no.pt"
+
+
+def test_verbs_take_the_student(unfinished, tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    small = ["imgsz=64", "batch=4", "workers=0", "device=cpu"]
+    images = tiny.parent / "images" / "val"
+    trained = ["epochs=1", "plots=False", f"project={tmp_path}", "name=t"]
+    for words in (
+        ["strip", unfinished, tmp_path / "s.pt"],
+        ["strip", unfinished, tmp_path / "s.onnx", "format=onnx", "imgsz=64", f"source={images}"],
+        ["convert", unfinished, "model=yolo11-diffattn.yaml", tmp_path / "c.pt"],
+        ["val", f"model={unfinished}", f"data={tiny}", f"project={tmp_path}", *small],
+        [
+            "attend",
+            f"model={unfinished}",
+            f"source={images}",
+            "imgsz=64",
+            "conf=0.0001",
+            f"project={tmp_path}",
+            "name=a",
+        ],
+        ["attend", f"model={unfinished}", f"data={tiny}", f"project={tmp_path}", "name=d", *small],
+        ["train", "model=yolo11n-diffattn.yaml", f"pretrained={unfinished}", f"data={tiny}", *trained, *small],
+    ):
+        assert cli.main(list(map(str, words))) == 0, capsys.readouterr().err
+    assert "model.10.m.0.attn" in (tmp_path / "d" / "attention.json").read_text()
+    assert list((tmp_path / "a").glob("*.png"))
+    assert type(YOLO(tmp_path / "t" / "weights" / "last.pt").model).__name__ == "DetectionModel"
