@@ -144,6 +144,26 @@ def size_of(width: object, height: object) -> tuple[float, float] | None:
     return size[0], size[1]
 
 
+def is_true(value: object) -> bool:
+    """Return whether a flag of a stranger's file is set; tools write numbers, words and words for numbers.
+
+    Args:
+        value (object): Such as 1, "1", "true", 0.0, "No" or None.
+
+    Returns:
+        (bool): False for nothing, zero and words for no; True for anything else.
+
+    Examples:
+        >>> [is_true(v) for v in (1, " 1 ", "true", 0, "0.0", "False", "", None)]
+        [True, True, True, False, False, False, False, False]
+    """
+    if isinstance(value, str):
+        word = value.strip().lower()
+        number = numbers([word], 1)
+        return number[0] != 0 if number else word not in {"", "false", "no", "none", "null", "unspecified"}
+    return bool(value)
+
+
 def plain(text: str) -> str:
     r"""Return a text as one short line, without what a terminal takes for a command and what no UTF-8 file can hold.
 

@@ -195,7 +195,7 @@ def check_pretrained(weights: str, model: Any) -> None:
     if left:
         raise UserError(
             f"pretrained={weights} has {len(left)} tensors that the model has no place for:\n  {_first(left)}\n"
-            f"Make a checkpoint of this model with `diffattn convert {weights} model=<YAML>`, which moves the biases of "
+            f"Make a checkpoint of this model with `diffattn convert {weights} model=<YAML>`, which moves biases of "
             "official YOLO12 weights into the norms behind them, and train that."
         )
     LOGGER.info(
