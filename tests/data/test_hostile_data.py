@@ -19,7 +19,7 @@ from ultralytics.utils import SETTINGS
 
 from tests.annotations import GOOD, SOUND, H, W, coco, coco_folder, image, voc_with, xml
 from ultralytics_diffattn.data import annotations as annotated
-from ultralytics_diffattn.data import cleaning, coco_json, voc
+from ultralytics_diffattn.data import cleaning, coco_images, coco_json, voc
 from ultralytics_diffattn.data.conversion import convert
 from ultralytics_diffattn.errors import MissingFileError, UserError
 
@@ -177,10 +177,10 @@ def test_names_in_xml_lead_nowhere(tmp_path, harmless, name):
         ("/", "not found"),
         ("{tmp}/c/images/train2017/a.jpg", ""),
         ("../images/train2017/a.jpg", ""),
-        ("somebody's/a.jpg", ""),
-        ("C:\\somebody's\\a.jpg", "leads elsewhere; a.jpg in the data set is taken"),
-        ("/somebody's/a.jpg", "leads elsewhere; a.jpg in the data set is taken"),
-        ("../../../a.jpg", "leads elsewhere; a.jpg in the data set is taken"),
+        ("somebody's/a.jpg", "not found as it is named; a.jpg is taken"),
+        ("C:\\somebody's\\a.jpg", "not found as it is named; a.jpg is taken"),
+        ("/somebody's/a.jpg", "not found as it is named; a.jpg is taken"),
+        ("../../../a.jpg", "not found as it is named; a.jpg is taken"),
     ],
     ids=lambda value: ascii(value)[:40],
 )
@@ -198,8 +198,8 @@ def test_names_in_json_lead_nowhere(tmp_path, harmless, name, problem):
 def test_a_json_beside_the_root_of_the_file_system_opens_no_other_folder(monkeypatch, tmp_path):
     """All files are below /, the folder above /data."""
     secret = image(tmp_path / "secret.jpg")
-    assert coco_json._find(str(secret), [Path("/data"), Path("/")]) is None
-    assert coco_json._find(str(secret), [tmp_path, Path("/")]) == secret
+    assert coco_images.find(str(secret), [Path("/data"), Path("/")]) is None
+    assert coco_images.find(str(secret), [tmp_path, Path("/")]).path == secret
 
 
 def test_links_of_the_source_are_followed(tmp_path):

@@ -187,10 +187,14 @@ def _clip(box: Box, size: tuple[int, int]) -> Cleaned:
 
 def _clean_outline(box: Box, size: tuple[int, int]) -> Cleaned:
     """Return a box with polygons inside the image, [[x1, y1, x2, y2, ...], ...], from polygons or an RLE mask."""
-    outline = _contours(box.segmentation, size) if isinstance(box.segmentation, dict) else box.segmentation
+    outline, problem = box.segmentation, ""
+    if isinstance(outline, dict):
+        outline, problem = _contours(outline, size)
     parts = outline if isinstance(outline, list) else []
+    if numbers(parts, len(parts)):  # one polygon without the list round it
+        parts = [parts]
     polygons: list[list[float]] = []
-    problem, done = "", CLIPPED
+    done = KEPT if problem else CLIPPED
     for part in parts:
         points = numbers(part, len(part)) if isinstance(part, (list, tuple)) else None
         if points is None or len(points) < 6 or len(points) % 2:
@@ -211,17 +215,21 @@ def _clean_outline(box: Box, size: tuple[int, int]) -> Cleaned:
     return Cleaned(box._replace(segmentation=rectangle), "no outline: its box stands for it", KEPT)
 
 
-def _contours(rle: Mapping[str, Any], size: tuple[int, int]) -> list[list[float]]:
-    """Return the outer contours of an RLE mask, or [] if it is none or of another size."""
+def _contours(rle: Mapping[str, Any], size: tuple[int, int]) -> tuple[list[list[float]], str]:
+    """Return the outer contours of an RLE mask, [] if it is none or of another size, and what they do not hold."""
     from faster_coco_eval.core.mask import decode, segmToRle  # what ultralytics decodes them with, too
 
     try:
         if [int(v) for v in rle["size"]] != [size[1], size[0]]:
-            return []
+            return [], ""
         mask = decode(segmToRle(rle, *size))
     except Exception:  # the C code raises whatever it likes
-        return []
-    return [c.ravel().tolist() for c in cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]]
+        return [], ""
+    contours, hierarchy = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    parents = [] if hierarchy is None else hierarchy[0, :, 3]  # -1 for an outer contour
+    outer = [c.ravel().tolist() for c, parent in zip(contours, parents, strict=True) if parent < 0]
+    holes = len(contours) - len(outer)
+    return outer, f"a mask with {holes} holes, which an outline cannot have: filled" if holes else ""
 
 
 def _clean_keypoints(box: Box, size: tuple[int, int]) -> Cleaned:

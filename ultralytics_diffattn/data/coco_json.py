@@ -7,12 +7,13 @@ import json
 import os
 import re
 from collections import Counter
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, TypeGuard
 
 from ultralytics.data.utils import IMG_FORMATS
+from ultralytics.utils import LOGGER
 
-from ultralytics_diffattn.data import splits
+from ultralytics_diffattn.data import coco_images, coco_relative, splits
 from ultralytics_diffattn.data.annotations import (
     KEPT,
     AnnotatedImage,
@@ -20,6 +21,7 @@ from ultralytics_diffattn.data.annotations import (
     Box,
     Issue,
     PoseKeys,
+    is_true,
     numbers,
     plain,
     size_of,
@@ -44,11 +46,13 @@ class Images(NamedTuple):
 
     Attributes:
         by_id (dict[Key, AnnotatedImage]): Still without boxes.
+        guessed (set[str]): Names of those that were found by the last part of their names alone.
         first_id (dict[Key, Key]): Of an image that is listed twice, its first id by its second.
         ambiguous (set[Key]): Ids that two images have.
     """
 
     by_id: dict[Key, AnnotatedImage]
+    guessed: set[str]
     first_id: dict[Key, Key]
     ambiguous: set[Key]
 
@@ -76,8 +80,11 @@ def family(source: Path, task: str = "detect") -> list[Path]:
             siblings = (f for f in sorted(source.parent.glob("*.json")) if splits.PATTERN.search(f.stem))
             return [f for f in siblings if _without_split(f) == _without_split(source)] or [source]
         if splits.PATTERN.fullmatch(source.parent.name):  # one folder for each split
-            beside = (d for d in sorted(source.parent.parent.iterdir()) if splits.PATTERN.fullmatch(d.name))
-            return [f for d in beside if (f := d / source.name).is_file()]
+            beside = [f for d in sorted(source.parent.parent.iterdir()) if (f := d / source.name).is_file()]
+            for file in beside:
+                if not splits.PATTERN.fullmatch(file.parent.name):
+                    LOGGER.warning(f"{file} is in the folder of no split that is known: it is not read.")
+            return [f for f in beside if splits.PATTERN.fullmatch(f.parent.name)]
         return [source]
     folders = (
         source / "annotations",
@@ -104,7 +111,7 @@ def files(jsons: list[Path]) -> list[str]:
         (list[str]): Paths; a change of one makes another data set.
     """
     paths, seen = [os.fspath(file) for file in jsons], set()
-    for root in (folder for file in jsons for folder in _folders(file)):
+    for root in (folder for file in jsons for folder in coco_images.folders(file)):
         for folder, subfolders, names in os.walk(root):
             if folder not in seen:
                 paths += (os.path.join(folder, n) for n in names if n.rpartition(".")[2].lower() in IMG_FORMATS)
@@ -139,16 +146,17 @@ def read(jsons: list[Path], task: str = "detect") -> Annotations:
         raise UserError(f"{jsons[0]} is a COCO JSON, which serves task={', '.join(TASKS)}, not task={task}.")
     issues: list[Issue] = []
     classes: dict[str, Row] = {}
-    images: list[AnnotatedImage] = []
-    declared = [_split(file) for file in jsons] if len(jsons) > 1 else [None]
+    found: list[tuple[AnnotatedImage, bool]] = []
+    declared = [coco_images.split_name(file)[0] for file in jsons] if len(jsons) > 1 else [None]
     for file, split in zip(jsons, declared, strict=True):
         content = _load(file)
         names, category_issues = _categories(file, content["categories"], classes)
-        of_file, image_issues = _annotated_images(file, content, names, split)
-        images += of_file
+        of_file, image_issues, guessed = _annotated_images(file, content, names, split)
+        found += [(image, image.name in guessed) for image in of_file]
         issues += category_issues + image_issues
+    images, guess_issues = coco_images.settle(found)
     images, split_issues = splits.resolve(images, str(jsons[0]), declared)
-    issues += split_issues
+    issues += guess_issues + split_issues
     count = Counter(image.path for image in images if image.path)
     issues += (Issue(i.file, i.name, "listed more than once", KEPT) for i in images if i.path and count[i.path] > 1)
     if task != "pose":
@@ -160,23 +168,6 @@ def read(jsons: list[Path], task: str = "detect") -> Annotations:
 def _without_split(file: Path) -> str:
     """Return the name of a file without its split."""
     return splits.PATTERN.sub(r"\2", file.stem)
-
-
-def _split(file: Path) -> str | None:
-    """Return the split that the name of a file, or else of its folder, says."""
-    match = splits.PATTERN.search(file.stem) or splits.PATTERN.fullmatch(file.parent.name)
-    return splits.split_of(match[1]) if match else None
-
-
-def _folders(file: Path) -> list[Path]:
-    """Return where the images of a JSON file may be."""
-    match = splits.PATTERN.search(file.stem) or splits.PATTERN.fullmatch(file.parent.name)
-    names = [match[0], match[1]] if match else []
-    names += ["val", "valid"] if _split(file) == "val" else []
-    beside = file.parent.name.lower() in {"annotations", "labels"} or splits.PATTERN.fullmatch(file.parent.name)
-    roots = (file.parent, file.parent.parent) if beside else (file.parent,)  # else the folder above may be a home
-    below = [f for r in roots for f in (r / "images", *(r / i / n for n in names for i in ("images", "")))]
-    return [f for f in dict.fromkeys((*roots, *below)) if f.is_dir()]
 
 
 def _load(file: Path) -> Content:
@@ -204,10 +195,11 @@ def _rows(values: list[Any]) -> list[Row]:
 
 
 def _key(value: object) -> Key | None:
-    """Return an id that can be looked up, or None: 1 and "1" and 1.0 are the same."""
+    """Return an id that can be looked up, or None: 1, "1", 1.0 and " 1.0 " are the same."""
     if isinstance(value, str):
-        return int(value) if re.fullmatch(r"\d{1,18}", value) else value
-    return value if isinstance(value, int | float) else None
+        value = value.strip()
+        return int(value.partition(".")[0]) if re.fullmatch(r"\d{1,18}(\.0+)?", value) else value
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _text(value: object) -> str:
@@ -221,7 +213,7 @@ def _categories(file: Path, values: list[Any], classes: dict[str, Row]) -> tuple
     issues: list[Issue] = []
     rows = _rows(values)
     for row in sorted(rows, key=lambda r: (not isinstance(_key(r.get("id")), int), _text(r.get("id")).zfill(20))):
-        key, name = _key(row.get("id")), _text(row.get("name") or "")
+        key, name = _key(row.get("id")), "" if row.get("name") is None else _text(row["name"])
         item = f"category {_text(row.get('id'))} {name}".strip()
         if key is None or not name:
             issues.append(Issue(file.name, item, "category without a name" if key is not None else "no usable id"))
@@ -237,12 +229,15 @@ def _categories(file: Path, values: list[Any], classes: dict[str, Row]) -> tuple
 
 def _annotated_images(
     file: Path, content: Content, names: dict[Key, str], split: str | None
-) -> tuple[list[AnnotatedImage], list[Issue]]:
-    """Return the images of a file with their boxes, and what is wrong with others."""
+) -> tuple[list[AnnotatedImage], list[Issue], set[str]]:
+    """Return the images of a file with their boxes, what is wrong with others, and which images were guessed."""
     images, issues = _images(file, content["images"], split)
+    relative = coco_relative.is_relative(file, [row.get("bbox") for row in _rows(content["annotations"])])
+    if relative:
+        issues.append(Issue(file.name, "", "all boxes lie in 0 to 1: taken as parts of width and height", KEPT))
     for i, row in enumerate(_rows(content["annotations"])):
         item = f"annotation {_text(row.get('id', f'at place {i}'))}"
-        key, category, crowd = _key(row.get("image_id")), _key(row.get("category_id")), row.get("iscrowd")
+        key, category = _key(row.get("image_id")), _key(row.get("category_id"))
         image = None if key is None else images.by_id.get(images.first_id.get(key, key))
         xywh = numbers(row.get("bbox"), 4)
         if image is None:
@@ -251,23 +246,24 @@ def _annotated_images(
             issues.append(Issue(file.name, item, f"of image id {key}, which two images have"))
         elif category is None or category not in names:
             issues.append(Issue(file.name, item, f"of an unknown category {_text(row.get('category_id'))}"))
-        elif crowd and crowd != "0":
+        elif is_true(row.get("iscrowd")):
             issues.append(Issue(file.name, item, "crowd"))
         elif xywh is None:
             issues.append(Issue(file.name, item, "bbox is not four finite numbers"))
         else:
             x, y, w, h = xywh
-            xyxy = x, y, x + w, y + h
-            image.boxes.append(Box(item, names[category], xyxy, row.get("segmentation"), row.get("keypoints")))
-    return [image for key, image in images.by_id.items() if key not in images.ambiguous], issues
+            box = Box(item, names[category], (x, y, x + w, y + h), row.get("segmentation"), row.get("keypoints"))
+            image.boxes.append(coco_relative.in_pixels(box, image) if relative else box)
+    sound = [image for key, image in images.by_id.items() if key not in images.ambiguous]
+    return sound, issues, images.guessed
 
 
 def _images(file: Path, values: list[Any], split: str | None) -> tuple[Images, list[Issue]]:
     """Return the images of a file, still without boxes, and what is wrong with others."""
-    images = Images({}, {}, set())
+    images = Images({}, set(), {}, set())
     issues: list[Issue] = []
     id_of: dict[str, Key] = {}  # by file_name
-    folders = _folders(file)
+    folders = coco_images.folders(file)
     for row in _rows(values):
         key, name = _key(row.get("id")), row.get("file_name")
         item = f"image {_text(row.get('id'))}"
@@ -282,31 +278,16 @@ def _images(file: Path, values: list[Any], split: str | None) -> tuple[Images, l
             issues.append(Issue(file.name, item, f"{name} is listed more than once: boxes put together", KEPT))
             images.first_id[key] = id_of[name]
         else:
-            path = _find(name, folders)
-            if path and not _leads_to(name, path, folders):
-                issues.append(Issue(file.name, name, f"leads elsewhere; {path.name} in the data set is taken", KEPT))
+            found = coco_images.find(name, folders)
+            path = found.path if found else None
+            if found and found.others:
+                text = f"{found.others} other images of that name: {path} is taken"
+                issues.append(Issue(file.name, name, text, KEPT))
+            if found and found.guessed:
+                images.guessed.add(name)
             size = size_of(row.get("width"), row.get("height"))
             images.by_id[key], id_of[name] = AnnotatedImage(file.name, name, path, size, split, []), key
     return images, issues
-
-
-def _find(name: str, folders: list[Path]) -> Path | None:
-    """Return the image of a file_name: as it is, or its last part alone, in one of the folders and never elsewhere."""
-    path = PurePosixPath(name.replace("\\", "/"))
-    roots = [Path(os.path.abspath(folder)) for folder in folders]
-    narrow = [root for root in roots if root != root.parent]  # all files are below /
-    try:
-        candidates = (Path(os.path.abspath(root / p)) for p in (path, path.name) for root in roots)
-        return next((f for f in candidates if any(map(f.is_relative_to, narrow)) and f.is_file()), None)
-    except (OSError, ValueError):  # a name that is too long, or holds a zero byte
-        return None
-
-
-def _leads_to(name: str, path: Path, folders: list[Path]) -> bool:
-    """Return whether a file_name leads to an image, if need be without folders in front of it."""
-    written = PurePosixPath(name.replace("\\", "/"))
-    inside = ".." not in written.parts and not re.match(r"/|[A-Za-z]:", str(written))
-    return inside or any(Path(os.path.abspath(d / written)) == path for d in folders)
 
 
 def _pose_keys(classes: dict[str, Row], images: list[AnnotatedImage]) -> tuple[PoseKeys, list[Issue]]:
