@@ -229,7 +229,7 @@ def _contours(rle: Mapping[str, Any], size: tuple[int, int]) -> tuple[list[list[
     parents = [] if hierarchy is None else hierarchy[0, :, 3]  # -1 for an outer contour
     outer = [c.ravel().tolist() for c, parent in zip(contours, parents, strict=True) if parent < 0]
     holes = len(contours) - len(outer)
-    return outer, f"a mask with {holes} holes, which an outline cannot have: filled" if holes else ""
+    return outer, f"a mask with {holes} hole{'s' * (holes > 1)}, which an outline cannot have: filled" if holes else ""
 
 
 def _clean_keypoints(box: Box, size: tuple[int, int]) -> Cleaned:
