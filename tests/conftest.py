@@ -29,6 +29,14 @@ def pytest_unconfigure():
     shutil.rmtree(os.environ["YOLO_CONFIG_DIR"], ignore_errors=True)
 
 
+SLOW = "test_readme", "test_processes", "verbs/test_export", "test_faults", "test_train", "clip/test_commands"
+
+
+def pytest_collection_modifyitems(items):
+    """Put the files that take longest first, so that no worker is left with one of them at the end."""
+    items.sort(key=lambda item: next((i for i, name in enumerate(SLOW) if f"{name}.py" in item.nodeid), len(SLOW)))
+
+
 @pytest.fixture
 def shared():
     """Return the folder of shared material, or skip."""

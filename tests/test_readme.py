@@ -8,6 +8,7 @@ import shutil
 import warnings
 
 import pytest
+import torch
 from PIL import Image
 from ultralytics import YOLO
 
@@ -94,6 +95,11 @@ def workplace(tmp_path_factory, tiny):
     (cwd / "data-seg.yaml").write_text(tiny.read_text() + f"path: {cwd / 'seg'}\n")
     for name in ("yolo11n", "yolo11s", "yolo11n-seg", "yolo26n"):
         YOLO(f"{name}.yaml").save(cwd / f"{name}.pt")
+    official = YOLO("yolo12n.yaml")
+    for name, module in official.model.named_modules():
+        if name.endswith("pe.conv"):  # of official weights they have a bias
+            module.bias = torch.nn.Parameter(torch.ones(module.out_channels))
+    official.save(cwd / "yolo12n.pt")
     old_checkpoint(cwd / "old.pt")
     image = next((tiny.parent / "images" / "val").iterdir())
     (cwd / "image.jpg").write_bytes(image.read_bytes())
