@@ -239,7 +239,7 @@ def _is_ours(layer: nn.Module) -> bool:
     return _name(layer) in MODULES
 
 
-def _attentions(layer: nn.Module) -> Iterator[tuple[str, DifferentialAttention]]:
+def attentions(layer: nn.Module) -> Iterator[tuple[str, DifferentialAttention]]:
     """Yield the differential attentions in a row, each with the beginning of its tensors' names there."""
     for name, module in layer.named_modules():
         if isinstance(module, DifferentialAttention):
@@ -248,17 +248,17 @@ def _attentions(layer: nn.Module) -> Iterator[tuple[str, DifferentialAttention]]
 
 def _replaced(layer: nn.Module) -> tuple[str, ...]:
     """Return the beginnings of the names, within a row, of modules that share no tensor with stock's."""
-    return tuple(start for start, module in _attentions(layer) if "" in module.added)
+    return tuple(start for start, module in attentions(layer) if "" in module.added)
 
 
 def _added(layer: nn.Module) -> tuple[str, ...]:
     """Return the beginnings of the names, within a row, of what our modules add to stock's tensors."""
-    return tuple(start + name for start, module in _attentions(layer) for name in module.added)
+    return tuple(start + name for start, module in attentions(layer) for name in module.added)
 
 
 def _halved(layer: nn.Module) -> tuple[str, ...]:
     """Return the beginnings of the names, within a row, of stock's tensors that ours read as two halves."""
-    return tuple(start + name for start, module in _attentions(layer) for name in module.halved)
+    return tuple(start + name for start, module in attentions(layer) for name in module.halved)
 
 
 def _first(lines: list[str]) -> str:
