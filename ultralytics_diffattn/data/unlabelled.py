@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from ultralytics.data.utils import IMG_FORMATS
+from ultralytics.data.utils import IMG_FORMATS, check_cls_dataset
 
 from ultralytics_diffattn.data.catalogue import resolve
 from ultralytics_diffattn.data.check import check, list_images
@@ -52,9 +52,12 @@ def find_images(source: str | Path, task: str = "detect") -> Unlabelled:
         files = list_images({"train": str(folder)}, "train")
     else:
         data = resolve(source, task).data
-        files = list_images(check(data), "train")
+        described = check_cls_dataset(data) if task == "classify" else check(data)
+        files = list_images({"train": str(described["train"])} if task == "classify" else described, "train")
     if not files:
-        raise UserError(f"{source} holds no images ({', '.join(sorted(IMG_FORMATS))}), the only files that are read here.")
+        raise UserError(
+            f"{source} holds no images ({', '.join(sorted(IMG_FORMATS))}), the only files that are read here."
+        )
     return Unlabelled(files, data)
 
 

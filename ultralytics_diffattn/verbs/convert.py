@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import csv
 import io
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,28 +16,42 @@ from ultralytics_diffattn.output.files import write_text
 from ultralytics_diffattn.weights.build import build, difference
 from ultralytics_diffattn.weights.checkpoints import load, new_file, save
 
-OWN: dict[str, Any] = {"weights": "", "model": "", "out": ""}
+if TYPE_CHECKING:
+    from ultralytics_diffattn.data.unlabelled import Unlabelled
+    from ultralytics_diffattn.weights.reconstruction import ReconstructedBlock
+
+OWN: dict[str, Any] = {"weights": "", "model": "", "out": "", "reconstruct": ""}
 SAME = 1e-5  # float rounding
 TRAINING = "ema", "updates", "optimizer", "scaler", "best_fitness", "train_metrics", "train_results"  # not carried over
 POSITIONAL = "weights", "out"  # may be given without their names: diffattn convert in.pt model=... out.pt
 
 
-def convert(weights: str = "", model: str = "", out: str = "", **args: Any) -> dict[str, Any]:
+def convert(
+    weights: str = "", model: str = "", out: str = "", reconstruct: str = "", imgsz: int = 0, seed: int = 0, **args: Any
+) -> dict[str, Any]:
     """Carry the weights of a trained checkpoint over into a model of ours, and report tensor by tensor.
 
     Classes, task and scale are the checkpoint's. Rows that the model has on top of the checkpoint's are passed over, so
     weights find their rows even where `YOLO(yaml).load(weights)`, which goes by the number of the row, loses them.
+
+    With `reconstruct`, each attention of ours is then trained, alone and without labels, to give what the stock module
+    in its place gives: kinds whose attention is new start as a detector, too.
 
     Args:
         weights (str): Checkpoint of a stock model, or of one of ours.
         model (str): YAML, with the checkpoint's scale or without one.
         out (str): Where the new checkpoint goes, by default into the present folder, named after both; a `.csv` beside
             it lists the status of each tensor.
+        reconstruct (str): Images for the reconstruction: a folder, a text file that lists them, or a data set as
+            `catalogue.resolve` takes it, whose train images serve.
+        imgsz (int): Size in pixels that they are letterboxed to, by default that of the checkpoint's training.
+        seed (int): Of the reconstruction.
         **args (Any): None; here to be refused by name.
 
     Returns:
-        (dict): `file`, `tensors` (the status of each, see `transfer.TransferredTensor`) and `difference`: the largest
-            difference between the raw outputs of the two models on a random image, as a part of the largest output.
+        (dict): `file`, `tensors` (the status of each, see `transfer.TransferredTensor`), `difference`: the largest
+            difference between the raw outputs of the two models on a random image, as a part of the largest output,
+            and `blocks`, the outcome of the reconstruction (see `reconstruction.ReconstructedBlock`).
 
     Raises:
         MissingFileError: If a file does not exist.
@@ -49,10 +64,14 @@ def convert(weights: str = "", model: str = "", out: str = "", **args: Any) -> d
     """
     from ultralytics.utils import LOGGER
 
+    from ultralytics_diffattn.data.unlabelled import find_images
+    from ultralytics_diffattn.weights import reconstruction
     from ultralytics_diffattn.weights.transfer import summary, transfer
 
     if args:
         raise UserError(f"{', '.join(args)} is not an argument of convert: diffattn convert in.pt model=x.yaml out.pt")
+    if not isinstance(imgsz, int) or imgsz < 0 or not isinstance(seed, int):
+        raise UserError(f"imgsz={imgsz}, seed={seed} must be whole numbers, such as imgsz=640.")
     source, checkpoint = load(weights)
     file = new_file(out or f"{Path(weights).stem}-{Path(model).stem}.pt", ".pt")
     new_file(str(file.with_suffix(".csv")), ".csv")
@@ -63,6 +82,11 @@ def convert(weights: str = "", model: str = "", out: str = "", **args: Any) -> d
         tensors = transfer(source, target)
     except UserError as e:
         raise UserError(f"{weights} does not become {model}: {e}") from None
+    blocks: list[ReconstructedBlock] = []
+    if reconstruct:
+        size = imgsz or int((checkpoint.get("train_args") or {}).get("imgsz") or 640)
+        images = find_images(reconstruct, str(source.task))
+        blocks = reconstruction.reconstruct(source, target, images.files, size, seed)
     gap = difference(source, target)
     stays = {"train_args": checkpoint.get("train_args") or {}, "epoch": -1}
     dtype = next(checkpoint["ema" if checkpoint.get("ema") else "model"].parameters()).dtype
@@ -78,4 +102,32 @@ def convert(weights: str = "", model: str = "", out: str = "", **args: Any) -> d
         f"{summary(tensors)}\nevery tensor in {file.with_suffix('.csv')}\n{file} {same} {weights} (on a random image "
         f"outputs differ by {gap:.1g} of the largest); fine-tune it with yolo train model={file} data=..."
     )
-    return {"file": str(file), "tensors": tensors, "difference": gap}
+    if blocks:
+        LOGGER.info(reconstruction.summary(blocks))
+        _report(weights, str(file), images, size)
+    return {"file": str(file), "tensors": tensors, "difference": gap, "blocks": blocks}
+
+
+def _report(weights: str, file: str, images: Unlabelled, imgsz: int) -> None:
+    """Log how far the predictions of a reconstructed detector differ, and with labels mAP of both."""
+    from ultralytics import YOLO
+    from ultralytics.utils import LOGGER
+
+    from ultralytics_diffattn.evaluation.export_check import compare_predictions
+    from ultralytics_diffattn.evaluation.sample_images import MOST_IMAGES
+
+    stock, ours = YOLO(weights), YOLO(file)
+    some = images.files[:: -(-len(images.files) // MOST_IMAGES)]
+    options = {"imgsz": [imgsz, imgsz], "batch": 1, "conf": 0.25, "verbose": False}
+    found = compare_predictions(stock, ours, some, options, "int8")
+    LOGGER.info(
+        f"on {found['images']} of these images {weights} finds {found['boxes']} boxes, of which {file} finds "
+        f"{found['pairs']}; {found['alone']} are found by one of the two alone."
+    )
+    if images.data and stock.task != "classify":
+        scores = []
+        for yolo in (YOLO(weights), YOLO(file)):
+            with tempfile.TemporaryDirectory() as folder:  # ultralytics saves into it
+                metrics = yolo.val(data=images.data, imgsz=imgsz, plots=False, verbose=False, project=folder)
+            scores.append(float(metrics.box.map))
+        LOGGER.info(f"mAP50-95 of boxes on val of {images.data}: {weights} {scores[0]:.3f}, {file} {scores[1]:.3f}.")

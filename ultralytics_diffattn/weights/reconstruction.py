@@ -127,6 +127,30 @@ def reconstruct(source: Any, target: Any, files: Sequence[str], imgsz: int, seed
     return blocks
 
 
+def summary(blocks: Sequence[ReconstructedBlock]) -> str:
+    """Return a line for each block, and how the time was spent.
+
+    Args:
+        blocks (Sequence[ReconstructedBlock]): From `reconstruct`.
+
+    Returns:
+        (str): Lines.
+
+    Examples:
+        >>> print(summary([ReconstructedBlock("model.10.m.0.attn", 1.0, 0.05, 178, 20.0, 60.0)]))
+        model.10.m.0.attn: squared error on held-out images 1.000 before, 0.050 after (stock's variance is 1)
+        178 images and their mirror images; 20 s for the backbone, 60 s for the training
+    """
+    lines = [
+        f"{b.name}: squared error on held-out images {b.before:.3f} before, {b.after:.3f} after (stock's variance is 1)"
+        for b in blocks
+    ]
+    recording, training = sum(b.recording for b in blocks), sum(b.training for b in blocks)
+    images = max(b.images for b in blocks)
+    times = f"{recording:.0f} s for the backbone, {training:.0f} s for the training"
+    return "\n".join([*lines, f"{images} images and their mirror images; {times}"])
+
+
 def _device() -> torch.device:
     """Return the first GPU, or the CPU."""
     from ultralytics.utils.torch_utils import select_device
