@@ -17,10 +17,12 @@ from tests.interpreters import forked, train_and_kill, yolo
 from tests.pages import CLIP_COMMANDS, COMMANDS, PAGES, README, WORDS_BLOCKS, anchors, blocks, links
 from tests.places import ROOT
 from tests.samples import old_checkpoint
+from ultralytics_diffattn import cli
 from ultralytics_diffattn.benchmark import report
 from ultralytics_diffattn.data import catalogue, shapes
 from ultralytics_diffattn.verbs import compare
 from ultralytics_diffattn.verbs.arguments import parse
+from ultralytics_diffattn.weights import reconstruction
 
 NOT_RUN = {  # command: why
     'pip install ".[clip]"': "network",
@@ -104,6 +106,9 @@ def workplace(tmp_path_factory, tiny):
     image = next((tiny.parent / "images" / "val").iterdir())
     (cwd / "image.jpg").write_bytes(image.read_bytes())
     as_voc_and_coco(tiny.parent, cwd)
+    for i in range(16):
+        (cwd / "images").mkdir(exist_ok=True)
+        (cwd / "images" / f"{i}.jpg").write_bytes(image.read_bytes())
     return cwd
 
 
@@ -174,7 +179,7 @@ OURS_SAID = {
 
 @pytest.mark.parametrize("command", OUR_COMMANDS)
 @pytest.mark.usefixtures("checkpoints")
-def test_diffattn_commands(command, workplace):
+def test_diffattn_commands(command, workplace, monkeypatch):
     program, verb, *arguments = shlex.split(command)
     said = OURS_SAID.get(f"{verb} {arguments[-1]}" if arguments else verb) or OURS_SAID[verb]
     arguments += {
@@ -186,6 +191,11 @@ def test_diffattn_commands(command, workplace):
         "strip": [],
         "bench": ["only=block", "threads=1", "repeats=1", "project=runs"],
     }.get(verb, ["imgsz=64", "batch=4", f"project={workplace}"])
+    if any(word.startswith("reconstruct=") for word in arguments):  # some minutes, at its full length
+        monkeypatch.setattr(reconstruction, "STEPS", 2)
+        monkeypatch.chdir(workplace)
+        assert cli.main([verb, *arguments, "imgsz=64"]) == 0
+        return
     done = command_of(program, verb, *arguments, cwd=workplace)
     assert said in done.stdout + done.stderr
 

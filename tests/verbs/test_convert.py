@@ -2,13 +2,16 @@
 
 import csv
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from ultralytics import YOLO
 
 from tests.places import ROOT
 from ultralytics_diffattn import cli
 from ultralytics_diffattn.verbs.convert import convert
+from ultralytics_diffattn.weights import reconstruction
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +128,80 @@ def test_mistakes_are_named_and_leave_nothing(stock, tmp_path, words, message, c
     assert "Traceback" not in error
     assert stock.read_bytes() == before
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Return a folder of 16 images."""
+    (tmp_path / "images").mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(16):
+        Image.fromarray(rng.integers(0, 255, (48, 64, 3), np.uint8)).save(tmp_path / "images" / f"{i}.png")
+    return tmp_path / "images"
+
+
+def lines(monkeypatch):
+    """Return a list that gets what is logged."""
+    from ultralytics.utils import LOGGER
+
+    said = []
+    monkeypatch.setattr(LOGGER, "info", said.append)
+    return said
+
+
+def test_reconstruct_from_a_folder(stock, images, tmp_path, monkeypatch):
+    monkeypatch.setattr(reconstruction, "STEPS", 5)
+    said = lines(monkeypatch)
+    words = [str(stock), "model=yolo11-diffattn.yaml", str(tmp_path / "out.pt"), f"reconstruct={images}", "seed=3"]
+    assert cli.main(["convert", *words]) == 0
+    text = "\n".join(map(str, said))
+    assert "model.10.m.0.attn: squared error on held-out images" in text
+    assert "16 images and their mirror images" in text
+    assert "on 16 of these images" in text
+    assert "mAP50-95" not in text
+    plain, reconstructed = tmp_path / "plain.pt", YOLO(tmp_path / "out.pt").model.float().state_dict()
+    convert(str(stock), "yolo11-diffattn.yaml", str(plain))
+    for name, value in YOLO(plain).model.float().state_dict().items():
+        assert name.startswith("model.10.m.0.attn.") or torch.equal(value, reconstructed[name])
+
+
+def test_reconstruct_from_a_data_set_reports_map(stock, tiny, images, tmp_path, monkeypatch):
+    monkeypatch.setattr(reconstruction, "STEPS", 2)
+    said = lines(monkeypatch)
+    data = tmp_path / "data.yaml"
+    data.write_text(
+        f"train: {images}\nval: {tiny.parent / 'images' / 'val'}\nnames: [a, b, c, d, e, f]\n",
+    )
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    (labels / "0.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    six = tmp_path / "six.pt"
+    model = YOLO("yolo11n.yaml")
+    model.model = type(model.model)(model.model.yaml | {"nc": 6}, verbose=False)
+    model.model.args = {"task": "detect", "imgsz": 64}
+    model.save(six)
+    out = convert(str(six), "yolo11-diffattn.yaml", str(tmp_path / "out.pt"), reconstruct=str(data))
+    assert len(out["blocks"]) == 1
+    assert any("mAP50-95 of boxes on val" in str(line) for line in said)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["reconstruct=missing"], "was not found"),
+        (["reconstruct={few}"], "has 3 images that can be read"),
+        (["reconstruct={empty}"], "holds no images"),
+        (["reconstruct={images}", "imgsz=-3"], "must be whole numbers"),
+        (["reconstruct={images}", "imgsz=a"], "must be whole numbers"),
+    ],
+)
+def test_bad_reconstructions_write_nothing(stock, images, tmp_path, capsys, words, message):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "few").mkdir()
+    for file in sorted(images.iterdir())[:3]:
+        (tmp_path / "few" / file.name).write_bytes(file.read_bytes())
+    places = {name: tmp_path / name for name in ("few", "empty", "images")}
+    given = [word.format(**places) for word in words]
+    assert cli.main(["convert", str(stock), "model=yolo11-diffattn.yaml", str(tmp_path / "out.pt"), *given]) == 1
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.glob("out*"))

@@ -62,6 +62,7 @@ def convert(
     Examples:
         >>> convert("yolo11n.pt", model="yolo11n-diffattn-paired.yaml", out="paired.pt")  # doctest: +SKIP
     """
+    from ultralytics.nn.tasks import guess_model_task
     from ultralytics.utils import LOGGER
 
     from ultralytics_diffattn.data.unlabelled import find_images
@@ -85,7 +86,7 @@ def convert(
     blocks: list[ReconstructedBlock] = []
     if reconstruct:
         size = imgsz or int((checkpoint.get("train_args") or {}).get("imgsz") or 640)
-        images = find_images(reconstruct, str(source.task))
+        images = find_images(reconstruct, guess_model_task(source))
         blocks = reconstruction.reconstruct(source, target, images.files, size, seed)
     gap = difference(source, target)
     stays = {"train_args": checkpoint.get("train_args") or {}, "epoch": -1}
