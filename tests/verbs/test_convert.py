@@ -152,7 +152,14 @@ def lines(monkeypatch):
 def test_reconstruct_from_a_folder(stock, images, tmp_path, monkeypatch):
     monkeypatch.setattr(reconstruction, "STEPS", 5)
     said = lines(monkeypatch)
-    words = [str(stock), "model=yolo11-diffattn.yaml", str(tmp_path / "out.pt"), f"reconstruct={images}", "seed=3"]
+    words = [
+        str(stock),
+        "model=yolo11-diffattn.yaml",
+        str(tmp_path / "out.pt"),
+        f"reconstruct={images}",
+        "seed=3",
+        "imgsz=64",
+    ]
     assert cli.main(["convert", *words]) == 0
     text = "\n".join(map(str, said))
     assert "model.10.m.0.attn: squared error on held-out images" in text
@@ -180,7 +187,7 @@ def test_reconstruct_from_a_data_set_reports_map(stock, tiny, images, tmp_path, 
     model.model = type(model.model)(model.model.yaml | {"nc": 6}, verbose=False)
     model.model.args = {"task": "detect", "imgsz": 64}
     model.save(six)
-    out = convert(str(six), "yolo11-diffattn.yaml", str(tmp_path / "out.pt"), reconstruct=str(data))
+    out = convert(str(six), "yolo11-diffattn.yaml", str(tmp_path / "out.pt"), reconstruct=str(data), imgsz=64)
     assert len(out["blocks"]) == 1
     assert any("mAP50-95 of boxes on val" in str(line) for line in said)
 
