@@ -18,12 +18,6 @@ settings.update({name: os.path.join(os.environ["YOLO_CONFIG_DIR"], name) for nam
 settings.update({"tensorboard": False, "raytune": False})  # the one traces the model of each training, both are slow
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers():
-    """Return one worker more than there are cores for `-n auto`: a third of its time, a worker waits for a child."""
-    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else (os.cpu_count() or 1) + 1
-
-
 def pytest_unconfigure():
     """Remove the private configuration, and the data sets and runs below it."""
     shutil.rmtree(os.environ["YOLO_CONFIG_DIR"], ignore_errors=True)
