@@ -88,8 +88,9 @@ def _several(images: Sequence[AnnotatedImage]) -> list[Issue]:
     """Return an issue for each image that is in several splits."""
     splits: dict[object, list[str]] = {}
     for image in images:
-        if image.split not in splits.setdefault(_identity(image), []):
-            splits[_identity(image)].append(image.split or "train or val")
+        names, name = splits.setdefault(_identity(image), []), image.split or "train or val"
+        if name not in names:
+            names.append(name)
     first = {_identity(image): image for image in reversed(images)}
     return [
         Issue(first[key].file, first[key].name, f"in several splits: {', '.join(names)}", KEPT)
