@@ -161,19 +161,24 @@ def loads(file):
         return None
 
 
+def whole_checkpoint(weights):
+    """Return the newest checkpoint that can be read."""
+    return next(f for f in (weights / "last.pt", *sorted(weights.glob("epoch*.pt"), reverse=True)) if loads(f))
+
+
 def resumed(kind, cwd, seen):
     """Resume a killed run from its last whole checkpoint; hold what has to be the same."""
     run = cwd / kind
     weights = run / "weights"
-    whole = [f for f in (weights / "last.pt", *sorted(weights.glob("epoch*.pt"), reverse=True)) if loads(f)]
-    checkpoint = torch.load(whole[0], weights_only=False)
+    whole = whole_checkpoint(weights)
+    checkpoint = torch.load(whole, weights_only=False)
     epoch = checkpoint["epoch"]
     lambda_before = rows_of(run / "lambda.csv") if kind != "stock" else None
     results_before = rows_of(run / "results.csv")
     if not loads(weights / "last.pt"):  # torn; stock itself does not write it in one step, and says so
         with pytest.raises(Exception, match=r"(?i)resume checkpoint not found|archive|ran out of input|zip"):
             YOLO(weights / "last.pt").train(resume=True)
-    assert process(second, str(whole[0]), cwd) == 0, seen
+    assert process(second, str(whole), cwd) == 0, seen
     start = torch.load(cwd / "start.pt", weights_only=False)
 
     stored = {k: v.float() if v.is_floating_point() else v for k, v in checkpoint["ema"].state_dict().items()}
@@ -234,9 +239,9 @@ def test_killed_from_outside_at_a_random_moment(kind, tiny, tmp_path):
         seen = f"seed {seed}: killed {seconds:.4f} s behind the first checkpoint"
         print(seen)
         ended = process(first, None, kind, tiny, cwd, "SGD", kill_after=(cwd / kind / "weights", seconds))
-        last = loads(cwd / kind / "weights" / "last.pt")
-        if ended == -signal.SIGKILL and (last is None or last["epoch"] in range(EPOCHS - 1)):
-            break  # else the training was over already
+        epoch = loads(whole_checkpoint(cwd / kind / "weights"))["epoch"]
+        if ended == -signal.SIGKILL and epoch in range(EPOCHS - 1):
+            break  # else the training was over already, perhaps in the midst of its last last.pt
     else:
         pytest.skip(f"{seen}, and the training was over")
     resumed(kind, cwd, seen)
