@@ -86,15 +86,14 @@ def _start(folder: Path, spec: RunSpec, remaining: int) -> None:
     """Train from the first epoch."""
     from ultralytics import YOLO
 
-    from ultralytics_diffattn.weights.checkpoints import student_file
+    from ultralytics_diffattn.weights.checkpoints import with_student
 
     for name in (STEP0, "epochs.csv", PREDICTIONS):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / "train", ignore_errors=True)  # of a process that died before its first epoch was saved
     model = YOLO(spec.model)
     _listen(model, remaining)
-    with student_file(str(spec.args.get("pretrained"))) as weights:
-        args = {**spec.args, "pretrained": weights} if isinstance(spec.args.get("pretrained"), str) else spec.args
+    with with_student(spec.args) as args:
         model.train(**args, project=str(folder), name="train", exist_ok=True)
 
 

@@ -157,7 +157,7 @@ def file_digests(args: TrainingArguments) -> dict[str, str]:
         except Exception as e:
             raise UserError(f"distill_model={teacher} does not load: {type(e).__name__}: {e}") from e
     files = {key: Path(args[key]) for key in WEIGHTS if isinstance(args.get(key), str)}
-    return {key: hashlib.sha256(file.read_bytes()).hexdigest() for key, file in files.items() if file.is_file()}
+    return {key: _digest(file) for key, file in files.items() if file.is_file()}
 
 
 def model_digest(model: str, pretrained: str | bool | None) -> str:
@@ -184,10 +184,15 @@ def model_digest(model: str, pretrained: str | bool | None) -> str:
     if yolo.task != "detect":
         raise UserError(f"model {model} is for {yolo.task}; a comparison is of detectors.")
     if Path(model).suffix == ".pt":
-        return hashlib.sha256(Path(yolo.ckpt_path).read_bytes()).hexdigest()
+        return _digest(Path(yolo.ckpt_path))
     if isinstance(pretrained, str):
         check_pretrained(pretrained, yolo.model)
     return hashlib.sha256(json.dumps(yolo.model.yaml, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _digest(file: Path) -> str:
+    """Return the SHA-256 of a file's content."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def prepare_run_folders(specification: Specification) -> None:

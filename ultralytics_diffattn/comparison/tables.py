@@ -74,10 +74,7 @@ def sentence(pair: PairResult, images: int) -> str:
         b is not distinguishable from a in mAP50: +0.010, 95 % interval over 2 seeds -0.100 to +0.120, over images \
 +0.000 to +0.020; with this mean and spread, at least 9 seeds would be needed.
     """
-    than = "from" if pair.verdict == "not distinguishable" else "than"
-    verdict = f"{pair.second} is {pair.verdict} {than} {pair.first}"
-    if pair.verdict == intervals.NO_VERDICT:
-        verdict = f"{pair.second} beside {pair.first} gets no verdict"
+    verdict = intervals.in_words(pair.first, pair.verdict, pair.second)
     over_seeds = "no interval over seeds, as there is only one"
     if pair.over_seeds:
         over_seeds = f"95 % interval over {len(pair.seeds)} seeds {interval(pair.over_seeds)}"

@@ -232,10 +232,11 @@ def _annotated_images(
 ) -> tuple[list[AnnotatedImage], list[Issue], set[str]]:
     """Return the images of a file with their boxes, what is wrong with others, and which images were guessed."""
     images, issues = _images(file, content["images"], split)
-    relative = coco_relative.is_relative(file, [row.get("bbox") for row in _rows(content["annotations"])])
+    rows = _rows(content["annotations"])
+    relative = coco_relative.is_relative(file, [row.get("bbox") for row in rows])
     if relative:
         issues.append(Issue(file.name, "", "all boxes lie in 0 to 1: taken as parts of width and height", KEPT))
-    for i, row in enumerate(_rows(content["annotations"])):
+    for i, row in enumerate(rows):
         item = f"annotation {_text(row.get('id', f'at place {i}'))}"
         key, category = _key(row.get("image_id")), _key(row.get("category_id"))
         image = None if key is None else images.by_id.get(images.first_id.get(key, key))
@@ -253,8 +254,10 @@ def _annotated_images(
         else:
             x, y, w, h = xywh
             box = Box(item, names[category], (x, y, x + w, y + h), row.get("segmentation"), row.get("keypoints"))
-            image.boxes.append(coco_relative.in_pixels(box, image) if relative else box)
+            image.boxes.append(box)
     sound = [image for key, image in images.by_id.items() if key not in images.ambiguous]
+    if relative:
+        sound = [image._replace(boxes=coco_relative.in_pixels(image)) for image in sound]
     return sound, issues, images.guessed
 
 

@@ -46,25 +46,28 @@ def _is_inside(xywh: tuple[float, ...]) -> bool:
     return min(x, y) >= -TOLERANCE and max(x + width, y + height) <= 1 + TOLERANCE
 
 
-def in_pixels(box: Box, image: AnnotatedImage) -> Box:
-    """Return a relative box in pixels, with what belongs to it.
+def in_pixels(image: AnnotatedImage) -> list[Box]:
+    """Return the relative boxes of an image in pixels, with what belongs to them.
 
     Args:
-        box (Box): From a file for which `is_relative` is true.
-        image (AnnotatedImage): Its size is what is annotated, else that of the image.
+        image (AnnotatedImage): From a file for which `is_relative` is true; without an annotated size the real one
+            counts.
 
     Returns:
-        (Box): In pixels; as it is if there is no size.
+        (list[Box]): In pixels; as they are if there is no size.
     """
     size = image.size or probe(image.path).size
     if size is None:
-        return box
-    x1, y1, x2, y2 = box.xyxy
-    return box._replace(
-        xyxy=(x1 * size[0], y1 * size[1], x2 * size[0], y2 * size[1]),
-        segmentation=_scaled(box.segmentation, size, 2),
-        keypoints=_scaled(box.keypoints, size, 3),
-    )
+        return image.boxes
+    width, height = size
+    return [
+        box._replace(
+            xyxy=(box.xyxy[0] * width, box.xyxy[1] * height, box.xyxy[2] * width, box.xyxy[3] * height),
+            segmentation=_scaled(box.segmentation, size, 2),
+            keypoints=_scaled(box.keypoints, size, 3),
+        )
+        for box in image.boxes
+    ]
 
 
 def _scaled(values: object, size: tuple[float, float], stride: int) -> object:

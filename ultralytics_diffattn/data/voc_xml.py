@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ultralytics_diffattn.data.annotations import Box, Issue, is_true, numbers, plain, size_of
 
 # What an annotation without objects may consist of. Anything else that has parts may be objects in another shape.
-KNOWN = {"folder", "filename", "path", "source", "owner", "size", "imagesize", "segmented", "object"}
+KNOWN = {"folder", "filename", "path", "source", "owner", "size", "imagesize", "segmented"}
 
 
 class XmlAnnotation(NamedTuple):

@@ -101,6 +101,26 @@ def verdict(difference: float, *intervals: tuple[float, float] | None, images: i
     return "better" if difference > 0 else "worse"
 
 
+def in_words(first: str, verdict: str, second: str) -> str:
+    """Return a verdict as the beginning of a sentence.
+
+    Args:
+        first (str): The model that the other is compared with.
+        verdict (str): From `verdict`.
+        second (str): The other.
+
+    Returns:
+        (str): Such as "b is better than a".
+
+    Examples:
+        >>> in_words("a", "not distinguishable", "b"), in_words("a", NO_VERDICT, "b")
+        ('b is not distinguishable from a', 'b beside a gets no verdict')
+    """
+    if verdict == NO_VERDICT:
+        return f"{second} beside {first} gets no verdict"
+    return f"{second} is {verdict} {'from' if verdict == 'not distinguishable' else 'than'} {first}"
+
+
 def too_few(images: int) -> str:
     """Return why there is no verdict, for a sentence.
 

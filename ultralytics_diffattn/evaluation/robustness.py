@@ -277,10 +277,7 @@ def as_markdown(results: Robustness) -> str:
     rows += [("mean / clean", *("-" if m["relative"] is None else f"{m['relative']:.1%}" for m in models.values()))]
     lines = [*table(("mAP50-95", *models), rows), ""]
     for pair in results["pairs"]:
-        than = "from" if pair["verdict"] == "not distinguishable" else "than"
-        verdict = f"{pair['second']} is {pair['verdict']} {than} {pair['first']}"
-        if pair["verdict"] == intervals.NO_VERDICT:
-            verdict = f"{pair['second']} beside {pair['first']} gets no verdict"
+        verdict = intervals.in_words(pair["first"], pair["verdict"], pair["second"])
         spread = "no interval over one image"
         if pair["over_images"]:
             spread = f"95 % interval over images {interval(pair['over_images'])}"

@@ -36,6 +36,11 @@ def images_in(source: str | Path) -> list[str]:
     files = [file for file in files if Path(file).suffix[1:].lower() in IMG_FORMATS]
     if not files:
         raise UserError(f"{source} holds no images; known are {', '.join(sorted(IMG_FORMATS))}")
+    return spread(files)
+
+
+def spread(files: list[str]) -> list[str]:
+    """Return at most 16 of some images, spread evenly over them."""
     return files[:: -(-len(files) // MOST_IMAGES)]
 
 

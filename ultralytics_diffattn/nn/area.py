@@ -69,9 +69,8 @@ class AAttn_Diff(ZeroLambdaMixin, AAttn):
             raise ValueError(f"H={H}, W={W} give {H * W} positions, which do not divide into area={self.area} areas.")
         q1, k, q2, v = self._project(x)
         y = diff_attention(q1, k, q2, k, v, self.compute_lambda(), scale=self.scale)
-        y, v = (
-            t.permute(0, 2, 4, 1, 3).reshape(B, self.all_head_dim, H, W) for t in (y, v)
-        )  # (B, heads, head_dim, area, n)
+        y, v = (t.permute(0, 2, 4, 1, 3) for t in (y, v))  # (B, heads, head_dim, area, n)
+        y, v = (t.reshape(B, self.all_head_dim, H, W) for t in (y, v))
         out: Tensor = self.proj(y + self.pe(v))
         return out
 

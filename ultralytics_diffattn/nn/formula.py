@@ -43,6 +43,8 @@ def formula(
     References:
         Differential Transformer, equation 1.
     """
+    if attn_mask is not None:
+        attn_mask = attn_mask.masked_fill(blind(attn_mask), 0.0)
     attn1, attn2 = (_attention_map(q, k, attn_mask, dropout_p, scale) for q, k in ((q1, k1), (q2, k2)))
     if is_exported() or torch.compiler.is_compiling() or is_transformed() or not isinstance(lam, Tensor):
         attn = attn1 - lam * attn2  # (..., heads, N, M)
@@ -61,7 +63,7 @@ def _attention_map(q: Tensor, k: Tensor, attn_mask: Tensor | None, dropout_p: fl
         logits = logits.clamp(torch.finfo(torch.float16).min, torch.finfo(torch.float16).max)
     logits = widen(logits)
     if attn_mask is not None:
-        logits = (logits + attn_mask).masked_fill(blind(attn_mask), 0.0)
+        logits = logits + attn_mask
     attn = logits.softmax(dim=-1)
     return F.dropout(attn, dropout_p) if dropout_p else attn
 

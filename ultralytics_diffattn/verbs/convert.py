@@ -115,19 +115,18 @@ def _report(weights: str, file: str, images: Unlabelled, imgsz: int) -> None:
     from ultralytics.utils import LOGGER
 
     from ultralytics_diffattn.evaluation.export_check import compare_predictions
-    from ultralytics_diffattn.evaluation.sample_images import MOST_IMAGES
+    from ultralytics_diffattn.evaluation.sample_images import spread
 
     stock, ours = YOLO(weights), YOLO(file)
-    some = images.files[:: -(-len(images.files) // MOST_IMAGES)]
     options = {"imgsz": [imgsz, imgsz], "batch": 1, "conf": 0.25, "verbose": False}
-    found = compare_predictions(stock, ours, some, options, "int8")
+    found = compare_predictions(stock, ours, spread(images.files), options, "int8")
     LOGGER.info(
         f"on {found['images']} of these images {weights} finds {found['boxes']} boxes, of which {file} finds "
         f"{found['pairs']}; {found['alone']} are found by one of the two alone."
     )
     if images.data and stock.task != "classify":
         scores = []
-        for yolo in (YOLO(weights), YOLO(file)):
+        for yolo in (stock, ours):
             with tempfile.TemporaryDirectory() as folder:  # ultralytics saves into it
                 metrics = yolo.val(data=images.data, imgsz=imgsz, plots=False, verbose=False, project=folder)
             scores.append(float(metrics.box.map))

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import Any
 
 from ultralytics_diffattn.errors import UserError, as_user_errors
@@ -31,7 +30,7 @@ def train(model: str = "yolo11n-diffattn.yaml", data: str = "", **args: Any) -> 
         >>> train(model="yolo11n-diffattn.yaml", data="shapes")  # doctest: +SKIP
     """
     from ultralytics_diffattn.data import catalogue
-    from ultralytics_diffattn.weights.checkpoints import student_file
+    from ultralytics_diffattn.weights.checkpoints import with_student
     from ultralytics_diffattn.weights.transfer import check_pretrained
 
     yolo = open_model(model, args.pop("task", None))
@@ -42,9 +41,7 @@ def train(model: str = "yolo11n-diffattn.yaml", data: str = "", **args: Any) -> 
         dataset = catalogue.resolve(data, yolo.task)
         budget = {} if args.get("resume") else dataset.budget  # a training resumes with the arguments it began with
         args["data"] = dataset.data
-    with ExitStack() as stack:
-        if isinstance(args.get("pretrained"), str) and not args.get("resume"):
-            check_pretrained(args["pretrained"], yolo.model)
-            args["pretrained"] = stack.enter_context(student_file(args["pretrained"]))
-        with as_user_errors():
-            return yolo.train(**{**budget, **args})
+    if isinstance(args.get("pretrained"), str) and not args.get("resume"):
+        check_pretrained(args["pretrained"], yolo.model)
+    with with_student({**budget, **args}) as arguments, as_user_errors():
+        return yolo.train(**arguments)

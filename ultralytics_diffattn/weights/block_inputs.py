@@ -17,8 +17,8 @@ from ultralytics.utils.patches import imread
 
 from ultralytics_diffattn.errors import UserError
 
-# Bytes of inputs and outputs of one block. They are read again in each pass over the images, twenty times faster than
-# the backbone would compute them again; beyond this size further images have nothing new to say about one block.
+# Bytes of inputs and outputs of one block. They are read again in each pass over the images, which costs less than
+# the backbone's pass; beyond this size further images have nothing new to say about one block.
 MOST_BYTES = 2**30
 BATCH = 16
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -113,6 +113,23 @@ def student_file(weights: str) -> Iterator[str]:
         file = Path(folder) / Path(weights).name
         save({**checkpoint, "ema": None, "model": model}, file)
         yield str(file)
+
+
+@contextmanager
+def with_student(args: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the arguments of a training with weights of `pretrained=` that hold no teacher.
+
+    Args:
+        args (Mapping[str, Any]): Of ultralytics' training; one that resumes reads no such weights.
+
+    Yields:
+        (dict[str, Any]): The same, with another path if need be.
+    """
+    if not isinstance(args.get("pretrained"), str) or args.get("resume"):
+        yield dict(args)
+        return
+    with student_file(args["pretrained"]) as file:
+        yield {**args, "pretrained": file}
 
 
 def new_file(out: str, suffix: str) -> Path:

@@ -173,11 +173,11 @@ def check_pretrained(weights: str, model: Any) -> None:
     if not Path(weights).is_file():
         return
     source: Any = load(weights)[0]
-    known, head = source.state_dict(), source.model[-1]
+    known, present, head = source.state_dict(), model.state_dict(), source.model[-1]
     rows = ((j, (*_replaced(m), *_added(m))) for j, m in enumerate(model.model))
     free = (*(f"model.{j}.{name}" for j, names in rows for name in names), f"model.{len(model.model) - 1}.")
     wrong = []
-    for name, value in model.state_dict().items():
+    for name, value in present.items():
         shape, stored = tuple(value.shape), tuple(known[name].shape) if name in known else None
         if shape != stored and not name.startswith(free):
             wrong.append(
@@ -190,7 +190,7 @@ def check_pretrained(weights: str, model: Any) -> None:
             f"pretrained={weights} would leave {len(wrong)} tensors of the model as they are:\n  {_first(wrong)}\n"
             "Give weights of the same architecture and scale; if only rows have shifted, `diffattn convert` finds them."
         )
-    present, heads = model.state_dict(), (*free, f"model.{len(source.model) - 1}.")
+    heads = (*free, f"model.{len(source.model) - 1}.")
     left = [f"{n} {tuple(v.shape)}" for n, v in known.items() if n not in present and not n.startswith(heads)]
     if left:
         raise UserError(
