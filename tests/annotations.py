@@ -1,5 +1,6 @@
 """Small data sets in Ultralytics and PASCAL VOC layout and as COCO JSON, sound unless a test spoils them."""
 
+import csv
 import io
 import json
 
@@ -89,3 +90,15 @@ def data_set(root, train=2, val=1, label="0 0.5 0.5 0.5 0.5\n", head="", names=(
     content = yaml.safe_dump({"train": "images/train", "val": "images/val", "names": dict(enumerate(names))})
     (root / "data.yaml").write_text(head + content)
     return root / "data.yaml"
+
+
+def broken(data_yaml):
+    """Return the rows of a converted data set's broken.csv."""
+    with open(data_yaml.parent / "broken.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def labels(data_yaml, split="train"):
+    """Return the rows of the label files by stem, as numbers."""
+    files = sorted((data_yaml.parent / "labels" / split).glob("*.txt"))
+    return {f.stem: [[float(v) for v in row.split()] for row in f.read_text().splitlines()] for f in files}

@@ -1,13 +1,13 @@
 """data/coco_json.py, coco_images.py and coco_relative.py: whose image it is, what values mean, layouts of tools."""
 
-import csv
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.annotations import H, W, coco, coco_folder, image
+from tests.annotations import H, W, coco, coco_folder, image, labels
+from tests.annotations import broken as rows_of
 from tests.places import ROOT
 from ultralytics_diffattn.data.conversion import convert
 from ultralytics_diffattn.errors import UserError
@@ -16,13 +16,7 @@ pytestmark = pytest.mark.usefixtures("own_datasets_dir")
 
 
 def broken(data_yaml):
-    with open(data_yaml.parent / "broken.csv", newline="") as file:
-        return [(row["item"], row["problem"], row["done"]) for row in csv.DictReader(file)]
-
-
-def labels(data_yaml, split="train"):
-    files = sorted((data_yaml.parent / "labels" / split).glob("*.txt"))
-    return {f.stem: [[float(v) for v in row.split()] for row in f.read_text().splitlines()] for f in files}
+    return [(row["item"], row["problem"], row["done"]) for row in rows_of(data_yaml)]
 
 
 def grey(path, value):

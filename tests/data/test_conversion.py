@@ -1,12 +1,10 @@
 """data/conversion.py, its readers and cleaning.py: the same boxes in another layout, and nothing lost without a row."""
 
-import csv
 import json
 import os
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +14,12 @@ from PIL import Image
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.utils import check_det_dataset
 
-from tests.annotations import GOOD, SOUND, H, W, coco, coco_folder, image, voc_folder, voc_with, xml
+from tests.annotations import GOOD, SOUND, H, W, broken, coco, coco_folder, image, labels, voc_folder, voc_with, xml
 from ultralytics_diffattn.data import coco_json, conversion
 from ultralytics_diffattn.data.conversion import convert as converted
 from ultralytics_diffattn.errors import ExistingFileError, MissingFileError, UserError
 
 pytestmark = pytest.mark.usefixtures("own_datasets_dir")
-
-
-def broken(data_yaml):
-    with open(data_yaml.parent / "broken.csv", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def labels(data_yaml, split="train"):
-    """Return the rows of the label files by stem, as numbers."""
-    files = sorted((data_yaml.parent / "labels" / split).glob("*.txt"))
-    return {f.stem: [[float(v) for v in row.split()] for row in f.read_text().splitlines()] for f in files}
 
 
 def test_the_real_voc_folder_has_the_same_boxes(shared, capsys):
@@ -167,89 +154,6 @@ def test_repair_by_ultralytics_spares_the_source(tmp_path):
     assert len(YOLODataset(data["train"], data=data, imgsz=32, cache=False).labels) == 2
     assert original.read_bytes() == before
     assert (data_yaml.parent / "images" / "train" / "x.jpg").read_bytes()[-2:] == b"\xff\xd9"
-
-
-@pytest.mark.parametrize(
-    ("lists", "splits", "rows"),
-    [
-        ({"train": "ab", "val": "c", "test": "de"}, "ab c de", []),
-        ({"trainval": "abcd", "val": "d"}, "abc d ", ["e.xml: in no list"]),
-        ({"trainval": "abcd", "train": "ab", "test": "e"}, "ab cd e", []),
-        ({"train": "ab", "val": "cd", "trainval": "abcde"}, "ab cd ", ["e.xml: in trainval, but neither"]),
-        ({"train": "ab", "val": "cd", "trainval": "abcd", "test": "e"}, "ab cd e", []),
-        ({"train": "abe", "val": "bcd"}, "abe bcd ", ["b.xml: in several splits: train, val"]),
-        ({"train": "abe", "val": "cd", "test": "d"}, "abe cd d", ["d.xml: in several splits: test, val"]),
-        ({"train": "abde", "val": "cz"}, "abde c ", ["val.txt: no readable annotation"]),
-        ({"train": ["a.jpg", "b "], "val": "cde"}, "ab cde ", []),
-        ({"train": "abc", "valid": "de"}, "abc de ", []),
-        ({"Train": "abc", "Validation": "d", "TEST": "e"}, "abc d e", []),
-        ({"training": "abc", "dev": "d", "testing": "e"}, "abc d e", []),
-        ({"train2007": "abc", "val2007": "de"}, "abc de ", []),
-        ({"train": "abc", "val": "d", "valid": "de"}, "abc de ", []),  # both are read
-        ({"train": "abcd", "val": "e", "cat_train": ["a 1", "b -1"]}, "abcd e ", []),  # which images hold cats
-        (
-            {"train": "abc", "val": "d", "holdout": "e"},
-            "abc d ",
-            ["e.xml: in no list", "holdout.txt: not the name of a split"],
-        ),
-    ],
-    ids=str,
-)
-def test_split_of_voc(tmp_path, lists, splits, rows):
-    data_yaml = converted(voc_folder(tmp_path / "v", dict.fromkeys("abcde", SOUND), lists))
-    assert ["".join(labels(data_yaml, s)) for s in ("train", "val", "test")] == splits.split(" ")
-    counts = json.loads((data_yaml.parent / "counts.json").read_text())
-    assert counts["split"] == "the source's own"
-    listed = sorted(f"{Path(r['file']).name}: {r['problem']}" for r in broken(data_yaml))
-    assert len(listed) == len(rows)
-    assert all(map(str.startswith, listed, rows)), listed
-    assert counts["broken"] == Counter(r["done"] for r in broken(data_yaml))
-    assert ("test" in yaml.safe_load(data_yaml.read_text())) == bool(splits.split(" ")[2])
-
-
-@pytest.mark.parametrize(
-    ("lists", "test"),
-    [
-        ({"train": "abcde", "test": "fg"}, "fg"),
-        ({"trainval": "abcde", "test": "fg"}, "fg"),
-        ({"trainval": "abcde"}, ""),
-        ({"default": "abcde"}, ""),  # CVAT, Datumaro
-    ],
-)
-def test_images_of_test_do_not_become_val(tmp_path, lists, test):
-    data_yaml = converted(voc_folder(tmp_path / "v", dict.fromkeys("abcdefg", SOUND), lists))
-    train, val = ("".join(labels(data_yaml, s)) for s in ("train", "val"))
-    assert (sorted(train + val), len(val), "".join(labels(data_yaml, "test"))) == (list("abcde"), 1, test)
-    assert "hash" in json.loads((data_yaml.parent / "counts.json").read_text())["split"]
-
-
-@pytest.mark.parametrize(
-    ("lists", "message"),
-    [({"val": "ab"}, "has val and nothing"), ({"test": "a", "val": "b"}, "has val and test and nothing")],
-)
-def test_nothing_to_train_on(tmp_path, lists, message):
-    with pytest.raises(UserError, match=message):
-        converted(voc_folder(tmp_path / "v", dict.fromkeys("abc", SOUND), lists))
-
-
-def test_an_unknown_list_is_said_before_anything_is_converted(tmp_path, monkeypatch):
-    said = []
-    monkeypatch.setattr("ultralytics_diffattn.data.voc.LOGGER.warning", said.append)
-    monkeypatch.setattr(conversion, "clean", None)  # raises when it is called
-    with pytest.raises(TypeError):
-        converted(voc_folder(tmp_path / "v", dict.fromkeys("abc", SOUND), {"train": "ab", "holdout": "c"}))
-    assert "holdout.txt is no list that is known" in said[0]
-
-
-@pytest.mark.parametrize("lists", [{}, {"train": [f"i{k}" for k in range(10)]}])
-def test_split_by_hash(tmp_path, lists):
-    sets = []
-    for name in ("one", "two"):  # elsewhere, too, the same images are in val
-        data_yaml = converted(voc_folder(tmp_path / name, {f"i{k}": SOUND for k in range(10)}, lists))
-        sets.append(tuple(tuple(labels(data_yaml, s)) for s in ("train", "val")))
-        assert "hash" in json.loads((data_yaml.parent / "counts.json").read_text())["split"]
-    assert sets[0] == sets[1]
-    assert [len(s) for s in sets[0]] == [8, 2]
 
 
 def test_what_one_folder_may_hold_besides(tmp_path):
@@ -406,62 +310,6 @@ def test_images_and_categories_of_coco(tmp_path, change, images, problem):
 
 
 @pytest.mark.parametrize(
-    ("files", "source", "splits"),
-    [
-        (["annotations/instances_train2017.json", "annotations/instances_val2017.json"], ".", True),
-        (["annotations/instances_train2017.json", "annotations/instances_val2017.json"], 1, True),
-        (["annotations/instances_train2017.json", "annotations/instances_val2014.json"], 0, False),
-        (["train.json", "valid.json"], 0, True),
-        (["Train.json", "Validation.json"], 0, True),
-        (["instances_training.json", "instances_dev.json"], 0, True),
-        (["trainval.json", "val.json"], 0, True),
-        (["train/_annotations.coco.json", "valid/_annotations.coco.json"], 0, True),
-        (["train/_annotations.coco.json", "valid/_annotations.coco.json"], ".", True),
-        (["train_val.json"], 0, False),
-        (["annotations.json"], 0, False),
-        (["annotations.json"], ".", False),
-    ],
-)
-def test_family_and_split_of_coco(tmp_path, files, source, splits):
-    root = tmp_path / "c"
-    for i, name in enumerate(files):
-        names = [f"{i}{k}.jpg" for k in range(5)]
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        rows = coco([{"image_id": k} for k in range(5)], [(n, k) for k, n in enumerate(names)])
-        (root / name).write_text(json.dumps(rows))
-        for n in names:
-            image((root / name).parent / n)
-    data_yaml = converted(root if source == "." else root / files[source])
-    actual = {s: [stem[0] for stem in labels(data_yaml, s)] for s in ("train", "val")}
-    assert actual == ({"train": ["0"] * 5, "val": ["1"] * 5} if splits else {"train": ["0"] * 4, "val": ["0"]})
-
-
-@pytest.mark.parametrize(
-    ("files", "counts"),
-    [
-        (["train/_annotations.coco.json", "valid/_annotations.coco.json", "test/_annotations.coco.json"], [5, 5, 5]),
-        (["train.json", "val.json", "test.json"], [5, 5, 5]),
-        (["train.json", "val.json", "trainval.json"], [5, 5, 0]),  # as VOC in COCO's format
-        (["train.json", "test.json"], [4, 1, 5]),
-        (["trainval.json", "test.json"], [4, 1, 5]),
-    ],
-)
-def test_test_split_of_coco(tmp_path, files, counts):
-    root = tmp_path / "c"
-    for i, name in enumerate(files):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        names = [f"{i}{k}.jpg" for k in range(5)]
-        names = [f"{j}{k}.jpg" for j in (0, 1) for k in range(5)] if name == "trainval.json" and i else names
-        rows = coco([{"image_id": k} for k in range(len(names))], [(n, k) for k, n in enumerate(names)])
-        (root / name).write_text(json.dumps(rows))
-        for n in names:
-            image((root / name).parent / n)
-    data_yaml = converted(root / files[0])
-    assert [len(labels(data_yaml, s)) for s in ("train", "val", "test")] == counts
-    assert ("test" in yaml.safe_load(data_yaml.read_text())) == bool(counts[2])
-
-
-@pytest.mark.parametrize(
     "folder", ["annotations", ".", "images", "train2017", "images/train2017", "images/train", "train"]
 )
 def test_where_the_images_of_coco_may_be(tmp_path, folder):
@@ -484,105 +332,6 @@ def test_task_chooses_among_the_files(tmp_path):
         file.unlink()
     with pytest.raises(UserError, match="several annotations"):
         coco_json.family(tmp_path)
-
-
-MASK = {
-    "size": [H, W],
-    "counts": [H * 10] + [10, 38] * 9 + [10, 38 + H * 44],
-}  # columns 10 to 19, rows 0 to 9, uncompressed
-
-
-@pytest.mark.parametrize(
-    ("segmentation", "polygon", "problem"),
-    [
-        ([[8, 6, 40, 6, 40, 30]], [8, 6, 40, 6, 40, 30], None),
-        ([[8, 6, 80, 6, 40, 30]], [8, 6, 64, 6, 40, 30], "partly outside"),
-        (MASK, [10, 0, 10, 9, 19, 9, 19, 0], None),
-        (None, [8, 6, 40, 6, 40, 30, 8, 30], "its box stands for it"),
-        ([], [8, 6, 40, 6, 40, 30, 8, 30], "its box stands for it"),
-        ([[1, 2, 3]], [8, 6, 40, 6, 40, 30, 8, 30], "its box stands for it"),
-        ({"size": [9, 9], "counts": [81]}, [8, 6, 40, 6, 40, 30, 8, 30], "its box stands for it"),
-        ([[8, 6, 40, 6, 40, 30], [1, 2]], [8, 6, 40, 6, 40, 30], "three or more points"),
-    ],
-)
-def test_segments(tmp_path, segmentation, polygon, problem):
-    if isinstance(segmentation, dict):
-        pytest.importorskip("faster_coco_eval")
-    root = coco_folder(tmp_path / "c", coco([{"segmentation": segmentation}]))
-    data_yaml = converted(root, "segment")
-    ((label, *points),) = labels(data_yaml)["a"]
-    assert label == 1
-    np.testing.assert_allclose(np.reshape(points, (-1, 2)) * (W, H), np.reshape(polygon, (-1, 2)), atol=1e-3)
-    problems = [r["problem"] for r in broken(data_yaml) if r["file"] == "instances_train2017.json"]
-    assert any(problem in p for p in problems) if problem else not problems
-    assert converted(root) != data_yaml  # boxes are another data set
-    assert len(labels(converted(root))["a"][0]) == 5
-
-
-def test_segments_of_several_parts(tmp_path):
-    parts = [[8, 6, 20, 6, 20, 30, 8, 30], [30, 6, 40, 6, 40, 30, 30, 30]]
-    data_yaml = converted(coco_folder(tmp_path / "c", coco([{"segmentation": parts}])), "segment")
-    ((_, *points),) = labels(data_yaml)["a"]
-    actual = {tuple(p) for p in (np.reshape(points, (-1, 2)) * (W, H)).round(2).tolist()}
-    assert actual == {tuple(map(float, p)) for part in parts for p in np.reshape(part, (-1, 2)).tolist()}
-
-
-def test_pose(tmp_path):
-    people = [{"id": 5, "name": "person", "keypoints": ["nose", "left_eye", "right_eye"]}]
-    sound = [10, 10, 2, 12, 8, 2, 8, 8, 1]
-    boxes = [
-        {"keypoints": k, "bbox": [8, 6, 30 + i, 24]}
-        for i, k in enumerate((sound, [0] * 9, [99, 10, 2, *sound[3:]], sound[:6], None))
-    ]
-    train, val = coco(boxes, categories=people), coco([{"keypoints": sound}], [("v.jpg", 7)], people)
-    names = "person_keypoints_train2017.json", "person_keypoints_val2017.json"
-    data_yaml = converted(coco_folder(tmp_path / "c", train, val, names), "pose")
-    data = yaml.safe_load(data_yaml.read_text())
-    assert (data["kpt_shape"], data["flip_idx"]) == ([3, 3], [0, 2, 1])
-    rows = labels(data_yaml)["a"]
-    np.testing.assert_allclose(rows[0][5:], np.reshape([np.array(sound).reshape(3, 3) / (W, H, 1)], -1), atol=1e-6)
-    np.testing.assert_allclose(rows[1][5:8], 0)
-    assert len(rows) == 2
-    problems = sorted(r["problem"] for r in broken(data_yaml))
-    assert [p[:20] for p in problems] == [
-        "6 numbers of keypoin",
-        "a keypoint outside t",
-        "no labelled keypoint",
-        "no labelled keypoint",
-    ]
-    data = check_det_dataset(str(data_yaml))
-    assert YOLODataset(data["train"], data=data, task="pose", imgsz=32, cache=False).labels[0]["keypoints"].shape == (
-        2,
-        3,
-        3,
-    )
-
-
-@pytest.mark.parametrize(
-    ("keypoint", "written", "problem"),
-    [
-        ([10, 10, 1], [10, 10, 1], None),
-        ([10, 10, 0], [0, 0, 0], None),
-        ([-1, -1, 0], [0, 0, 0], None),  # ultralytics drops an image with a coordinate outside
-        ([99, 10, 2], [0, 0, 0], "a keypoint outside the image: taken as not labelled"),
-        ([10, 10, -1], [0, 0, 0], "a keypoint of negative visibility: taken as not labelled"),
-        ([0, -1, -1], [0, 0, 0], "a keypoint of negative visibility: taken as not labelled"),
-        (["x", 10, 2], [0, 0, 0], "a keypoint outside the image: taken as not labelled"),
-    ],
-    ids=str,
-)
-def test_keypoints(tmp_path, keypoint, written, problem):
-    labelled = [20, 20, 2]
-    train = coco([{"keypoints": [*keypoint, *labelled]}])
-    val = coco([{"keypoints": labelled * 2}], [("v.jpg", 7)])
-    names = "person_keypoints_train2017.json", "person_keypoints_val2017.json"
-    data_yaml = converted(coco_folder(tmp_path / "c", train, val, names), "pose")
-    (row,) = labels(data_yaml)["a"]
-    np.testing.assert_allclose(np.reshape(row[5:], (2, 3)) * (W, H, 1), [written, labelled], atol=1e-4)
-    assert [r["problem"] for r in broken(data_yaml)] == ([problem] if problem else [])
-    data = check_det_dataset(str(data_yaml))
-    dataset = YOLODataset(data["train"], data=data, task="pose", imgsz=32, cache=False)
-    assert sorted(Path(label["im_file"]).name for label in dataset.labels) == ["a.jpg", "b.jpg"]
 
 
 @pytest.mark.parametrize(
