@@ -222,8 +222,8 @@ def test_fake_tensors_have_no_numbers():
 
 def test_distributed_tensors(tmp_path):
     from torch.distributed import destroy_process_group, init_process_group
+    from torch.distributed._tensor import Replicate, distribute_tensor  # under this name in torch 2.4, too
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.tensor import Replicate, distribute_tensor
 
     init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
     try:
