@@ -34,6 +34,7 @@ def make_run(label, seed, classes, epochs, gain):
         "resumed_after": [],
         "seconds_last_process": 13.0 * epochs,
         "step0": None,
+        "reconstruction": None,
         "curve": {"epoch": list(range(1, epochs + 1)), "map50_95": rising, "box_loss": falling, "cls_loss": falling},
         "lambdas": {f"model.{i}.m.0.attn": 0.8 - 0.01 * i * falling for i in (10, 11)} if "diffattn" in label else {},
     }

@@ -20,7 +20,13 @@ PAIR = {
 RUN = {
     **{"model": "a", "seed": 0, "metrics": {"mAP50": 0.5, "AP small": None}, "per_class": {"cell": 0.5}},
     **{"pr_curve": [1.0, 0.5], "epochs": 1, "seconds_per_epoch": 1.5, "seconds": 1.5, "peak_memory_mb": None},
-    **{"resumed_after": [], "seconds_last_process": 2.0, "step0": None, "lambdas": {"model.10.m.0.attn": [0.8]}},
+    **{
+        "resumed_after": [],
+        "seconds_last_process": 2.0,
+        "step0": None,
+        "reconstruction": None,
+        "lambdas": {"model.10.m.0.attn": [0.8]},
+    },
     "curve": {"epoch": [1], "map50_95": [0.5], "box_loss": [None], "cls_loss": [0.1]},
 }
 MODEL = {

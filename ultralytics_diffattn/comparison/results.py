@@ -57,7 +57,10 @@ def collect(runs: Mapping[RunKey, Path], missing: Sequence[str] = ()) -> Results
         versions=spec.versions,
         hardware=hardware(),
         data=_data_summary(spec, next(iter(by_run.values()))),
-        arguments={key: value for key, value in spec.args.items() if key not in VARIES_BY_RUN},
+        arguments={
+            **{key: value for key, value in spec.args.items() if key not in VARIES_BY_RUN},
+            **({"reconstruct": True} if spec.reconstruct else {}),
+        },
         runs=run_results,
         models=_model_results(runs, run_results, spec),
         pairs=compare_pairs(run_scores, by_run),
@@ -79,6 +82,8 @@ def check_alike(runs: Mapping[RunKey, Path]) -> None:
 
     # The arguments in the checkpoint: ultralytics may have changed some, as the batch when memory ran out.
     saved = {key: read(run / run_files.BEST)["train_args"] for key, run in runs.items()}
+    for key, args in saved.items():  # which may be a temporary file that was made of these weights
+        args["pretrained"] = run_files.read_spec(runs[key]).args.get("pretrained")
     for key, args in saved.items():
         if args["seed"] != key.seed:
             raise UserError(f"{runs[key]} was trained with seed={args['seed']}; delete that folder and compare again.")
@@ -155,6 +160,7 @@ def _run_result(key: RunKey, run: Path, run_scores: Scores) -> RunResult:
         resumed_after=record.resumed_after,
         seconds_last_process=record.seconds_last_process,
         step0=run_files.read_step0(run),
+        reconstruction=run_files.read_reconstruction(run),
         curve=run_files.read_curve(run),
         lambdas=run_files.read_lambdas(run),
     )

@@ -6,6 +6,7 @@ The folder holds what belongs to the run, and survives it:
     spec.json         what to train: model, arguments, data and versions
     train/            ultralytics' own run folder
     backup/           last.pt and best.pt of the last epoch that was written whole
+    reconstruction.json   error of each attention that was reconstructed
     step0.json        metrics before the first step, of a model that starts from weights
     epochs.csv        time, memory and lambda of each epoch
     predictions.npz   the final model's predictions, image by image
@@ -27,7 +28,15 @@ from filelock import FileLock, Timeout
 
 from ultralytics_diffattn.child_process import end_with_parent
 from ultralytics_diffattn.comparison import epochs, typed_json
-from ultralytics_diffattn.comparison.run_files import BEST, FAILURE, PREDICTIONS, RECORD, STEP0, read_spec
+from ultralytics_diffattn.comparison.run_files import (
+    BEST,
+    FAILURE,
+    PREDICTIONS,
+    RECONSTRUCTION,
+    RECORD,
+    STEP0,
+    read_spec,
+)
 from ultralytics_diffattn.comparison.schema import RunFailure, RunSpec
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.evaluation import predictions
@@ -87,13 +96,16 @@ def _start(folder: Path, spec: RunSpec, remaining: int) -> None:
     from ultralytics import YOLO
 
     from ultralytics_diffattn.weights.checkpoints import with_student
+    from ultralytics_diffattn.weights.conversion import reconstructed
 
-    for name in (STEP0, "epochs.csv", PREDICTIONS):
+    for name in (STEP0, RECONSTRUCTION, "epochs.csv", PREDICTIONS):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / "train", ignore_errors=True)  # of a process that died before its first epoch was saved
     model = YOLO(spec.model)
     _listen(model, remaining)
-    with with_student(spec.args) as args:
+    with reconstructed(spec.model, spec.args) if spec.reconstruct else with_student(spec.args) as args:
+        if blocks := args.pop("blocks", None):
+            typed_json.write(folder / RECONSTRUCTION, {block.name: block.after for block in blocks})
         model.train(**args, project=str(folder), name="train", exist_ok=True)
 
 

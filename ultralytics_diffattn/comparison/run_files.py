@@ -10,6 +10,7 @@ from ultralytics_diffattn.comparison import epochs, typed_json
 from ultralytics_diffattn.comparison.schema import Curve, RunFailure, RunRecord, RunSpec
 
 SPEC, RECORD, FAILURE, STEP0 = "spec.json", "run.json", "error.txt", "step0.json"
+RECONSTRUCTION = "reconstruction.json"
 PREDICTIONS, BEST = "predictions.npz", Path("train", "weights", "best.pt")
 
 
@@ -79,6 +80,20 @@ def read_step0(run: Path) -> float | None:
     if not (run / STEP0).exists():
         return None
     return typed_json.read(dict[str, float | None], run / STEP0)["metrics/mAP50-95(B)"]
+
+
+def read_reconstruction(run: Path) -> dict[str, float] | None:
+    """Return how far each reconstructed attention was from stock's before the first step.
+
+    Args:
+        run (Path): Its folder.
+
+    Returns:
+        (dict[str, float] | None): From `reconstruction.json`, the squared error on held-out images as a part of the
+            variance of stock's output, by the module's name; None for a run without a reconstruction.
+    """
+    file = run / RECONSTRUCTION
+    return typed_json.read(dict[str, float], file) if file.exists() else None
 
 
 def read_curve(run: Path) -> Curve:

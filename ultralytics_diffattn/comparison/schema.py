@@ -34,7 +34,11 @@ class RunKey(NamedTuple):
 
 @dataclass(frozen=True)
 class RunSpec:
-    """`spec.json` in the folder of a run: what is trained; `files` holds SHA-256 of weights and teacher in `args`."""
+    """`spec.json` in the folder of a run: what is trained.
+
+    `files` holds SHA-256 of weights and teacher in `args`; `reconstruct` says that attention of ours first learns what
+    stock's does in these weights.
+    """
 
     model: str
     model_digest: str
@@ -42,6 +46,7 @@ class RunSpec:
     files: dict[str, str]
     data: str
     versions: dict[str, str]
+    reconstruct: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ class RunResult:
     resumed_after: list[int]
     seconds_last_process: float
     step0: float | None
+    reconstruction: dict[str, float] | None
     curve: Curve
     lambdas: dict[str, list[float | None]]
 

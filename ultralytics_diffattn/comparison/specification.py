@@ -50,6 +50,7 @@ def specify(
     arguments: TrainingArguments,
     project: str | None = None,
     name: str | None = None,
+    reconstruct: bool = False,
 ) -> Specification:
     """Return what a comparison trains, after every model was built and the data set was checked; write nothing.
 
@@ -60,6 +61,7 @@ def specify(
         arguments (dict[str, Any]): Of ultralytics' training; those that are missing are the catalogue's budget.
         project (str, optional): Folder above the comparison's.
         name (str, optional): Of the comparison's folder, by default that of the data set.
+        reconstruct (bool): Whether attention of ours first learns what stock's does in the weights of `pretrained`.
 
     Returns:
         (Specification): Seed by seed, so that what the machine does meanwhile falls on all models alike.
@@ -70,6 +72,7 @@ def specify(
     from ultralytics_diffattn.data import catalogue
     from ultralytics_diffattn.data.check import check, fingerprint
     from ultralytics_diffattn.evaluation.environment import versions
+    from ultralytics_diffattn.weights.conversion import check_reconstruct
 
     dataset = catalogue.resolve(data)
     folder = comparison_folder(project, name or dataset.name)
@@ -77,8 +80,12 @@ def specify(
     data_digest = fingerprint(check(args["data"], dataset.classes))
     files = file_digests(args)
     digests = {label: model_digest(model, args.get("pretrained")) for label, model in models.items()}
+    if reconstruct:
+        for model in models.values():
+            check_reconstruct(model, args)
+    fixed = files, data_digest, versions(), reconstruct
     specs = {
-        RunKey(label, seed): RunSpec(model, digests[label], {**args, "seed": seed}, files, data_digest, versions())
+        RunKey(label, seed): RunSpec(model, digests[label], {**args, "seed": seed}, *fixed)
         for seed in seeds
         for label, model in models.items()
     }

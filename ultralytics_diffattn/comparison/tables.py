@@ -13,7 +13,13 @@ from ultralytics_diffattn.output.formatting import interval, mean_sd, number, si
 from ultralytics_diffattn.output.markdown import table
 
 EPOCHS = 0, 1, 2, 5, 10, 20, 50, 100, 200, 500  # of the table of mAP by epoch; 0 is before the first step
-ARGUMENTS = ("epochs", "imgsz", "batch", "pretrained")  # those named above the table; results.json has all
+ARGUMENTS = (
+    "epochs",
+    "imgsz",
+    "batch",
+    "pretrained",
+    "reconstruct",
+)  # above the table; results.json has all
 
 
 def as_markdown(results: Results) -> str:
@@ -27,6 +33,8 @@ def as_markdown(results: Results) -> str:
     """
     resumed = [run.key.title for run in results.runs if run.resumed_after]
     notes = [*warnings(results), *(sentence(pair, results.data.val_images) for pair in results.pairs)]
+    if any(run.reconstruction for run in results.runs):
+        notes.append(_reconstruction(results))
     if resumed:
         notes.append(f"Taken up again after an interruption: {', '.join(resumed)}.")
     if results.missing:
@@ -42,6 +50,19 @@ def as_markdown(results: Results) -> str:
         *(f"- {note}" for note in notes),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _reconstruction(results: Results) -> str:
+    """Return which models were reconstructed, and how well."""
+    errors: dict[str, list[float]] = {}
+    for run in results.runs:
+        errors.setdefault(run.model, []).extend((run.reconstruction or {}).values())
+    listed = ", ".join(f"{label} {min(e):.3f} to {max(e):.3f}" for label, e in errors.items() if e)
+    return (
+        "Before its training, once for each model and seed, attention of ours learned from the training's images, "
+        f"without labels, what stock's does in the pretrained weights; squared error on held-out ones: {listed} of the "
+        "variance of stock's output."
+    )
 
 
 def warnings(results: Results) -> list[str]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ultralytics.nn.modules.transformer import AIFI
 
 from ultralytics_diffattn.nn.arguments import ArgumentError, check_count, check_divides, check_switch
-from ultralytics_diffattn.nn.attention import ZeroLambdaMixin
+from ultralytics_diffattn.nn.attention import PairedLambdaMixin
 from ultralytics_diffattn.nn.functional import diff_attention
 from ultralytics_diffattn.nn.protocol import QueriesAndKeys
 from ultralytics_diffattn.nn.safe_global import safe_global
@@ -18,18 +18,19 @@ __all__ = "AIFI_Diff", "MultiheadAttention_Diff"
 
 
 @safe_global
-class MultiheadAttention_Diff(ZeroLambdaMixin, nn.MultiheadAttention):
+class MultiheadAttention_Diff(PairedLambdaMixin, nn.MultiheadAttention):
     """PyTorch's `MultiheadAttention` with a second query that shares its keys and values: kind `paired`.
 
-    Lambda starts at zero, so the module first computes what PyTorch's does, with its tensors under its names.
+    PyTorch's tensors have PyTorch's names, and lambda starts as that of `PairedAttention_Diff`.
 
     Args:
         dim (int): Width of a token, a multiple of `num_heads`.
         num_heads (int): Number of heads.
         dropout (float): Dropout on each attention map while training, in [0, 1).
+        lambda_init (float | str): Initial lambda, or "schedule" for that of a first block.
 
     Raises:
-        ValueError: If `dim` does not divide into heads.
+        ValueError: If `dim` does not divide into heads, or `lambda_init` is no such value.
         TypeError: If `dim` or `num_heads` is not an integer.
 
     Examples:
@@ -42,16 +43,18 @@ class MultiheadAttention_Diff(ZeroLambdaMixin, nn.MultiheadAttention):
         `torch.nn.MultiheadAttention`.
     """
 
-    def __init__(self, dim: int, num_heads: int, dropout: float = 0.0):
-        """Create PyTorch's projections, the second query and a lambda of zero for each head."""
+    scaled = "in_proj_weight", "in_proj_bias"
+
+    def __init__(self, dim: int, num_heads: int, dropout: float = 0.0, lambda_init: float | str = 0.0):
+        """Create PyTorch's projections, the second query and a lambda for each head."""
         check_divides(dim, num_heads)
         super().__init__(dim, num_heads, dropout, batch_first=True)
         with torch.random.fork_rng(devices=[]):  # the same seed gives the rest of the model the weights that stock gets
             self.q2 = nn.Linear(dim, dim)
-        self.add_lambda(num_heads)
+        self.add_lambda(num_heads, lambda_init)
 
     def reset_parameters(self) -> None:
-        """Draw PyTorch's own projections anew, and set lambda to zero; its submodules reset themselves."""
+        """Draw PyTorch's own projections anew, and set lambda to its start; its submodules reset themselves."""
         self._reset_parameters()
         super().reset_parameters()
 
@@ -96,6 +99,12 @@ class MultiheadAttention_Diff(ZeroLambdaMixin, nn.MultiheadAttention):
         q1, k, q2, _ = self._project(x, x, x)
         return (q1, k), (q2, k)
 
+    def _share_first_map(self, rest: Tensor) -> None:
+        for second, joint in ((self.q2.weight, self.in_proj_weight), (self.q2.bias, self.in_proj_bias)):
+            q, _, v = joint.chunk(3)
+            second.copy_(q)
+            v.view(self.num_heads, self.head_dim, -1).div_(rest.view(-1, 1, 1))
+
     def _project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return q1, the shared k, q2 and v of tokens, (B, N, dim), each (B, heads, N, head_dim)."""
         projections = zip((query, key, value), self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True)
@@ -119,6 +128,7 @@ class AIFI_Diff(AIFI):
         dropout (float): Dropout on maps and outputs while training, in [0, 1).
         act (nn.Module, optional): Activation function, `nn.GELU()` by default.
         normalize_before (bool): Whether to normalize before attention and feed-forward network, not behind them.
+        lambda_init (float | str): As for `C2PSA_Diff`.
 
     Raises:
         ValueError: If `c1` does not divide into heads and by 4, or a number is outside its range.
@@ -140,6 +150,7 @@ class AIFI_Diff(AIFI):
         dropout: float = 0,
         act: nn.Module | None = None,
         normalize_before: bool = False,
+        lambda_init: float | str = 0.0,
     ):
         """Create stock's layer, then replace its attention by ours, with the same tensors."""
         check_divides(c1, num_heads)
@@ -156,6 +167,6 @@ class AIFI_Diff(AIFI):
         act = nn.GELU() if act is None else act  # which ultralytics before 8.4 does not do itself
         super().__init__(c1, cm, num_heads, dropout, act, normalize_before)
         with torch.random.fork_rng(devices=[]):  # stock's has drawn its random numbers already
-            ma = MultiheadAttention_Diff(c1, num_heads, dropout)
+            ma = MultiheadAttention_Diff(c1, num_heads, dropout, lambda_init)
         ma.load_state_dict(self.ma.state_dict(), strict=False)
         self.ma = ma

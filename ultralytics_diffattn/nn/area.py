@@ -11,8 +11,9 @@ from ultralytics.nn.modules.block import A2C2f, AAttn
 from ultralytics.nn.modules.conv import Conv
 
 from ultralytics_diffattn.nn.arguments import ArgumentError, check_count, check_divides, check_ratio, is_traced
-from ultralytics_diffattn.nn.attention import ZeroLambdaMixin
+from ultralytics_diffattn.nn.attention import PairedLambdaMixin
 from ultralytics_diffattn.nn.functional import diff_attention
+from ultralytics_diffattn.nn.paired import share_first_map
 from ultralytics_diffattn.nn.protocol import QueriesAndKeys
 from ultralytics_diffattn.nn.safe_global import safe_global
 
@@ -20,18 +21,20 @@ __all__ = "A2C2f_Diff", "AAttn_Diff"
 
 
 @safe_global
-class AAttn_Diff(ZeroLambdaMixin, AAttn):
+class AAttn_Diff(PairedLambdaMixin, AAttn):
     """YOLO12's `AAttn` with a second query that shares its keys and values: kind `paired`.
 
-    Lambda starts at zero, so the module first computes what stock's does, with stock's tensors under stock's names.
+    Stock's tensors have stock's names, and lambda starts as that of `PairedAttention_Diff`.
 
     Args:
         dim (int): Channels, a multiple of `num_heads`.
         num_heads (int): Number of heads.
         area (int): Number of stripes of equally many positions; attention stays within each.
+        lambda_init (float | str): Initial lambda, or "schedule" for `lambda_init_schedule(depth)`.
+        depth (int): 1-based index of this attention block, used by `lambda_init="schedule"`.
 
     Raises:
-        ValueError: If `dim` does not divide into heads, or `area` is not an integer >= 1.
+        ValueError: If `dim` does not divide into heads, `area` is not an integer >= 1, or `lambda_init` no such value.
         TypeError: If `dim` or `num_heads` is not an integer.
 
     Examples:
@@ -43,14 +46,14 @@ class AAttn_Diff(ZeroLambdaMixin, AAttn):
         shared keys and values and has no head norm; `AAttn` in ultralytics/nn/modules/block.py.
     """
 
-    def __init__(self, dim: int, num_heads: int, area: int = 1):
-        """Create stock's convolutions, the second query and a lambda of zero for each head."""
+    def __init__(self, dim: int, num_heads: int, area: int = 1, lambda_init: float | str = 0.0, depth: int = 1):
+        """Create stock's convolutions, the second query and a lambda for each head."""
         check_divides(dim, num_heads)
         check_count("area", area)
         super().__init__(dim, num_heads, area)
         with torch.random.fork_rng(devices=[]):  # the same seed gives the rest of the model the weights that stock gets
             self.q2 = Conv(dim, dim, 1, act=False)
-        self.add_lambda(num_heads)
+        self.add_lambda(num_heads, lambda_init, depth)
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend among the positions of each area.
@@ -85,6 +88,9 @@ class AAttn_Diff(ZeroLambdaMixin, AAttn):
         q1, k, q2 = (t.transpose(1, 2).flatten(2, 3) for t in (q1, k, q2))  # (B, heads, area * n, head_dim)
         return (q1, k), (q2, k)
 
+    def _share_first_map(self, rest: Tensor) -> None:
+        share_first_map(self.qkv, self.q2, self.pe, self.head_dim, rest)
+
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return q1, the shared k, q2 and v of a feature map, (B, dim, H, W), each (B, area, heads, n, head_dim)."""
         qkv, q2 = (self._areas(conv(x)) for conv in (self.qkv, self.q2))
@@ -113,6 +119,7 @@ class A2C2f_Diff(A2C2f):
         e (float): Hidden channels over `c2`; the hidden channels are a multiple of 32, the width of a head.
         g (int): Unused here; present so that a row reads as stock's.
         shortcut (bool): Unused here, likewise.
+        lambda_init (float | str): As for `C2PSA_Diff`, by the index of the attention block.
 
     Raises:
         ValueError: If `a2` is not True, a number is outside its range, the hidden channels do not divide into heads, or
@@ -139,6 +146,7 @@ class A2C2f_Diff(A2C2f):
         e: float = 0.5,
         g: int = 1,
         shortcut: bool = True,
+        lambda_init: float | str = 0.0,
     ):
         """Create stock's block, then replace its attention by ours, with the same tensors."""
         _check_switches(a2, residual, shortcut, g)
@@ -147,9 +155,9 @@ class A2C2f_Diff(A2C2f):
         _check_widths(c1, c2, residual, mlp_ratio, e)
         super().__init__(c1, c2, n, a2, area, residual, mlp_ratio, e, g, shortcut)
         pairs: Any = self.m  # of two blocks each
-        for block in (block for pair in pairs for block in pair):
+        for depth, block in enumerate((block for pair in pairs for block in pair), 1):
             with torch.random.fork_rng(devices=[]):  # stock's has drawn its random numbers already
-                attn = AAttn_Diff(int(c2 * e), block.attn.num_heads, area)
+                attn = AAttn_Diff(int(c2 * e), block.attn.num_heads, area, lambda_init, depth)
             attn.load_state_dict(block.attn.state_dict(), strict=False)
             block.attn = attn
 

@@ -19,7 +19,7 @@ from ultralytics_diffattn.nn.functional import diff_attention
 from ultralytics_diffattn.nn.protocol import QueriesAndKeys
 from ultralytics_diffattn.nn.safe_global import safe_global
 
-__all__ = "DiffAttention", "DiffRMSNorm", "LambdaMixin", "ZeroLambdaMixin", "lambda_init_schedule"
+__all__ = "DiffAttention", "DiffRMSNorm", "LambdaMixin", "PairedLambdaMixin", "lambda_init_schedule"
 
 if TYPE_CHECKING:  # the mixins stand beside a class of PyTorch or ultralytics, and before it
     _Module = nn.Module
@@ -51,6 +51,30 @@ def lambda_init_schedule(depth: int) -> float:
     if not isinstance(depth, int) or isinstance(depth, bool) or depth < 1:
         raise ArgumentError(f"depth={depth!r} must be an integer >= 1: attention blocks are counted from 1.")
     return 0.8 - 0.6 * math.exp(-0.3 * (min(depth, 1000) - 1))
+
+
+def initial_lambda(lambda_init: float | str, depth: int) -> float:
+    """Return the initial lambda that an argument asks for.
+
+    Args:
+        lambda_init (float | str): A finite number, or "schedule" for `lambda_init_schedule(depth)`.
+        depth (int): 1-based index of the attention block; read by "schedule" only.
+
+    Returns:
+        (float): The number.
+
+    Raises:
+        ValueError: If `lambda_init` is neither.
+
+    Examples:
+        >>> initial_lambda("schedule", depth=1), initial_lambda(1, depth=1)
+        (0.20000000000000007, 1.0)
+    """
+    if lambda_init == "schedule":
+        return lambda_init_schedule(depth)
+    if isinstance(lambda_init, (bool, str)) or not is_finite(lambda_init):
+        raise ArgumentError(f"lambda_init={lambda_init!r} must be a finite number, for example 0.8, or 'schedule'.")
+    return float(lambda_init)
 
 
 @safe_global
@@ -124,11 +148,7 @@ class LambdaMixin(_Module):
         Raises:
             ValueError: If `lambda_init` is neither.
         """
-        if lambda_init == "schedule":
-            lambda_init = lambda_init_schedule(depth)
-        elif isinstance(lambda_init, (bool, str)) or not is_finite(lambda_init):
-            raise ArgumentError(f"lambda_init={lambda_init!r} must be a finite number, for example 0.8, or 'schedule'.")
-        self.lambda_init = float(lambda_init)
+        self.lambda_init = initial_lambda(lambda_init, depth)
         shape = (width,) if heads is None else (heads, width)
         for name in LAMBDA:
             setattr(self, name, nn.Parameter(torch.zeros(shape, dtype=torch.float32)))
@@ -179,11 +199,11 @@ class LambdaMixin(_Module):
         raise NotImplementedError
 
 
-class ZeroLambdaMixin:
-    """The lambda of kind `paired`: a plain parameter of each head that starts at zero.
+class PairedLambdaMixin:
+    """The lambda of kind `paired`: a plain parameter of each head, zero unless another start is asked for.
 
-    At zero its gradient is alive, so it moves from the first step on. One for all heads, and one that each
-    token computes, as in Differential Transformer V2, were measured beside it and were no better.
+    One for all heads, and one that each token computes, as in Differential Transformer V2, were measured beside it and
+    were no better.
 
     References:
         Differential Transformer V2, https://huggingface.co/blog/microsoft/diff-attn-v2.
@@ -191,15 +211,53 @@ class ZeroLambdaMixin:
 
     added: ClassVar[tuple[str, ...]] = "lam", "q2."
     halved: ClassVar[tuple[str, ...]] = ()
+    scaled: ClassVar[tuple[str, ...]] = "qkv.bn.weight", "qkv.bn.bias", "pe.conv.weight"  # by `start_as_stock`
+    lambda_init = 0.0  # on the class, since checkpoints of earlier versions do not know it
     lam: nn.Parameter
 
-    def add_lambda(self, heads: int) -> None:
-        """Create lambda, (heads,), zeros in float32."""
-        self.lam = nn.Parameter(torch.zeros(heads, dtype=torch.float32))
+    def add_lambda(self, heads: int, lambda_init: float | str, depth: int = 1) -> None:
+        """Create lambda, (heads,), in float32.
+
+        Args:
+            heads (int): Number of heads.
+            lambda_init (float | str): Its start, a finite number, or "schedule" for `lambda_init_schedule(depth)`.
+            depth (int): 1-based index of the attention block; read by "schedule" only.
+
+        Raises:
+            ValueError: If `lambda_init` is neither.
+        """
+        self.lambda_init = initial_lambda(lambda_init, depth)
+        self.lam = nn.Parameter(torch.full((heads,), self.lambda_init, dtype=torch.float32))
 
     def reset_parameters(self) -> None:
-        """Set lambda to zero; its submodules reset themselves."""
-        nn.init.zeros_(self.lam)
+        """Set lambda to its start; its submodules reset themselves."""
+        nn.init.constant_(self.lam, self.lambda_init)
+
+    @torch.no_grad()
+    def start_as_stock(self) -> None:
+        """Make the second map the first one, and v larger by `1 / (1 - lambda)`: the output is then what stock's is.
+
+        That is `(A - lambda A) v / (1 - lambda) = A v`, with a lambda that is alive: the gradients of the two queries
+        have opposite signs, so the maps part with the first step.
+
+        Raises:
+            ValueError: If lambda is 1, where nothing would be left.
+
+        Examples:
+            >>> from ultralytics_diffattn.nn.paired import PairedAttention_Diff
+            >>> attention = PairedAttention_Diff(64, num_heads=1, lambda_init=0.5)
+            >>> attention.start_as_stock()
+            >>> torch.equal(attention.q2.conv.weight, attention.qkv.conv.weight[:32])
+            True
+        """
+        rest = 1 - self.compute_lambda()  # (heads,)
+        if (rest == 0).any():
+            raise ArgumentError(f"lambda={self.compute_lambda().tolist()} subtracts all of equal maps: choose another.")
+        self._share_first_map(rest)
+
+    def _share_first_map(self, rest: Tensor) -> None:
+        """Copy the first query to the second, and divide v by `rest`, (heads,), but not for `pe`, which reads it."""
+        raise NotImplementedError
 
     def compute_lambda(self) -> Tensor:
         """Return the present lambda, (heads,), in float32 or wider."""

@@ -120,13 +120,17 @@ class Attention_Diff(LambdaMixin, Attention):
         self.scale = 1.0
 
 
-def _attention(kind: str, c: int, num_heads: int, attn_ratio: float, lambda_init: float | str, depth: int) -> Any:
+def _attention(
+    kind: str, c: int, num_heads: int, attn_ratio: float, lambda_init: float | str | None, depth: int
+) -> Any:
     """Return the attention of one PSA block; what its kind has no use for is passed over."""
     check_divides(c, num_heads)
+    if lambda_init is None:
+        lambda_init = 0.0 if kind == "paired" else 0.8
     if kind == "split":
         return Attention_Diff(c, num_heads, attn_ratio, lambda_init, depth=depth)
     if kind == "paired":
-        return PairedAttention_Diff(c, num_heads, attn_ratio)
+        return PairedAttention_Diff(c, num_heads, attn_ratio, lambda_init, depth)
     if kind == "token":
         if num_heads % 2:
             raise ArgumentError(
@@ -150,8 +154,8 @@ class PSABlock_Diff(PSABlock):
         num_heads (int): Number of heads; even for kind "token", where two make one differential head.
         shortcut (bool): Whether to add the input to the output of each half.
         kind (str): "split", `Attention_Diff`, "paired", `PairedAttention_Diff`, or "token", `DiffAttention`.
-        lambda_init (float | str): Initial lambda, or "schedule" for `lambda_init_schedule(depth)`; that of kind
-            "paired" is always zero.
+        lambda_init (float | str, optional): Initial lambda, or "schedule" for `lambda_init_schedule(depth)`; by default
+            0 for kind "paired", 0.8 for the others.
         depth (int): 1-based index of this attention block, used by `lambda_init="schedule"`.
 
     Raises:
@@ -173,7 +177,7 @@ class PSABlock_Diff(PSABlock):
         num_heads: int = 4,
         shortcut: bool = True,
         kind: str = "split",
-        lambda_init: float | str = 0.8,
+        lambda_init: float | str | None = None,
         depth: int = 1,
     ):
         """Create the attention and stock's feed-forward network."""
@@ -195,8 +199,8 @@ class C2PSA_Diff(C2PSA):
         e (float): Hidden channels over `c1`, in (0, 1].
         kind (str): "split", which keeps stock's tensors, "paired", which adds to them and starts as stock, or "token",
             the published module.
-        lambda_init (float | str): Initial lambda, or "schedule", which follows the index of the PSA block; that of kind
-            "paired" is always zero.
+        lambda_init (float | str, optional): Initial lambda, or "schedule", which follows the index of the PSA block; by
+            default 0 for kind "paired", 0.8 for the others.
 
     Raises:
         ValueError: If `c1` is not `c2`, a number is outside its range or `kind` is unknown.
@@ -211,7 +215,13 @@ class C2PSA_Diff(C2PSA):
     """
 
     def __init__(
-        self, c1: int, c2: int, n: int = 1, e: float = 0.5, kind: str = "split", lambda_init: float | str = 0.8
+        self,
+        c1: int,
+        c2: int,
+        n: int = 1,
+        e: float = 0.5,
+        kind: str = "split",
+        lambda_init: float | str | None = None,
     ):
         """Create stock's two convolutions and `n` differential PSA blocks."""
         super(C2PSA, self).__init__()  # C2PSA's own would build stock blocks and spend their random numbers
@@ -240,7 +250,7 @@ class C3k2_Diff(C3k2):
         e (float): Hidden channels over `c2`, in (0, 1].
         attn (bool): True; without attention there is nothing to make differential.
         kind (str): As for `C2PSA_Diff`.
-        lambda_init (float | str): As for `C2PSA_Diff`.
+        lambda_init (float | str, optional): As for `C2PSA_Diff`.
 
     Raises:
         ValueError: If `attn` is not True, a number is outside its range or `kind` is unknown.
@@ -263,7 +273,7 @@ class C3k2_Diff(C3k2):
         e: float = 0.5,
         attn: bool = True,
         kind: str = "paired",
-        lambda_init: float | str = 0.8,
+        lambda_init: float | str | None = None,
     ):
         """Create stock's two convolutions and `n` pairs of stock's bottleneck and a differential PSA block."""
         check_switch("c3k", c3k)

@@ -9,7 +9,7 @@ from ultralytics.nn.modules.block import Attention
 from ultralytics.nn.modules.conv import Conv
 
 from ultralytics_diffattn.nn.arguments import ArgumentError, key_width
-from ultralytics_diffattn.nn.attention import ZeroLambdaMixin
+from ultralytics_diffattn.nn.attention import PairedLambdaMixin
 from ultralytics_diffattn.nn.functional import diff_attention
 from ultralytics_diffattn.nn.protocol import QueriesAndKeys
 from ultralytics_diffattn.nn.safe_global import safe_global
@@ -17,19 +17,44 @@ from ultralytics_diffattn.nn.safe_global import safe_global
 __all__ = ("PairedAttention_Diff",)
 
 
+def share_first_map(qkv: Conv, q2: Conv, pe: Conv, key_dim: int, rest: Tensor) -> None:
+    """Copy the query of a joint projection to the second one, and divide its v, but not for `pe`, which reads v, too.
+
+    Args:
+        qkv (Conv): Channels by heads: q and k of width `key_dim`, then v.
+        q2 (Conv): Channels by heads: the second query.
+        pe (Conv): A depthwise convolution of v.
+        key_dim (int): Width of q and k of a head.
+        rest (Tensor): (heads,), what v of each head is divided by.
+    """
+    heads = len(rest)
+    joint, second = qkv.state_dict(), q2.state_dict()
+    for name, value in second.items():  # of convolution and BatchNorm
+        if value.ndim:  # all but the number of batches that the norm has seen
+            by_head = joint[name].view(heads, -1, *value.shape[1:])  # (heads, key_dim * 2 + head_dim, ...)
+            value.copy_(by_head[:, :key_dim].reshape(value.shape))
+    for parameter in (qkv.bn.weight, qkv.bn.bias):
+        parameter.view(heads, -1)[:, 2 * key_dim :] /= rest[:, None]
+    weight = pe.conv.weight
+    weight.view(heads, -1, *weight.shape[1:]).mul_(rest.view(-1, 1, 1, 1, 1))
+
+
 @safe_global
-class PairedAttention_Diff(ZeroLambdaMixin, Attention):
+class PairedAttention_Diff(PairedLambdaMixin, Attention):
     """YOLO's `Attention` with a second query that shares its keys and values: kind `paired`.
 
-    Lambda starts at zero, so the module first computes what stock's does, with stock's tensors under stock's names.
+    Stock's tensors have stock's names. With a lambda of zero, where it starts unless `lambda_init` says otherwise, the
+    module computes what stock's does with them; `start_as_stock` lets it do so with any other lambda.
 
     Args:
         dim (int): Channels, a multiple of `num_heads`.
         num_heads (int): Number of heads.
         attn_ratio (float): Key width over head width; the key width has to be at least 1.
+        lambda_init (float | str): Initial lambda, or "schedule" for `lambda_init_schedule(depth)`.
+        depth (int): 1-based index of this attention block, used by `lambda_init="schedule"`.
 
     Raises:
-        ValueError: If `dim` does not divide into heads, or a key has no width.
+        ValueError: If `dim` does not divide into heads, a key has no width, or `lambda_init` is no such value.
         TypeError: If `dim` or `num_heads` is not an integer.
 
     Examples:
@@ -41,8 +66,15 @@ class PairedAttention_Diff(ZeroLambdaMixin, Attention):
         ultralytics/nn/modules/block.py.
     """
 
-    def __init__(self, dim: int, num_heads: int = 8, attn_ratio: float = 0.5):
-        """Create stock's convolutions, the second query and a lambda of zero for each head."""
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int = 8,
+        attn_ratio: float = 0.5,
+        lambda_init: float | str = 0.0,
+        depth: int = 1,
+    ):
+        """Create stock's convolutions, the second query and a lambda for each head."""
         if key_width(dim, num_heads, attn_ratio) < 1:
             raise ArgumentError(
                 f"dim={dim}, num_heads={num_heads}, attn_ratio={attn_ratio} give keys of width 0: choose values that "
@@ -51,7 +83,7 @@ class PairedAttention_Diff(ZeroLambdaMixin, Attention):
         super().__init__(dim, num_heads, attn_ratio)
         with torch.random.fork_rng(devices=[]):  # the same seed gives the rest of the model the weights that stock gets
             self.q2 = Conv(dim, self.key_dim * num_heads, 1, act=False)
-        self.add_lambda(num_heads)
+        self.add_lambda(num_heads, lambda_init, depth)
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend among all positions.
@@ -73,6 +105,9 @@ class PairedAttention_Diff(ZeroLambdaMixin, Attention):
         """Return `((q1, k), (q2, k))` of a feature map, (B, dim, H, W), each (B, heads, N, key_dim)."""
         q1, k, q2, _ = self._project(x)
         return (q1, k), (q2, k)
+
+    def _share_first_map(self, rest: Tensor) -> None:
+        share_first_map(self.qkv, self.q2, self.pe, self.key_dim, rest)
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return q1, the shared k and q2, (B, heads, N, key_dim), and v as stock has it, (B, heads, head_dim, N)."""

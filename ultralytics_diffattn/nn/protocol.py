@@ -14,7 +14,7 @@ QueriesAndKeys = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]  # ((q1, k1
 class DifferentialAttention(Protocol):
     """A module that subtracts two attention maps: `softmax(q1 @ k1.T * scale) - lambda * softmax(q2 @ k2.T * scale)`.
 
-    A class need not inherit from it. `LambdaMixin` and `ZeroLambdaMixin` bring all but `queries_and_keys` and, where
+    A class need not inherit from it. `LambdaMixin` and `PairedLambdaMixin` bring all but `queries_and_keys` and, where
     stock's class has none, `scale`. An integer attribute `area`, as YOLO12's attention has it, says that tokens attend
     only within that many stripes of the feature map.
 

@@ -166,7 +166,7 @@ def on_train_end(trainer: Any) -> None:
     rows = _read_rows(Path(trainer.save_dir) / "lambda.csv", columns)
     if rows and len(columns) > 1:
         file = Path(trainer.save_dir) / "lambda.png"
-        starts = {name: getattr(module, "lambda_init", None) for name, module in _modules(trainer.ema.ema)}
+        starts = {name: getattr(module, "lambda_init", None) or None for name, module in _modules(trainer.ema.ema)}
         draw(file, {name: {int(row["epoch"]): float(row[name]) for row in rows} for name in columns[1:]}, starts)
         trainer.on_plot(file)  # the integrations that upload plots run behind this
 

@@ -28,9 +28,8 @@ def _c3k2(args: list[Any], context: RowContext) -> list[Any]:
 
 
 def _a2c2f(args: list[Any], context: RowContext) -> list[Any]:
-    """Return `[c1, c2, n, a2, area]` with residual and mlp_ratio behind them where the scale is l or x."""
-    wide = [True, 1.2]
-    return [*args, *wide] if context.scale in {"l", "x"} and args[-2:] != wide else args
+    """Return `[c1, c2, n, a2, area, ...]` with residual and mlp_ratio behind area set where the scale is l or x."""
+    return [*args[:5], True, 1.2, *args[7:]] if context.scale in {"l", "x"} else args
 
 
 def _aifi(args: list[Any], context: RowContext) -> list[Any]:

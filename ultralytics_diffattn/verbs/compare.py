@@ -10,7 +10,7 @@ from typing import Any
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.verbs.arguments import listed
 
-OWN = {"models": "yolo11n.yaml,yolo11n-diffattn.yaml", "seeds": (0, 1, 2), "ray": False}
+OWN = {"models": "yolo11n.yaml,yolo11n-diffattn.yaml", "seeds": (0, 1, 2), "ray": False, "reconstruct": False}
 NOT_OURS = {  # what differs between the runs, or says where a run goes
     "model": "models=a.yaml,b.yaml",
     "seed": "seeds=0,1,2",
@@ -26,8 +26,9 @@ def compare(**arguments: Any) -> bool:
 
     Args:
         **arguments (Any): `models` (names or paths with commas between), `seeds` (integers), `data` (whatever
-            `catalogue.resolve` takes), `ray` (spread the runs over a Ray cluster), `project` and `name` (the folder,
-            by default compare/<data set> below ultralytics' runs), and any argument of ultralytics' training.
+            `catalogue.resolve` takes), `ray` (spread the runs over a Ray cluster), `reconstruct` (whether attention of
+            ours first learns what stock's does in the weights of `pretrained`; see `train`), `project` and `name` (the
+            folder, by default compare/<data set> below ultralytics' runs), and any argument of ultralytics' training.
 
     Returns:
         (bool): True if every run is finished.
@@ -45,10 +46,12 @@ def compare(**arguments: Any) -> bool:
     models, seeds = parse_models(own["models"]), parse_seeds(own["seeds"])
     data, project, name = arguments.pop("data", "shapes"), arguments.pop("project", None), arguments.pop("name", None)
 
+    if not isinstance(own["reconstruct"], bool):
+        raise UserError(f"reconstruct={own['reconstruct']!r} must be True or False; the training's own images serve.")
     from ultralytics_diffattn.comparison.execution import execute
     from ultralytics_diffattn.comparison.specification import specify
 
-    return execute(specify(models, seeds, data, arguments, project, name), over_ray=own["ray"])
+    return execute(specify(models, seeds, data, arguments, project, name, own["reconstruct"]), over_ray=own["ray"])
 
 
 def parse_models(models: str | Sequence[str]) -> dict[str, str]:

@@ -9,20 +9,15 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.output.files import write_text
-from ultralytics_diffattn.weights.build import build, difference
 from ultralytics_diffattn.weights.checkpoints import load, new_file, save
 
 if TYPE_CHECKING:
     from ultralytics_diffattn.data.unlabelled import Unlabelled
-    from ultralytics_diffattn.weights.reconstruction import ReconstructedBlock
 
 OWN: dict[str, Any] = {"weights": "", "model": "", "out": "", "reconstruct": ""}
 SAME = 1e-5  # float rounding
-TRAINING = "ema", "updates", "optimizer", "scaler", "best_fitness", "train_metrics", "train_results"  # not carried over
 POSITIONAL = "weights", "out"  # may be given without their names: diffattn convert in.pt model=... out.pt
 
 
@@ -67,7 +62,8 @@ def convert(
 
     from ultralytics_diffattn.data.unlabelled import find_images
     from ultralytics_diffattn.weights import reconstruction
-    from ultralytics_diffattn.weights.transfer import summary, transfer
+    from ultralytics_diffattn.weights.conversion import IMGSZ, convert_model
+    from ultralytics_diffattn.weights.transfer import summary
 
     if args:
         raise UserError(f"{', '.join(args)} is not an argument of convert: diffattn convert in.pt model=x.yaml out.pt")
@@ -76,37 +72,29 @@ def convert(
     source, checkpoint = load(weights)
     file = new_file(out or f"{Path(weights).stem}-{Path(model).stem}.pt", ".pt")
     new_file(str(file.with_suffix(".csv")), ".csv")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # what is new is the same each time
-        target = build(model, source, weights)
-    try:
-        tensors = transfer(source, target)
-    except UserError as e:
-        raise UserError(f"{weights} does not become {model}: {e}") from None
-    blocks: list[ReconstructedBlock] = []
-    if reconstruct:
-        size = imgsz or int((checkpoint.get("train_args") or {}).get("imgsz") or 640)
-        images = find_images(reconstruct, guess_model_task(source))
-        blocks = reconstruction.reconstruct(source, target, images.files, size, seed)
-    gap = difference(source, target)
-    stays = {"train_args": checkpoint.get("train_args") or {}, "epoch": -1}
-    dtype = next(checkpoint["ema" if checkpoint.get("ema") else "model"].parameters()).dtype
-    save({**checkpoint, **stays, **dict.fromkeys(TRAINING), "model": target.to(dtype).requires_grad_(False)}, file)
+    images = find_images(reconstruct, guess_model_task(source)) if reconstruct else None
+    size = imgsz or int((checkpoint.get("train_args") or {}).get("imgsz") or IMGSZ)
+    made = convert_model(weights, model, images.files if images else (), size, seed)
+    save(made.checkpoint, file)
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerows(
-        [["status", "tensor", "shape"], *((status, name, " ".join(map(str, shape))) for status, name, shape in tensors)]
+        [
+            ["status", "tensor", "shape"],
+            *((t.status, t.name, " ".join(map(str, t.shape))) for t in made.tensors),
+        ]
     )
     write_text(file.with_suffix(".csv"), table.getvalue())
-    same = "predicts as" if gap < SAME else "does not predict, before it is trained, as"
+    same = "predicts as" if made.difference < SAME else "does not predict, before it is trained, as"
     LOGGER.info(
-        f"{summary(tensors)}\nevery tensor in {file.with_suffix('.csv')}\n{file} {same} {weights} (on a random image "
-        f"outputs differ by {gap:.1g} of the largest); fine-tune it with yolo train model={file} data=..."
+        f"{summary(made.tensors)}\nevery tensor in {file.with_suffix('.csv')}\n{file} {same} {weights} (on a random "
+        f"image outputs differ by {made.difference:.1g} of the largest); fine-tune it with yolo train model={file} "
+        "data=..."
     )
-    if blocks:
-        LOGGER.info(reconstruction.summary(blocks))
+    if images:
+        LOGGER.info(reconstruction.summary(made.blocks))
         _report(weights, str(file), images, size)
-    return {"file": str(file), "tensors": tensors, "difference": gap, "blocks": blocks}
+    return {"file": str(file), "tensors": made.tensors, "difference": made.difference, "blocks": made.blocks}
 
 
 def _report(weights: str, file: str, images: Unlabelled, imgsz: int) -> None:

@@ -8,29 +8,32 @@ from typing import Any
 from ultralytics_diffattn.errors import UserError, as_user_errors
 from ultralytics_diffattn.verbs.arguments import open_model
 
-OWN: dict[str, Any] = {}
+OWN: dict[str, Any] = {"reconstruct": False}
 
 
-def train(model: str = "yolo11n-diffattn.yaml", data: str = "", **args: Any) -> Any:
+def train(model: str = "yolo11n-diffattn.yaml", data: str = "", reconstruct: bool = False, **args: Any) -> Any:
     """Train a model as `yolo train` does.
 
     Args:
         model (str): YAML or checkpoint.
         data (str): Whatever `catalogue.resolve` takes; the catalogue's budget for it is the default of `args`.
+        reconstruct (bool): Whether each attention of ours first learns, from the training's images without their
+            labels, to give what the stock module in its place gives in the weights of `pretrained`.
         **args (Any): Anything that `yolo train` takes.
 
     Returns:
         (Any): The metrics, as ultralytics' `YOLO.train` returns them.
 
     Raises:
-        UserError: If `data` is missing, `pretrained` names weights of which only a part would be loaded, or a file does
-            not exist or cannot be written.
+        UserError: If `data` is missing, `reconstruct` asks for what cannot be, `pretrained` names weights of which only
+            a part would be loaded, or a file does not exist or cannot be written.
 
     Examples:
         >>> train(model="yolo11n-diffattn.yaml", data="shapes")  # doctest: +SKIP
     """
     from ultralytics_diffattn.data import catalogue
     from ultralytics_diffattn.weights.checkpoints import with_student
+    from ultralytics_diffattn.weights.conversion import reconstructed
     from ultralytics_diffattn.weights.transfer import check_pretrained
 
     yolo = open_model(model, args.pop("task", None))
@@ -43,5 +46,11 @@ def train(model: str = "yolo11n-diffattn.yaml", data: str = "", **args: Any) -> 
         args["data"] = dataset.data
     if isinstance(args.get("pretrained"), str) and not args.get("resume"):
         check_pretrained(args["pretrained"], yolo.model)
+    if not isinstance(reconstruct, bool):
+        raise UserError(f"reconstruct={reconstruct!r} must be True or False; the training's own images serve.")
+    if reconstruct and not args.get("resume"):
+        with reconstructed(model, {**budget, **args}, yolo.task) as arguments, as_user_errors():
+            arguments.pop("blocks")
+            return yolo.train(**arguments)
     with with_student({**budget, **args}) as arguments, as_user_errors():
         return yolo.train(**arguments)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ultralytics.utils import LOGGER
 
 from ultralytics_diffattn.errors import UserError
+from ultralytics_diffattn.nn.attention import PairedLambdaMixin
 from ultralytics_diffattn.nn.protocol import DifferentialAttention
 from ultralytics_diffattn.plugin.module_table import MODULES
 from ultralytics_diffattn.weights.checkpoints import load
@@ -22,8 +23,8 @@ SHOWN = 8  # mismatches in a message
 class TransferredTensor(NamedTuple):
     """The outcome of a transfer for one tensor."""
 
-    # kept: copied; split: copied and read as two halves; folded: a bias, now in the mean of the BatchNorm behind it;
-    # added: new; dropped: unused by the new model
+    # kept: copied; split: copied and read as two halves; scaled: copied, what makes v divided by 1 - lambda; folded: a
+    # bias, now in the mean of the BatchNorm behind it; added: new; dropped: unused by the new model
     status: str
     name: str  # in the new model, of a dropped one in the old
     shape: tuple[int, ...]
@@ -55,6 +56,7 @@ def transfer(source: Any, target: Any) -> list[TransferredTensor]:
     tensors: list[TransferredTensor] = []
     errors: list[str] = []
     copies: list[tuple[nn.Module, dict[str, Tensor]]] = []
+    alive: list[tuple[str, PairedLambdaMixin]] = []
     for j, i in enumerate(match_rows(source.model, target.model)):
         new, old = target.model[j], None if i is None else source.model[i]
         before: dict[str, Tensor] = {} if old is None else old.state_dict()
@@ -64,11 +66,29 @@ def transfer(source: Any, target: Any) -> list[TransferredTensor]:
         errors += row_errors
         names = new.state_dict().keys()
         copies.append((new, {name: value for name, value in before.items() if name in names}))
+        if old is not None and not _is_whole(new, old):
+            alive += [(f"model.{j}.{start}", module) for start, module in _alive(new, old)]
     if errors:
         raise UserError(f"{len(errors)} tensors do not fit:\n  {_first(errors)}")
     for module, values in copies:
         module.load_state_dict(values, strict=False)
-    return tensors
+    for _, module in alive:
+        module.start_as_stock()
+    scaled = {start + name for start, module in alive for name in module.scaled}
+    return [t._replace(status="scaled") if t.name in scaled else t for t in tensors]
+
+
+def _alive(new: nn.Module, old: nn.Module) -> Iterator[tuple[str, PairedLambdaMixin]]:
+    """Yield the attentions of kind `paired` that start from stock's with a lambda that is not zero."""
+    for start, module in attentions(new):
+        new_here = not isinstance(old.get_submodule(start.rstrip(".")), DifferentialAttention)
+        if isinstance(module, PairedLambdaMixin) and module.lambda_init and new_here:
+            yield start, module
+
+
+def _is_whole(new: nn.Module, old: nn.Module) -> bool:
+    """Return whether a row is replaced by one that shares no tensor with it."""
+    return _name(old) not in {_name(new), _stock(new)}
 
 
 def _fold_biases(before: dict[str, Tensor], after: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
@@ -99,8 +119,7 @@ def _compare_row(
     tensors: list[TransferredTensor] = []
     errors: list[str] = []
     after = new.state_dict()
-    whole = old is None or _name(old) not in {_name(new), _stock(new)}
-    replaced = ("",) if whole else _replaced(new)
+    replaced = ("",) if old is None or _is_whole(new, old) else _replaced(new)
     ours = (*replaced, *_added(new))
     halves = _halved(new)
     for name, value in after.items():
