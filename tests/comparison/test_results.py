@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tests.comparison.samples import make_results
-from ultralytics_diffattn.comparison import results
+from ultralytics_diffattn.comparison import results, typed_json
 from ultralytics_diffattn.comparison.metrics import METRICS
-from ultralytics_diffattn.comparison.schema import Latency, RunKey, Spread
+from ultralytics_diffattn.comparison.schema import Latency, RunKey, RunSpec, Spread
 from ultralytics_diffattn.errors import UserError
 
 
@@ -17,6 +17,7 @@ def saved(tmp_path, label, seed, changes):
     (run / "train" / "weights").mkdir(parents=True)
     args = {"model": f"{label}.yaml", "seed": seed, "epochs": 3, "batch": 16, "save_dir": str(run)} | changes
     torch.save({"train_args": args}, run / "train" / "weights" / "best.pt")
+    typed_json.write(run / "spec.json", RunSpec(f"{label}.yaml", "", {"pretrained": "in.pt"}, {}, "", {}))
     return run
 
 
@@ -27,6 +28,7 @@ def saved(tmp_path, label, seed, changes):
         ({"seed": 4}, "trained with seed=4"),
         ({"extra": 1}, "different extra="),
         ({}, None),
+        ({"pretrained": "/tmp/diffattn-x/b.pt"}, None),  # made of what spec.json names
     ],
 )
 def test_check_alike(tmp_path, changes, message):

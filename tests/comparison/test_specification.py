@@ -39,7 +39,10 @@ def test_the_same_comparison_goes_on(tmp_path):
 @pytest.mark.parametrize(
     ("existing", "message"),
     [
-        ({"model": "a.yaml", "args": {}}, "misses data, files, model_digest, versions. Choose another name="),
+        (
+            {"model": "a.yaml", "args": {}},
+            "misses data, files, model_digest, reconstruct, versions. Choose another name=",
+        ),
         ({**vars(SPEC), "args": {"epochs": 4, "freeze": [1, 2]}}, "another setting .epochs: 4 before, 3 now"),
         ({**vars(SPEC), "versions": {"torch": "2.8.0"}}, "versions: .*2.8.0.* before"),
         (None, "holds something that is not a run of a comparison"),

@@ -73,7 +73,8 @@ def test_lambda_init_of_a_row(kind, given, expected):
     attention = C2PSA_Diff(128, 128, n=2, kind=kind, lambda_init=given).m[0].attn
     assert attention.lambda_init == pytest.approx(expected)
     attention.reset_parameters()
-    assert attention.compute_lambda().detach().mean().item() == pytest.approx(expected, abs=0.3 * (kind == "split") + 1e-6)
+    near = 0.3 if kind == "split" else 1e-6  # its vectors are drawn
+    assert attention.compute_lambda().detach().mean().item() == pytest.approx(expected, abs=near)
 
 
 def test_schedule_follows_the_block():

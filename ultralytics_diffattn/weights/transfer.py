@@ -72,9 +72,9 @@ def transfer(source: Any, target: Any) -> list[TransferredTensor]:
         raise UserError(f"{len(errors)} tensors do not fit:\n  {_first(errors)}")
     for module, values in copies:
         module.load_state_dict(values, strict=False)
-    for _, module in alive:
-        module.start_as_stock()
-    scaled = {start + name for start, module in alive for name in module.scaled}
+    for _, attention in alive:
+        attention.start_as_stock()
+    scaled = {start + name for start, attention in alive for name in attention.scaled}
     return [t._replace(status="scaled") if t.name in scaled else t for t in tensors]
 
 
