@@ -145,3 +145,24 @@ def test_errno_is_found_below_other_errors():
     error.__cause__ = OSError(28, "No space left on device")
     assert run._errno(error) == 28
     assert run._errno(ValueError()) is None
+
+
+def test_a_reconstruction_is_recorded(tmp_path, monkeypatch):
+    from contextlib import contextmanager
+
+    from ultralytics import YOLO
+
+    from ultralytics_diffattn.weights import conversion
+    from ultralytics_diffattn.weights.reconstruction import ReconstructedBlock
+
+    @contextmanager
+    def reconstructed(model, args):
+        yield {**args, "pretrained": "made.pt", "blocks": [ReconstructedBlock("a.attn", 1.0, 0.25, 16, 1.0, 1.0)]}
+
+    calls = []
+    monkeypatch.setattr(conversion, "reconstructed", reconstructed)
+    monkeypatch.setattr(YOLO, "train", lambda self, **args: calls.append(args["pretrained"]))
+    run._start(tmp_path, RunSpec("yolo11n-diffattn.yaml", "", {"pretrained": "in.pt"}, {}, "", {}, True), 0)
+    assert calls == ["made.pt"]
+    assert run_files.read_reconstruction(tmp_path) == {"a.attn": 0.25}
+    assert run_files.read_reconstruction(tmp_path / "train") is None

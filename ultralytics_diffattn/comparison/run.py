@@ -40,6 +40,7 @@ from ultralytics_diffattn.comparison.run_files import (
 from ultralytics_diffattn.comparison.schema import RunFailure, RunSpec
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.evaluation import predictions
+from ultralytics_diffattn.output.files import write_json
 
 
 def train(folder: Path, remaining: int = 0, device: str | None = None) -> None:
@@ -105,7 +106,7 @@ def _start(folder: Path, spec: RunSpec, remaining: int) -> None:
     _listen(model, remaining)
     with reconstructed(spec.model, spec.args) if spec.reconstruct else with_student(spec.args) as args:
         if blocks := args.pop("blocks", None):
-            typed_json.write(folder / RECONSTRUCTION, {block.name: block.after for block in blocks})
+            write_json(folder / RECONSTRUCTION, {block.name: block.after for block in blocks})
         model.train(**args, project=str(folder), name="train", exist_ok=True)
 
 
