@@ -156,11 +156,12 @@ def test_a_reconstruction_is_recorded(tmp_path, monkeypatch):
     from ultralytics_diffattn.weights.reconstruction import ReconstructedBlock
 
     @contextmanager
-    def reconstructed(model, args):
-        yield {**args, "pretrained": "made.pt", "blocks": [ReconstructedBlock("a.attn", 1.0, 0.25, 16, 1.0, 1.0)]}
+    def starting_weights(model, args, reconstruct_first):
+        assert reconstruct_first
+        yield {**args, "pretrained": "made.pt"}, [ReconstructedBlock("a.attn", 1.0, 0.25, 16, 1.0, 1.0)]
 
     calls = []
-    monkeypatch.setattr(conversion, "reconstructed", reconstructed)
+    monkeypatch.setattr(conversion, "starting_weights", starting_weights)
     monkeypatch.setattr(YOLO, "train", lambda self, **args: calls.append(args["pretrained"]))
     run._start(tmp_path, RunSpec("yolo11n-diffattn.yaml", "", {"pretrained": "in.pt"}, {}, "", {}, True), 0)
     assert calls == ["made.pt"]

@@ -209,3 +209,20 @@ def test_a_row_of_the_published_module_in_place_of_c2psa(stock):
 
 def test_weights_that_ultralytics_would_download_are_not_checked():
     check_pretrained("yolo11n-of-nowhere.pt", nn.Identity())
+
+
+def test_a_live_lambda_does_not_hide_what_does_not_fit():
+    """Two blocks in a row of ours where the checkpoint has one."""
+    d = yaml_model_load("yolo11n-diffattn-paired.yaml")
+    d["backbone"][10][1], d["backbone"][10][3] = 4, [1024, 0.5, "paired", 0.5]
+    stock, ours = DetectionModel("yolo11n.yaml", verbose=False), DetectionModel(d, verbose=False)
+    with pytest.raises(UserError, match="tensors do not fit"):
+        transfer(stock, ours)
+
+
+def test_a_lambda_of_one_is_refused_in_words():
+    d = yaml_model_load("yolo11n-diffattn-paired.yaml")
+    d["backbone"][10][3] = [1024, 0.5, "paired", 1.0]
+    stock, ours = DetectionModel("yolo11n.yaml", verbose=False), DetectionModel(d, verbose=False)
+    with pytest.raises(UserError, match="subtracts all of equal maps: choose another"):
+        transfer(stock, ours)

@@ -96,16 +96,15 @@ def _start(folder: Path, spec: RunSpec, remaining: int) -> None:
     """Train from the first epoch."""
     from ultralytics import YOLO
 
-    from ultralytics_diffattn.weights.checkpoints import with_student
-    from ultralytics_diffattn.weights.conversion import reconstructed
+    from ultralytics_diffattn.weights.conversion import starting_weights
 
     for name in (STEP0, RECONSTRUCTION, "epochs.csv", PREDICTIONS):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / "train", ignore_errors=True)  # of a process that died before its first epoch was saved
     model = YOLO(spec.model)
     _listen(model, remaining)
-    with reconstructed(spec.model, spec.args) if spec.reconstruct else with_student(spec.args) as args:
-        if blocks := args.pop("blocks", None):
+    with starting_weights(spec.model, spec.args, spec.reconstruct) as (args, blocks):
+        if blocks:
             write_json(folder / RECONSTRUCTION, {block.name: block.after for block in blocks})
         model.train(**args, project=str(folder), name="train", exist_ok=True)
 

@@ -124,6 +124,13 @@ def check_known(verb: str, arguments: Iterable[str], known: Iterable[str]) -> No
             raise UserError(f"{name}= means nothing to {verb}.{hint} It takes {', '.join(known)}.")
 
 
+def check_reconstruct_switch(reconstruct: object) -> bool:
+    """Return the `reconstruct=` of a training, or raise `UserError`: for `convert` it names images."""
+    if not isinstance(reconstruct, bool):
+        raise UserError(f"reconstruct={reconstruct!r} must be True or False; the training's own images serve.")
+    return reconstruct
+
+
 def check_values(arguments: Mapping[str, Any]) -> None:
     """Raise `UserError` if ultralytics refuses the value of one of its own arguments.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics_diffattn.errors import UserError
-from ultralytics_diffattn.verbs.arguments import listed
+from ultralytics_diffattn.verbs.arguments import check_reconstruct_switch, listed
 
 OWN = {"models": "yolo11n.yaml,yolo11n-diffattn.yaml", "seeds": (0, 1, 2), "ray": False, "reconstruct": False}
 NOT_OURS = {  # what differs between the runs, or says where a run goes
@@ -46,8 +46,7 @@ def compare(**arguments: Any) -> bool:
     models, seeds = parse_models(own["models"]), parse_seeds(own["seeds"])
     data, project, name = arguments.pop("data", "shapes"), arguments.pop("project", None), arguments.pop("name", None)
 
-    if not isinstance(own["reconstruct"], bool):
-        raise UserError(f"reconstruct={own['reconstruct']!r} must be True or False; the training's own images serve.")
+    check_reconstruct_switch(own["reconstruct"])
     from ultralytics_diffattn.comparison.execution import execute
     from ultralytics_diffattn.comparison.specification import specify
 

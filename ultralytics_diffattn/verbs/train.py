@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ultralytics_diffattn.errors import UserError, as_user_errors
-from ultralytics_diffattn.verbs.arguments import open_model
+from ultralytics_diffattn.verbs.arguments import check_reconstruct_switch, open_model
 
 OWN: dict[str, Any] = {"reconstruct": False}
 
@@ -32,8 +32,7 @@ def train(model: str = "yolo11n-diffattn.yaml", data: str = "", reconstruct: boo
         >>> train(model="yolo11n-diffattn.yaml", data="shapes")  # doctest: +SKIP
     """
     from ultralytics_diffattn.data import catalogue
-    from ultralytics_diffattn.weights.checkpoints import with_student
-    from ultralytics_diffattn.weights.conversion import reconstructed
+    from ultralytics_diffattn.weights.conversion import starting_weights
     from ultralytics_diffattn.weights.transfer import check_pretrained
 
     yolo = open_model(model, args.pop("task", None))
@@ -46,11 +45,6 @@ def train(model: str = "yolo11n-diffattn.yaml", data: str = "", reconstruct: boo
         args["data"] = dataset.data
     if isinstance(args.get("pretrained"), str) and not args.get("resume"):
         check_pretrained(args["pretrained"], yolo.model)
-    if not isinstance(reconstruct, bool):
-        raise UserError(f"reconstruct={reconstruct!r} must be True or False; the training's own images serve.")
-    if reconstruct and not args.get("resume"):
-        with reconstructed(model, {**budget, **args}, yolo.task) as arguments, as_user_errors():
-            arguments.pop("blocks")
-            return yolo.train(**arguments)
-    with with_student({**budget, **args}) as arguments, as_user_errors():
+    first = check_reconstruct_switch(reconstruct) and not args.get("resume")
+    with starting_weights(model, {**budget, **args}, first, yolo.task) as (arguments, _), as_user_errors():
         return yolo.train(**arguments)

@@ -15,7 +15,7 @@ from ultralytics.utils import LOGGER
 
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.weights.build import build, difference
-from ultralytics_diffattn.weights.checkpoints import load, save
+from ultralytics_diffattn.weights.checkpoints import load, save, with_student
 from ultralytics_diffattn.weights.reconstruction import ReconstructedBlock, counterparts, reconstruct, summary
 from ultralytics_diffattn.weights.transfer import TransferredTensor, transfer
 
@@ -65,6 +65,22 @@ def convert_model(
         >>> convert_model("yolo11n.pt", "yolo11n-diffattn-paired.yaml").difference  # doctest: +SKIP
         0.0
     """
+    carried = _carry(weights, model)
+    size = imgsz or int((carried.checkpoint.get("train_args") or {}).get("imgsz") or IMGSZ)
+    return _finish(carried, reconstruct(carried.source, carried.target, files, size, seed) if files else [])
+
+
+class _Carried(NamedTuple):
+    """Both models after the transfer, before any reconstruction."""
+
+    source: Any
+    checkpoint: dict[str, Any]
+    target: Any
+    tensors: list[TransferredTensor]
+
+
+def _carry(weights: str, model: str) -> _Carried:
+    """Return a trained model and one of ours with its weights."""
     source, checkpoint = load(weights)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # what is new is the same each time
@@ -73,51 +89,61 @@ def convert_model(
         tensors = transfer(source, target)
     except UserError as e:
         raise UserError(f"{weights} does not become {model}: {e}") from None
-    trained = checkpoint.get("train_args") or {}
-    blocks = reconstruct(source, target, files, imgsz or int(trained.get("imgsz") or IMGSZ), seed) if files else []
+    return _Carried(source, checkpoint, target, tensors)
+
+
+def _finish(carried: _Carried, blocks: list[ReconstructedBlock]) -> Converted:
+    """Return the outcome, with a checkpoint as ultralytics writes it."""
+    source, checkpoint, target, tensors = carried
     gap = difference(source, target)
     dtype = next(checkpoint["ema" if checkpoint.get("ema") else "model"].parameters()).dtype
-    stays = {"train_args": trained, "epoch": -1, "model": target.to(dtype).requires_grad_(False)}
+    stays = {"train_args": checkpoint.get("train_args") or {}, "epoch": -1}
+    stays["model"] = target.to(dtype).requires_grad_(False)
     return Converted(target, {**checkpoint, **dict.fromkeys(TRAINING), **stays}, tensors, gap, blocks)
 
 
 @contextmanager
-def reconstructed(model: str, args: Mapping[str, Any], task: str | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the arguments of a training whose `pretrained=` is a reconstructed model of ours, for a while.
+def starting_weights(
+    model: str, args: Mapping[str, Any], reconstruct_first: bool, task: str = "detect"
+) -> Iterator[tuple[dict[str, Any], list[ReconstructedBlock]]]:
+    """Yield the arguments of a training with the weights that it starts from, in a temporary file if need be.
 
-    The training's own images serve, at its own size, with its seed. A model without attention of ours, such as stock's
-    in a comparison, starts from the weights themselves.
+    For a reconstruction the training's own images serve, at its own size, with its seed. A model without attention of
+    ours, such as stock's in a comparison, starts from the weights themselves.
 
     Args:
-        model (str): YAML of the model.
-        args (Mapping[str, Any]): Of ultralytics' training, with `pretrained` and `data`.
-        task (str, optional): Of the model; "detect" by default.
+        model (str): What is to be trained.
+        args (Mapping[str, Any]): Of ultralytics' training; for a reconstruction with `pretrained` and `data`.
+        reconstruct_first (bool): Whether attention of ours first learns what stock's does in `pretrained`.
+        task (str): Of the model.
 
     Yields:
-        (dict[str, Any]): The same but for `pretrained`, and in `blocks` the outcome of each block.
+        (tuple): The same arguments but for `pretrained`, and the outcome of each reconstructed block.
 
     Raises:
-        UserError: If `model` is no YAML, `pretrained` no file, or the reconstruction fails.
+        UserError: If `model` is no YAML or `pretrained` no file where there is to be a reconstruction, or it fails.
     """
     from ultralytics.cfg import DEFAULT_CFG
 
     from ultralytics_diffattn.data.unlabelled import find_images
 
-    check_reconstruct(model, args)
-    weights, size = args["pretrained"], args.get("imgsz") or DEFAULT_CFG.imgsz
-    source, _ = load(weights)
-    with torch.random.fork_rng(devices=[]):
-        pairs = list(counterparts(source, build(model, source, weights)))
-    if not any(stock is not None for _, _, stock in pairs):
-        yield {**args, "blocks": []}
+    if not reconstruct_first:
+        with with_student(args) as arguments:
+            yield arguments, []
         return
-    files = find_images(args["data"], task or "detect").files
-    made = convert_model(weights, model, files, int(size), int(args.get("seed") or 0))
+    check_reconstruct(model, args)
+    carried = _carry(args["pretrained"], model)
+    if not any(stock is not None for _, _, stock in counterparts(carried.source, carried.target)):
+        yield {**args}, []
+        return
+    files = find_images(args["data"], task).files
+    size, seed = int(args.get("imgsz") or DEFAULT_CFG.imgsz), int(args.get("seed") or 0)
+    made = _finish(carried, reconstruct(carried.source, carried.target, files, size, seed))
     LOGGER.info(summary(made.blocks))
     with tempfile.TemporaryDirectory(prefix="diffattn-") as folder:
         file = Path(folder) / f"{Path(model).stem}.pt"
         save(made.checkpoint, file)
-        yield {**args, "pretrained": str(file), "blocks": made.blocks}
+        yield {**args, "pretrained": str(file)}, made.blocks
 
 
 def check_reconstruct(model: str, args: Mapping[str, Any]) -> None:

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from ultralytics.utils import LOGGER
 
-from ultralytics_diffattn.errors import UserError
+from ultralytics_diffattn.errors import UserError, as_user_errors
+from ultralytics_diffattn.nn.arguments import ArgumentError
 from ultralytics_diffattn.nn.attention import PairedLambdaMixin
 from ultralytics_diffattn.nn.protocol import DifferentialAttention
 from ultralytics_diffattn.plugin.module_table import MODULES
@@ -44,8 +45,8 @@ def transfer(source: Any, target: Any) -> list[TransferredTensor]:
         (list[TransferredTensor]): The status of each tensor, in the target's order.
 
     Raises:
-        UserError: If a tensor outside our modules is missing in one of the models or differs in shape; the target is
-            then unchanged.
+        UserError: If a tensor outside our modules is missing in one of the models or differs in shape, the target
+            being unchanged then, or a lambda of 1 cannot start as stock.
 
     Examples:
         >>> from ultralytics.nn.tasks import DetectionModel
@@ -56,7 +57,7 @@ def transfer(source: Any, target: Any) -> list[TransferredTensor]:
     tensors: list[TransferredTensor] = []
     errors: list[str] = []
     copies: list[tuple[nn.Module, dict[str, Tensor]]] = []
-    alive: list[tuple[str, PairedLambdaMixin]] = []
+    rows: list[tuple[str, nn.Module, nn.Module]] = []  # those that share tensors
     for j, i in enumerate(match_rows(source.model, target.model)):
         new, old = target.model[j], None if i is None else source.model[i]
         before: dict[str, Tensor] = {} if old is None else old.state_dict()
@@ -67,13 +68,15 @@ def transfer(source: Any, target: Any) -> list[TransferredTensor]:
         names = new.state_dict().keys()
         copies.append((new, {name: value for name, value in before.items() if name in names}))
         if old is not None and not _is_whole(new, old):
-            alive += [(f"model.{j}.{start}", module) for start, module in _alive(new, old)]
+            rows.append((f"model.{j}.", new, old))
     if errors:
         raise UserError(f"{len(errors)} tensors do not fit:\n  {_first(errors)}")
     for module, values in copies:
         module.load_state_dict(values, strict=False)
-    for _, attention in alive:
-        attention.start_as_stock()
+    alive = [(row + start, module) for row, new, old in rows for start, module in _alive(new, old)]
+    with as_user_errors(ArgumentError):  # a lambda of 1
+        for _, attention in alive:
+            attention.start_as_stock()
     scaled = {start + name for start, attention in alive for name in attention.scaled}
     return [t._replace(status="scaled") if t.name in scaled else t for t in tensors]
 
