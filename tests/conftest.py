@@ -7,6 +7,7 @@ import tempfile
 # Before ultralytics is imported, here and in every child: no test reads or writes the user's own settings.
 os.environ["YOLO_CONFIG_DIR"] = tempfile.mkdtemp(prefix="diffattn-tests-")
 os.environ["YOLO_OFFLINE"] = "true"  # ultralytics then skips its look-ups in the network
+os.environ["OMP_NUM_THREADS"] = "1"  # a test for each core at a time: more threads would wait for each other
 
 import pytest
 from ultralytics import settings

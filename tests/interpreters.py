@@ -1,6 +1,7 @@
 """Processes: fresh interpreters, forks of one that has imported torch already, and a training that is killed."""
 
 import functools
+import importlib
 import json
 import os
 import subprocess
@@ -46,6 +47,7 @@ PRELOADED = {  # what a fork has imported; of the last kind, neither ultralytics
 ENTRY = {  # command of this environment: what its console script does
     "yolo": "from ultralytics.cfg import entrypoint; entrypoint()",
     "diffattn": "import sys; from ultralytics_diffattn.cli import main; sys.exit(main())",
+    "diffattn compare": "from tests.interpreters import compare_with_forks; compare_with_forks()",
 }
 
 
@@ -86,12 +88,47 @@ def forked(code, *arguments, cwd=None, check=True, preloaded="ultralytics", name
 def command(name, *arguments, cwd, check=True, fresh=False, preloaded="ultralytics", **env):
     """Run a command of this environment; `yolo` and `diffattn` in a fork, unless `fresh`, but as their scripts do.
 
-    Variables that are read where ultralytics is imported need a fresh one.
+    The trainings of `diffattn compare` are then forks, too: test_compare.py has them in fresh processes. Variables that
+    are read where ultralytics is imported need a fresh one.
     """
     file = Path(sys.executable).with_name(name)
     if fresh or name not in ENTRY:
         return run(file, *arguments, cwd=cwd, check=check, **env)
-    return forked(ENTRY[name], *arguments, cwd=cwd, check=check, preloaded=preloaded, name=str(file), **env)
+    entry = ENTRY.get(f"{name} {arguments[0]}", ENTRY[name])
+    return forked(entry, *arguments, cwd=cwd, check=check, preloaded=preloaded, name=str(file), **env)
+
+
+def compare_with_forks():
+    """Do what `diffattn` does, in a process that has run nothing yet, with a fork for each training of `compare`."""
+    from ultralytics_diffattn import cli
+    from ultralytics_diffattn.comparison import schedule
+
+    sys.path.insert(0, str(ROOT))
+    schedule.run_module = _fork_module
+    sys.exit(cli.main())
+
+
+def _fork_module(module, *arguments):
+    """Run a module as `child_process.run_module` does, in a fork."""
+    reading, writing = os.pipe()
+    sys.stdout.flush()
+    pid = os.fork()
+    if not pid:
+        os.close(writing)  # else its own end would keep stdin open
+        os.dup2(reading, 0)
+        os.setsid()
+        sys.argv[1:] = map(str, arguments)
+        status = 1
+        try:
+            status = importlib.import_module(module).main(*sys.argv[1:])
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+    os.close(reading)
+    status = os.waitpid(pid, 0)[1]
+    os.close(writing)
+    return os.waitstatus_to_exitcode(status)
 
 
 def script(name, *arguments, cwd=None, check=True, **env):

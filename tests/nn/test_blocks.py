@@ -19,6 +19,7 @@ from ultralytics_diffattn import (
     PSABlock_Diff,
     lambda_init_schedule,
 )
+from ultralytics_diffattn.nn.token import TokenAttention_Diff
 
 ADDED = {"lambda_q1", "lambda_k1", "lambda_q2", "lambda_k2", "diff_norm.weight"}  # to each attention of kind split
 
@@ -80,10 +81,10 @@ def test_lambda_zero_is_stock_attention_on_the_first_half():
     torch.testing.assert_close(ours(x), stock(x), rtol=1e-5, atol=1e-5)
 
 
-def test_token_is_the_published_module():
+def test_token_has_the_heads_of_the_published_module():
     block = C2PSA_Diff(256, 256, n=2, kind="token", lambda_init="schedule")
     for i, psa in enumerate(block.m, 1):
-        assert type(psa.attn) is DiffAttention
+        assert type(psa.attn) is TokenAttention_Diff
         assert psa.attn.q_proj.weight.shape == (128, 128)
         assert (psa.attn.num_heads, psa.attn.head_dim) == (1, 64)  # 2 published heads make one differential head
         assert psa.attn.lambda_init == lambda_init_schedule(i)
@@ -153,7 +154,7 @@ def test_lambda_of_paired_moves_from_the_first_step_on(block, dtype):
     assert all(p.grad.abs().min() > 0 for n, p in block.named_parameters() if n.endswith(".lam"))
 
 
-@pytest.mark.parametrize(("kind", "attention"), [("split", Attention_Diff), ("token", DiffAttention)])
+@pytest.mark.parametrize(("kind", "attention"), [("split", Attention_Diff), ("token", TokenAttention_Diff)])
 def test_c3k2_of_the_other_kinds(kind, attention):
     block = C3k2_Diff(128, 256, n=2, kind=kind, lambda_init="schedule")
     for i, (bottleneck, psa) in enumerate(block.m, 1):
@@ -190,7 +191,7 @@ def test_copies(kind):
         assert torch.equal(twin(x), block(x))
 
 
-def test_positions_matter_to_split_alone():
+def test_positions_matter_to_split_and_not_to_the_published_module():
     """`pe` tells split where a token stands; the published module does not know."""
     torch.manual_seed(0)
     x, order = torch.randn(1, 64, 4, 4), torch.randperm(16)

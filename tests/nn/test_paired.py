@@ -67,13 +67,21 @@ def test_a_lambda_of_one_is_refused(pair):
 
 @pytest.mark.parametrize(
     ("kind", "given", "expected"),
-    [("paired", None, 0.0), ("paired", 0.5, 0.5), ("paired", "schedule", 0.2), ("split", None, 0.8), ("split", 0, 0.0)],
+    [
+        ("paired", None, 0.0),
+        ("paired", 0.5, 0.5),
+        ("paired", "schedule", 0.2),
+        ("split", None, 0.2),
+        ("split", 0.8, 0.8),
+        ("split", 0, 0.0),
+        ("token", None, 0.2),
+    ],
 )
 def test_lambda_init_of_a_row(kind, given, expected):
-    attention = C2PSA_Diff(128, 128, n=2, kind=kind, lambda_init=given).m[0].attn
+    attention = C2PSA_Diff(256, 256, n=2, kind=kind, lambda_init=given).m[0].attn
     assert attention.lambda_init == pytest.approx(expected)
     attention.reset_parameters()
-    near = 0.3 if kind == "split" else 1e-6  # its vectors are drawn
+    near = 1e-6 if kind == "paired" else 0.3  # its vectors are drawn
     assert attention.compute_lambda().detach().mean().item() == pytest.approx(expected, abs=near)
 
 

@@ -31,7 +31,7 @@ def by_the_formula(model, kind):
     if kind == "paired":
         return state[f"{BLOCK}.lam"].tolist()
     q1, k1, q2, k2 = (state[f"{BLOCK}.lambda_{name}"] for name in ("q1", "k1", "q2", "k2"))
-    return [float(torch.exp(q1 @ k1) - torch.exp(q2 @ k2) + 0.8)]
+    return [float(torch.exp(q1 @ k1) - torch.exp(q2 @ k2) + 0.2)]
 
 
 def train(kind, data, folder, *callbacks, **changes):

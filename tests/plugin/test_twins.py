@@ -17,6 +17,7 @@ from tests.places import ROOT, SCALES, model_yamls, scaled
 from tests.samples import build_rows
 from ultralytics_diffattn import Attention_Diff, C2PSA_Diff, DiffAttention, register
 from ultralytics_diffattn.errors import UserError
+from ultralytics_diffattn.nn.token import TokenAttention_Diff
 from ultralytics_diffattn.plugin import twins
 from ultralytics_diffattn.plugin.attach import attach
 from ultralytics_diffattn.plugin.module_table import MODULES
@@ -142,7 +143,7 @@ def test_many_threads_build_at_once():
     for thread in threads:
         thread.join()
     for i, kind in enumerate(kinds):
-        assert type(results[i][1].m[0].attn) is {"split": Attention_Diff, "token": DiffAttention}[kind]
+        assert type(results[i][1].m[0].attn) is {"split": Attention_Diff, "token": TokenAttention_Diff}[kind]
         assert type(results[i][2]) is tasks.C2PSA
 
 

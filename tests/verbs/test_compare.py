@@ -10,7 +10,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from tests.interpreters import run
+from tests import interpreters
 from ultralytics_diffattn import cli
 from ultralytics_diffattn.comparison.schema import read_results
 from ultralytics_diffattn.verbs import compare
@@ -54,7 +54,7 @@ def killed(tiny, tmp_path_factory):
     before = {
         f: f.stat().st_mtime_ns for f in finished.rglob("*") if f.is_file() and f.name not in ("lock", "best.onnx")
     }
-    again = run(*command(tiny, folder))
+    again = interpreters.command("diffattn", *command(tiny, folder)[3:], cwd=folder)
     return {"folder": folder / "c", "before": before, "cut": cut, "again": again}
 
 

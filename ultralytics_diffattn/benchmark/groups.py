@@ -14,14 +14,16 @@ from ultralytics_diffattn.benchmark.attention_groups import core, memory
 from ultralytics_diffattn.benchmark.gpu_group import cuda
 from ultralytics_diffattn.benchmark.model_groups import block, export, model, train
 from ultralytics_diffattn.benchmark.results import Group
+from ultralytics_diffattn.benchmark.retrieval_group import retrieval
 from ultralytics_diffattn.benchmark.rows import Setting
 from ultralytics_diffattn.benchmark.startup_group import start
 from ultralytics_diffattn.child_process import end_with_parent
 from ultralytics_diffattn.output.files import write_json
 
 GROUPS: dict[str, Callable[[Setting], Group]] = {
-    f.__name__: f for f in (core, memory, block, model, train, export, start, cuda)
+    f.__name__: f for f in (core, memory, block, model, train, export, start, cuda, retrieval)
 }
+ON_REQUEST = ("retrieval",)  # measures no cost, and takes as long as all others
 
 
 def run(name: str, setting: Setting) -> Group:

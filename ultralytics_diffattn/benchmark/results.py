@@ -88,6 +88,16 @@ class ImportTime(TypedDict):
     modules: list[str]
 
 
+class Reading(TypedDict):
+    """How well one trained block reads marked tokens; see `retrieval.Read`."""
+
+    variant: str
+    noise: float
+    seed: int
+    tokens: int
+    accuracy: float
+
+
 class _Rows(TypedDict):
     rows: list[Row]
 
@@ -101,6 +111,7 @@ class Group(_Rows, total=False):
         curves (dict[str, list[Point]]): Of the group `memory`: time and memory by name of the implementation.
         nodes (dict[str, int]): Of the group `export`: nodes of the ONNX graphs.
         at_start (ImportTime): Of the group `start`.
+        retrieval (list[Reading]): Of the group `retrieval`.
         seconds (float): Duration of the whole group, in performance.json.
     """
 
@@ -108,6 +119,7 @@ class Group(_Rows, total=False):
     curves: dict[str, list[Point]]
     nodes: dict[str, int]
     at_start: ImportTime
+    retrieval: list[Reading]
     seconds: float
 
 

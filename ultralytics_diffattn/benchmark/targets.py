@@ -50,3 +50,10 @@ CUDA_MODEL: dict[int, BesideStock] = {640: (30, 1.02), 1280: (30, 1.02)}
 CUDA_BATCHES = 1, 32
 CUDA_DTYPES = torch.float16, torch.bfloat16
 CUDA_MODES = "eager", "compile", "graph"
+
+# What `retrieval` reads: 15 minutes on two cores.
+SEEDS = 5
+NOISE = 0.25, 0.5, 1.0  # standard deviation in each channel, where that of a code is 1
+TOKENS = 100, 400, 1600
+STEPS = 400  # of a block's training
+MAPS = 256  # that are read for an accuracy

@@ -355,16 +355,22 @@ class DiffAttention(LambdaMixin, nn.Module):
             raise ValueError(
                 f"x of shape {tuple(x.shape)} has rank {x.ndim}; give tokens (B, N, C) or a feature map (B, C, H, W)."
             )
+        if not is_traced() and x.shape[-1] != self.q_proj.in_features:
+            raise ValueError(
+                f"x has {x.shape[-1]} channels; this DiffAttention was built with dim={self.q_proj.in_features}."
+            )
+        y, _ = self._attend(x, attn_mask)
+        out: Tensor = self.proj_drop(self.out_proj(y))
+        return out
+
+    def _attend(self, x: Tensor, attn_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the normalized output of the heads, (B, N, dim), of tokens of that shape, and v, (B, heads, N, 2d)."""
         B, N, C = x.shape
-        if not is_traced() and C != self.q_proj.in_features:
-            raise ValueError(f"x has {C} channels; this DiffAttention was built with dim={self.q_proj.in_features}.")
         (q1, k1), (q2, k2) = self.queries_and_keys(x)
         v = self.v_proj(x).reshape(B, N, self.num_heads, 2 * self.head_dim).transpose(1, 2)  # (B, heads, N, 2d)
         dropout_p = self.attn_drop if self.training else 0.0
         y = diff_attention(q1, k1, q2, k2, v, self.compute_lambda(), attn_mask, dropout_p, self.scale)
-        y = self.normalize(y).transpose(1, 2).reshape(B, N, C)
-        out: Tensor = self.proj_drop(self.out_proj(y))
-        return out
+        return self.normalize(y).transpose(1, 2).reshape(B, N, C), v
 
     @property
     def scale(self) -> float:

@@ -18,6 +18,7 @@ from ultralytics_diffattn.nn.functional import diff_attention
 from ultralytics_diffattn.nn.paired import PairedAttention_Diff
 from ultralytics_diffattn.nn.protocol import QueriesAndKeys
 from ultralytics_diffattn.nn.safe_global import safe_global
+from ultralytics_diffattn.nn.token import TokenAttention_Diff
 
 __all__ = "Attention_Diff", "C2PSA_Diff", "C3k2_Diff", "PSABlock_Diff", "PairedAttention_Diff"
 
@@ -56,7 +57,7 @@ class Attention_Diff(LambdaMixin, Attention):
         dim: int,
         num_heads: int = 8,
         attn_ratio: float = 0.5,
-        lambda_init: float | str = 0.8,
+        lambda_init: float | str = "schedule",
         lambda_per_head: bool = False,
         depth: int = 1,
     ):
@@ -126,7 +127,7 @@ def _attention(
     """Return the attention of one PSA block; what its kind has no use for is passed over."""
     check_divides(c, num_heads)
     if lambda_init is None:
-        lambda_init = 0.0 if kind == "paired" else 0.8
+        lambda_init = 0.0 if kind == "paired" else "schedule"
     if kind == "split":
         return Attention_Diff(c, num_heads, attn_ratio, lambda_init, depth=depth)
     if kind == "paired":
@@ -137,10 +138,10 @@ def _attention(
                 f"kind='token' makes one differential head of two, and {c} channels give num_heads={num_heads} (one "
                 "for each 64): use hidden channels (c1 * e) with an even number of heads, such as 128, or kind='split'."
             )
-        return DiffAttention(c, num_heads, lambda_init=lambda_init, depth=depth)
+        return TokenAttention_Diff(c, num_heads, lambda_init, depth)
     raise ArgumentError(
         f"kind={kind!r} is unknown; it must be 'paired' (starts as stock), 'split' (stock weights load) or 'token' (as "
-        "published)."
+        "published, with stock's positional encoding)."
     )
 
 
@@ -153,9 +154,9 @@ class PSABlock_Diff(PSABlock):
         attn_ratio (float): Key width over head width, kinds "split" and "paired" only.
         num_heads (int): Number of heads; even for kind "token", where two make one differential head.
         shortcut (bool): Whether to add the input to the output of each half.
-        kind (str): "split", `Attention_Diff`, "paired", `PairedAttention_Diff`, or "token", `DiffAttention`.
+        kind (str): "split", `Attention_Diff`, "paired", `PairedAttention_Diff`, or "token", `TokenAttention_Diff`.
         lambda_init (float | str, optional): Initial lambda, or "schedule" for `lambda_init_schedule(depth)`; by default
-            0 for kind "paired", 0.8 for the others.
+            0 for kind "paired", "schedule" for the others.
         depth (int): 1-based index of this attention block, used by `lambda_init="schedule"`.
 
     Raises:
@@ -198,9 +199,9 @@ class C2PSA_Diff(C2PSA):
         n (int): Number of PSA blocks; in a YAML row the repeats.
         e (float): Hidden channels over `c1`, in (0, 1].
         kind (str): "split", which keeps stock's tensors, "paired", which adds to them and starts as stock, or "token",
-            the published module.
-        lambda_init (float | str, optional): Initial lambda, or "schedule", which follows the index of the PSA block; by
-            default 0 for kind "paired", 0.8 for the others.
+            the published module with stock's positional encoding.
+        lambda_init (float | str, optional): Initial lambda, or "schedule", which follows the index of the PSA block and
+            starts at 0.2; by default 0 for kind "paired", "schedule" for the others.
 
     Raises:
         ValueError: If `c1` is not `c2`, a number is outside its range or `kind` is unknown.

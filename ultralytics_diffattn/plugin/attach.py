@@ -7,7 +7,7 @@ import threading
 from importlib import import_module
 from types import ModuleType
 
-from ultralytics_diffattn.plugin import folding, lambda_log, text_encoder, yaml_lookup
+from ultralytics_diffattn.plugin import folding, lambda_log, loading, text_encoder, yaml_lookup
 from ultralytics_diffattn.plugin.module_table import MODULES
 from ultralytics_diffattn.plugin.twins import Twin
 
@@ -43,13 +43,14 @@ def attach(module: ModuleType) -> None:
 
 
 def _tasks(tasks: ModuleType) -> None:
-    """Add the twins, the look-up of model YAMLs, the folding, the text encoder and the logging of lambda."""
+    """Add the twins, the look-up of model YAMLs, the folding, the text encoder, and what is logged."""
     for name, row in MODULES.items():
         present, stock = (tasks.__dict__.get(x) for x in (name, row.like))
         if present is None or (isinstance(present, Twin) and present.stock is not stock):  # new, or reloaded
             setattr(tasks, name, Twin(name, row, stock, vars(tasks)))  # a module of that name in a fork is left alone
     yaml_lookup.attach(tasks, "check_yaml", rows=tuple(MODULES))
     folding.attach(tasks)
+    loading.attach(tasks)
     text_encoder.attach(tasks)
     lambda_log.attach()  # among the default callbacks of ultralytics
 

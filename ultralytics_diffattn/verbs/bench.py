@@ -13,7 +13,7 @@ from ultralytics.utils import LOGGER
 
 from ultralytics_diffattn.benchmark import report
 from ultralytics_diffattn.benchmark.apart import measure_apart
-from ultralytics_diffattn.benchmark.groups import GROUPS
+from ultralytics_diffattn.benchmark.groups import GROUPS, ON_REQUEST
 from ultralytics_diffattn.benchmark.results import Performance
 from ultralytics_diffattn.benchmark.rows import Setting
 from ultralytics_diffattn.errors import UserError, as_user_errors
@@ -22,7 +22,7 @@ from ultralytics_diffattn.output.run_folder import run_folder
 from ultralytics_diffattn.verbs.arguments import check_known, chosen, listed
 
 OWN: dict[str, Any] = {
-    "only": ",".join(GROUPS),
+    "only": ",".join(name for name in GROUPS if name not in ON_REQUEST),
     "threads": (1, 2),
     "repeats": 0,
     "device": "",
@@ -36,7 +36,8 @@ def bench(**arguments: Any) -> Performance:
     """Return the time and memory of ours beside timm's, the published formula and stock's, and the targets met.
 
     Args:
-        **arguments (Any): `only` (groups with commas between, by default all), `threads` (of the CPU, several with
+        **arguments (Any): `only` (groups with commas between, by default all but
+            `retrieval`, which measures how well the block reads and not its cost), `threads` (of the CPU, several with
             commas between), `repeats` (turns of every case; 0 for each group's own), `device` (a GPU's number, or cpu
             to leave the GPU out), `project`, `name` and `exist_ok` (the folder; `project` from the current directory).
 
