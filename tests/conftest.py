@@ -1,5 +1,6 @@
 """What all tests share: a private ultralytics configuration, the shared material, and small data sets."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -17,6 +18,12 @@ from tests.places import SHARED
 # Else beside the checkout, where ultralytics puts data and runs if its environment lies in a git repository.
 settings.update({name: os.path.join(os.environ["YOLO_CONFIG_DIR"], name) for name in ("datasets_dir", "runs_dir")})
 settings.update({"tensorboard": False, "raytune": False})  # the one traces the model of each training, both are slow
+
+
+def pytest_collection_finish():
+    """Keep the garbage collector, which each training calls several times, from searching all that was imported."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure():

@@ -8,6 +8,7 @@ A job is a line of JSON on stdin: `argv`, `code` to be run as `python -c`, `cwd`
 the answer is a line with the exit status.
 """
 
+import gc
 import json
 import os
 import signal
@@ -47,6 +48,8 @@ def main(modules):
     os.dup2(2, 1)  # what an import prints is no answer
     for name in modules:
         import_module(name)
+    gc.collect()
+    gc.freeze()  # else each collection in a child would search, and copy, all that was imported
     for line in sys.stdin:
         pid = os.fork()
         if not pid:
