@@ -174,7 +174,7 @@ from ultralytics import YOLO
 model = YOLO("yolo11n-diffattn.yaml")
 model.add_callback("on_model_save", lambda trainer: trainer.epoch == {epochs} - 1 and os._exit(9))
 model.train(data={data!r}, project={project!r}, name="killed", epochs={epochs} + 1, imgsz=64, batch=4, workers=0,
-            plots=False, device="cpu")
+            plots=False, device="cpu", seed=1)
 """
 
 

@@ -11,6 +11,7 @@ from ultralytics.nn.modules.block import Attention
 
 from tests.samples import randomize
 from ultralytics_diffattn.benchmark import groups, report, retrieval, retrieval_report, targets
+from ultralytics_diffattn.benchmark import retrieval_controls as controls
 from ultralytics_diffattn.benchmark.rows import Setting
 from ultralytics_diffattn.nn.paired import PairedAttention_Diff
 from ultralytics_diffattn.verbs import bench
@@ -62,15 +63,15 @@ def test_who_looks_for_the_mark_reads_everything():
 
 @pytest.mark.parametrize("variant", retrieval.VARIANTS)
 def test_every_variant_trains(variant):
-    reads = retrieval.read(variant, 0.5, 0, (9, 16), steps=2, maps=4)
+    reads = retrieval.read(variant, 0.5, 0, (9, 16), steps=2, maps=16)
     assert [(r.variant, r.noise, r.seed, r.tokens) for r in reads] == [(variant, 0.5, 0, n) for n in (9, 16)]
     assert all(0 <= r.accuracy <= 1 for r in reads)
-    assert reads == retrieval.read(variant, 0.5, 0, (9, 16), steps=2, maps=4), "the same seed gives the same"
+    assert reads == retrieval.read(variant, 0.5, 0, (9, 16), steps=2, maps=16), "the same seed gives the same"
 
 
 def test_control_adds_both_maps():
     torch.manual_seed(0)
-    added = retrieval.VARIANTS["control: two maps added"](32, 2)
+    added = controls.added_maps(32, 2)
     assert not added.lam.requires_grad
     added = randomize(added)
     nn.init.constant_(added.lam, -1.0)
@@ -93,7 +94,7 @@ def test_control_adds_both_maps():
 
 def test_gate_starts_near_stock():
     torch.manual_seed(0)
-    gated = retrieval.GatedAttention(32, 2).eval()
+    gated = controls.GatedAttention(32, 2).eval()
     nn.init.zeros_(gated.gate.weight)
     nn.init.zeros_(gated.gate.bias)
     x = torch.randn(1, 32, 4, 4)
@@ -102,10 +103,66 @@ def test_gate_starts_near_stock():
 
 
 @pytest.fixture
+def x():
+    return torch.randn(1, 32, 4, 4, generator=torch.Generator().manual_seed(1))
+
+
+def maps_of(module, x):
+    """Return both softmax maps, (heads, N, N), and v, (heads, N, head_dim), of a paired module."""
+    (q1, k), (q2, _) = module.queries_and_keys(x)
+    first, second = ((q @ k.mT * module.scale).softmax(-1)[0] for q in (q1, q2))
+    return first, second, module._project(x)[3][0].mT
+
+
+def output_of(module, attention, v, x):
+    """Return what the module makes of a map, (heads, N, N)."""
+    y = (attention @ v).mT.reshape(x.shape)
+    return module.proj(y + module.pe(v.mT.reshape(x.shape)))
+
+
+def test_lambda_by_token_is_the_formula(x):
+    torch.manual_seed(0)
+    module = randomize(controls.LambdaByToken(32, 2))
+    first, second, v = maps_of(module, x)
+    lam = module.project_lambda(x).sigmoid().flatten(2)[0][..., None]  # (heads, N, 1)
+    torch.testing.assert_close(module(x), output_of(module, first - lam * second, v, x), rtol=1e-4, atol=1e-5)
+
+
+def test_renormalized_rows_sum_to_one(x):
+    torch.manual_seed(0)
+    module = randomize(controls.RenormalizedRows(32, 2))
+    first, second, v = maps_of(module, x)
+    lam = module.compute_lambda()[:, None, None]
+    attention = first - lam * second + lam * first.mean(-2, keepdim=True)
+    torch.testing.assert_close(attention.sum(-1), torch.ones(2, 16), rtol=0, atol=1e-5)
+    torch.testing.assert_close(module(x), output_of(module, attention, v, x), rtol=1e-4, atol=1e-5)
+
+
+def test_annealed_lambda_rises_with_the_steps_of_training(x, monkeypatch):
+    monkeypatch.setattr(controls.AnnealedLambda, "rise", 4)
+    module, seen = controls.AnnealedLambda(32, 2), []
+    for _ in range(6):
+        module.train()(x)
+        seen.append(float(module.compute_lambda()[0].detach()))
+    assert seen == [0.125, 0.25, 0.375, 0.5, 0.5, 0.5]
+    module.eval()(x)
+    assert module.steps == 6
+
+
+def test_split_without_norm_weighs_the_values_and_no_more(x):
+    torch.manual_seed(0)
+    module = randomize(controls.SplitWithoutNorm(32, 2))
+    (q1, k1), (q2, k2) = module.queries_and_keys(x)
+    first, second = ((q @ k.mT * module.scale).softmax(-1)[0] for q, k in ((q1, k1), (q2, k2)))
+    v = module._project(x)[2][0].mT
+    attention = first - module.compute_lambda() * second
+    torch.testing.assert_close(module(x), output_of(module, attention, v, x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture
 def small(monkeypatch):
-    for name, value in {"SEEDS": 2, "NOISE": (0.5,), "TOKENS": (9, 16), "STEPS": 2, "MAPS": 4}.items():
+    for name, value in {"SEEDS": 2, "NOISE": (0.5,), "TOKENS": (9, 16), "STEPS": 2, "MAPS": 16}.items():
         monkeypatch.setattr(targets, name, value)
-    monkeypatch.setattr(retrieval, "TRAINED", 16)
 
 
 @pytest.mark.usefixtures("small")

@@ -60,8 +60,11 @@ def test_where_a_position_lies_matters(module):
     assert not torch.allclose(module(shuffled), module(x).flatten(2)[..., order].reshape(x.shape))
 
 
-def test_gradients(module):
-    x = torch.randn(1, 32, 2, 2, dtype=torch.float64, requires_grad=True)
+def test_gradients():
+    """Of one image: PyTorch's BatchNorm is wrong for it where a gradient is laid out in tokens."""
+    torch.manual_seed(0)
+    module = randomize(TokenAttention_Diff(8, num_heads=2, lambda_init=0.4)).double()
+    x = torch.randn(1, 8, 2, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x, *_: module(x), (x, *module.parameters()))
 
 

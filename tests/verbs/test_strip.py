@@ -19,7 +19,8 @@ def trained(tiny, tmp_path_factory):
     model = YOLO("yolo11n-diffattn.yaml")
     kept = []
     model.add_callback("on_model_save", lambda trainer: kept.append(trainer.last.read_bytes()))
-    model.train(data=tiny, epochs=2, imgsz=64, batch=4, workers=0, plots=False, device="cpu", project=folder)
+    arguments = dict(epochs=2, imgsz=64, batch=4, workers=0, plots=False, device="cpu", seed=1)
+    model.train(data=tiny, project=folder, **arguments)
     (folder / "last.pt").write_bytes(kept[0])
     return folder / "last.pt"
 

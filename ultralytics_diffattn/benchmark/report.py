@@ -55,7 +55,7 @@ SECTIONS = {  # by group: title, and text above the table
         "Retrieval by the block alone",
         "Each token of a map carries one of 16 codes, a part of a mark (uniform, below 0.8) and noise (its standard "
         "deviation in each channel, where that of a code is 1); one token carries the whole mark, and every token is "
-        "to say its code. Blocks of 64 channels and two heads are trained on maps of 400 tokens and read fresh maps of "
+        "to say its code. Blocks of 64 channels and two heads are trained on maps of 100 tokens and read fresh maps of "
         "each size. Each seed gives all variants the same maps. Accuracy is the mean over seeds (lowest to highest), "
         "beside stock the mean of the differences of equal seeds [95 % interval]; chance is 0.063.",
     ),

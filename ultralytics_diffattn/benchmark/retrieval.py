@@ -17,39 +17,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from ultralytics.nn.modules.block import Attention, PSABlock
 
+from ultralytics_diffattn.benchmark import retrieval_controls as controls
 from ultralytics_diffattn.nn.blocks import Attention_Diff
 from ultralytics_diffattn.nn.paired import PairedAttention_Diff
 from ultralytics_diffattn.nn.token import TokenAttention_Diff
 
 DIM, HEADS = 64, 2
 CODES = 16
-MARK = 8.0  # length of the mark's vector, as that of a code's
+MARK = 12.0  # length of the mark's vector; that of a code is 8
 PARTIAL = 0.8  # the most that another token has of the mark
-TRAINED = 400  # tokens of a map, as of YOLO11's at 640 px
-BATCH = 4
-LEARNING_RATE = 2e-3
-
-
-class GatedAttention(nn.Module):
-    """A control: stock's attention, its output multiplied by a gate, `2 * sigmoid(conv(x))`."""
-
-    def __init__(self, dim: int, num_heads: int):
-        """Create both."""
-        super().__init__()
-        self.attn = Attention(dim, num_heads)
-        self.gate = nn.Conv2d(dim, dim, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the output for a feature map, (B, dim, H, W), shaped as that."""
-        out: Tensor = self.attn(x) * 2 * self.gate(x).sigmoid()
-        return out
-
-
-def _added_maps(dim: int, num_heads: int) -> nn.Module:
-    """Return a control: two maps as kind `paired` has them, which are added, whatever is learned."""
-    attention = PairedAttention_Diff(dim, num_heads, lambda_init=-1.0)
-    attention.lam.requires_grad_(False)
-    return attention
+TRAINED = 100  # tokens of a map
+BATCH = 16
+LEARNING_RATE = 3e-3  # the highest of a cycle
 
 
 VARIANTS: dict[str, Callable[[int, int], nn.Module]] = {
@@ -60,8 +39,12 @@ VARIANTS: dict[str, Callable[[int, int], nn.Module]] = {
     "split, λ_init 0.8": partial(Attention_Diff, lambda_init=0.8),
     "token, λ_init 0.2": partial(TokenAttention_Diff, lambda_init=0.2),
     "token, λ_init 0.8": partial(TokenAttention_Diff, lambda_init=0.8),
-    "control: two maps added": _added_maps,
-    "control: stock with a gate": GatedAttention,
+    "control: two maps added": controls.added_maps,
+    "control: stock with a gate": controls.GatedAttention,
+    "candidate: split without norm": controls.SplitWithoutNorm,
+    "candidate: λ by token": controls.LambdaByToken,
+    "candidate: rows sum to 1": controls.RenormalizedRows,
+    "candidate: λ annealed to 0.5": controls.AnnealedLambda,
 }
 
 
@@ -125,7 +108,7 @@ def read(variant: str, noise: float, seed: int, tokens: Sequence[int], steps: in
         (list[Read]): One for each size.
 
     Examples:
-        >>> [r.tokens for r in read("stock", 0.5, seed=0, tokens=(9, 16), steps=2, maps=4)]
+        >>> [r.tokens for r in read("stock", 0.5, seed=0, tokens=(9, 16), steps=2, maps=16)]
         [9, 16]
     """
     torch.manual_seed(seed)
@@ -151,7 +134,8 @@ def read(variant: str, noise: float, seed: int, tokens: Sequence[int], steps: in
 def _accuracy(model: nn.Module, task: Task, tokens: int, maps: int) -> float:
     """Return the share of tokens that say the right code."""
     right = 0.0
-    for _ in range(maps // BATCH):
-        x, code = task.maps(BATCH, tokens)
+    count = min(max(BATCH * TRAINED // tokens, 1), maps)  # attention maps of a batch are to fit into a cache
+    for _ in range(maps // count):
+        x, code = task.maps(count, tokens)
         right += float((model(x).argmax(1) == code[:, None, None]).float().mean())
-    return right / (maps // BATCH)
+    return right / (maps // count)

@@ -15,8 +15,15 @@ from ultralytics_diffattn.evaluation.intervals import over_seeds
 from ultralytics_diffattn.output.formatting import interval, signed
 from ultralytics_diffattn.output.markdown import table
 
-COLOURS = {"stock": "#000000", "paired": "#0072b2", "split": "#d55e00", "token": "#009e73", "control": "#888888"}
-DASHES = "-", "--"  # of the first and of the second variant of a kind
+COLOURS = {
+    "stock": "#000000",
+    "paired": "#0072b2",
+    "split": "#d55e00",
+    "token": "#009e73",
+    "control": "#888888",
+    "candidate": "#cc79a7",
+}
+DASHES = "-", "--", ":", "-."  # of the variants of a kind, in turn
 
 
 def as_lines(readings: Sequence[Reading]) -> list[str]:

@@ -53,7 +53,7 @@ CUDA_MODES = "eager", "compile", "graph"
 
 # What `retrieval` reads: 15 minutes on two cores.
 SEEDS = 5
-NOISE = 0.25, 0.5, 1.0  # standard deviation in each channel, where that of a code is 1
+NOISE = 0.5, 0.75, 1.0  # standard deviation in each channel, where that of a code is 1
 TOKENS = 100, 400, 1600
 STEPS = 400  # of a block's training
-MAPS = 256  # that are read for an accuracy
+MAPS = 128  # that are read for an accuracy
