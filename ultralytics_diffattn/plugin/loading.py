@@ -76,6 +76,6 @@ def _warn(model: nn.Module, weights: Any) -> None:
     file = getattr(weights, "pt_path", None) or "yolo11n.pt"
     LOGGER.warning(
         f"{', '.join(names)}: these weights know nothing of such attention, and the detector starts damaged: of "
-        "yolo11n's mAP50-95 of 0.462 on COCO images at 640 px, kind split keeps 0.310, kind token 0.379. To start "
+        "yolo11n's mAP50-95 of 0.461 on COCO images at 640 px, kind split keeps 0.310, kind token 0.379. To start "
         f"where the stock model stands: diffattn train model={yaml} pretrained={file} data=... reconstruct=True"
     )
