@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""What attention is worth to a trained detector: mAP50-95 with parts of it silenced, the table of docs/attention.md.
+"""What attention is worth to a trained detector: mAP50-95 with parts of it silenced.
 
 `python scripts/attention_worth.py model=yolo11n.pt data=coco.yaml sizes=320,640,1280`: nothing is trained again. It
 takes any detector whose attention is ultralytics' `Attention`, as in YOLO11 and YOLO26.
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 
 import torch
@@ -18,6 +17,7 @@ from ultralytics import YOLO
 from ultralytics.nn.modules.block import Attention
 
 from ultralytics_diffattn.errors import UserError
+from ultralytics_diffattn.evaluation.box_map import box_map
 from ultralytics_diffattn.output.markdown import table
 from ultralytics_diffattn.verbs.arguments import listed, parse
 
@@ -74,9 +74,7 @@ def main(words: list[str]) -> None:
                 for module in yolo.model.modules():
                     if isinstance(module, Attention):
                         change(module)
-            with tempfile.TemporaryDirectory() as folder:  # ultralytics saves into it
-                metrics = yolo.val(data=arguments["data"], imgsz=size, plots=False, verbose=False, project=folder)
-            cells.append(f"{metrics.box.map:.3f}")
+            cells.append(f"{box_map(yolo, arguments['data'], size):.3f}")
         rows.append([name, *cells])
     print("\n".join(table(["", *(f"{size} px" for size in sizes)], rows)))
 

@@ -2,8 +2,8 @@
 """What reconstruction gives back: mAP50-95 before and after `diffattn convert ... reconstruct=`, over seeds.
 
 `python scripts/reconstruction.py weights=yolo11n.pt data=coco.yaml images=coco.yaml models=yolo11-diffattn.yaml
-seeds=0,1,2`: the table of docs/how-to/fine-tuning.md. `images=` are what convert's `reconstruct=` takes, by default
-those of `data=`, on whose val every model is measured; `project=` keeps the checkpoints.
+seeds=0,1,2`: the table of docs/defaults.md, whose error is of the first seed. `images=` are what convert's
+`reconstruct=` takes, by default those of `data=`, on whose val every model is measured; `project=` keeps the checkpoints.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from ultralytics import YOLO
 
 from ultralytics_diffattn.errors import UserError
+from ultralytics_diffattn.evaluation.box_map import box_map
 from ultralytics_diffattn.output.formatting import mean_sd
 from ultralytics_diffattn.output.markdown import table
 from ultralytics_diffattn.verbs.arguments import listed, parse
@@ -35,25 +36,18 @@ OWN = {
 HEAD = "model", "before", "after", "relative error", "seconds"
 
 
-def measure(weights: str, data: str, imgsz: int) -> float:
-    """Return mAP50-95 of boxes on val."""
-    with tempfile.TemporaryDirectory() as folder:  # ultralytics saves into it
-        metrics = YOLO(weights).val(data=data, imgsz=imgsz, plots=False, verbose=False, project=folder)
-    return float(metrics.box.map)
-
-
 def row(model: str, arguments: dict, folder: Path) -> list[str]:
     """Return the cells of one model."""
     weights, data, imgsz = arguments["weights"], arguments["data"], int(arguments["imgsz"])
     name = Path(model).stem
-    before = measure(convert(weights, model, str(folder / f"{name}.pt"))["file"], data, imgsz)
+    before = box_map(YOLO(convert(weights, model, str(folder / f"{name}.pt"))["file"]), data, imgsz)
     after, errors, seconds = [], [], []
     for seed in map(int, listed(arguments["seeds"])):
         file = str(folder / f"{name}-seed{seed}.pt")
         made = convert(weights, model, file, arguments["images"] or data, imgsz=imgsz, seed=seed)
         errors.append([f"{block.before:.3f} → {block.after:.3f}" for block in made["blocks"]])
         seconds.append(sum(block.recording + block.training for block in made["blocks"]))
-        after.append(measure(file, data, imgsz))
+        after.append(box_map(YOLO(file), data, imgsz))
         print(f"{name} seed {seed}: {before:.3f} -> {after[-1]:.4f}, {errors[-1]}, {seconds[-1]:.0f} s", flush=True)
     return [name, f"{before:.3f}", mean_sd(after), "; ".join(errors[0]), f"{mean(seconds):.0f}"]
 
@@ -65,7 +59,7 @@ def main(words: list[str]) -> None:
         raise UserError("give weights=yolo11n.pt data=coco.yaml")
     if arguments["threads"]:
         torch.set_num_threads(int(arguments["threads"]))
-    stock = f"{measure(arguments['weights'], arguments['data'], int(arguments['imgsz'])):.3f}"
+    stock = f"{box_map(YOLO(arguments['weights']), arguments['data'], int(arguments['imgsz'])):.3f}"
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(arguments["project"] or scratch)
         folder.mkdir(parents=True, exist_ok=True)

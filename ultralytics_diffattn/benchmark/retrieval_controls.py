@@ -1,7 +1,7 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
 """What the retrieval has beside stock and our kinds: controls that subtract nothing, and ideas of later papers.
 
-None of these is a kind that a YAML could name; docs/mechanism.md says how they fared.
+None of these is a kind that a YAML could name.
 """
 
 from __future__ import annotations

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 from torch import nn
+
+from ultralytics_diffattn.plugin.replacing import replace
 
 
 def attach(tasks: ModuleType) -> None:
@@ -16,20 +18,17 @@ def attach(tasks: ModuleType) -> None:
     Args:
         tasks (ModuleType): `ultralytics.nn.tasks`, loaded.
     """
-    base = tasks.__dict__.get("BaseModel")
-    stock = getattr(base, "fuse", None)
-    if base is None or stock is None or hasattr(stock, "stock"):
-        return
 
-    @functools.wraps(stock)
-    def fuse(self: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
-        model: nn.Module = stock(self, *args, **kwargs)
-        if not tasks.__dict__.get("is_qat", lambda _: False)(model):  # its weights' ranges were trained as they are
-            fold(model)
-        return model
+    def make(stock: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+        def fuse(self: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
+            model = stock(self, *args, **kwargs)
+            if not tasks.__dict__.get("is_qat", lambda _: False)(model):  # its weights' ranges were trained as they are
+                fold(model)
+            return model
 
-    vars(fuse)["stock"] = stock  # the mark that it is ours
-    base.fuse = fuse
+        return fuse
+
+    replace(tasks.__dict__.get("BaseModel"), "fuse", make)
 
 
 def fold(model: nn.Module) -> None:

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
 from torch import nn
+
+from ultralytics_diffattn.plugin.replacing import replace
 
 
 def attach(tasks: ModuleType) -> None:
@@ -17,20 +18,17 @@ def attach(tasks: ModuleType) -> None:
     Args:
         tasks (ModuleType): `ultralytics.nn.tasks`, loaded.
     """
-    base = tasks.__dict__.get("BaseModel")
-    stock = getattr(base, "load", None)
-    if base is None or stock is None or hasattr(stock, "stock"):
-        return
 
-    @functools.wraps(stock)
-    def load(self: nn.Module, weights: Any, verbose: bool = True) -> Any:
-        result = stock(self, weights, verbose)
-        if verbose:
-            _warn(self, weights)
-        return result
+    def make(stock: Callable[..., Any]) -> Callable[..., Any]:
+        def load(self: nn.Module, weights: Any, verbose: bool = True) -> Any:
+            result = stock(self, weights, verbose)
+            if verbose:
+                _warn(self, weights)
+            return result
 
-    vars(load)["stock"] = stock  # the mark that it is ours
-    base.load = load
+        return load
+
+    replace(tasks.__dict__.get("BaseModel"), "load", make)
 
 
 def unprepared(model: nn.Module, weights: nn.Module) -> list[str]:

@@ -7,12 +7,13 @@ training and export all call: that method is wrapped. Nothing of `clip` is impor
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 from torch import Tensor, nn
+
+from ultralytics_diffattn.plugin.replacing import replace
 
 PREFIX = "diffclip:"
 
@@ -43,10 +44,7 @@ def attach(module: ModuleType) -> None:
         module (ModuleType): `ultralytics.nn.tasks`, loaded.
     """
     for name in ("WorldModel", "YOLOEModel"):
-        cls: type | None = module.__dict__.get(name)
-        stock = vars(cls).get("get_text_pe") if cls else None  # WorldModel has none in ultralytics 8.3.108
-        if cls and stock is not None and not hasattr(stock, "stock"):
-            _replace(cls, "get_text_pe", _get_text_pe(stock))
+        replace(module.__dict__.get(name), "get_text_pe", _get_text_pe)  # WorldModel has none in ultralytics 8.3.108
 
 
 def attach_trainer(module: ModuleType) -> None:
@@ -56,15 +54,13 @@ def attach_trainer(module: ModuleType) -> None:
         module (ModuleType): `ultralytics.models.yolo.world.train` or that of `yoloe`, loaded.
     """
     for cls in list(vars(module).values()):
-        stock = vars(cls).get("generate_text_embeddings") if isinstance(cls, type) else None
-        if stock is not None and not hasattr(stock, "stock"):
-            _replace(cls, "generate_text_embeddings", _generate_text_embeddings(stock))
+        if isinstance(cls, type):
+            replace(cls, "generate_text_embeddings", _generate_text_embeddings)
 
 
 def _get_text_pe(stock: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Return the method that embeds the names of classes, for both models."""
 
-    @functools.wraps(stock)
     def get_text_pe(self: Any, text: list[str], *args: Any, without_reprta: bool = False, **kwargs: Any) -> Tensor:
         weights = weights_of(self)
         if weights is None:
@@ -85,7 +81,6 @@ def _get_text_pe(stock: Callable[..., Tensor]) -> Callable[..., Tensor]:
 def _generate_text_embeddings(stock: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[str, Tensor]]:
     """Return the method that embeds the names of classes before a training, for the trainers of both models."""
 
-    @functools.wraps(stock)
     def generate_text_embeddings(
         self: Any, texts: list[str], batch: int, *args: Any, **kwargs: Any
     ) -> dict[str, Tensor]:
@@ -95,9 +90,3 @@ def _generate_text_embeddings(stock: Callable[..., dict[str, Tensor]]) -> Callab
         return dict(zip(texts, network.get_text_pe(texts, batch, without_reprta=True)[0], strict=True))
 
     return generate_text_embeddings
-
-
-def _replace(cls: type, name: str, method: Any) -> None:
-    """Put a method in a class, marked as ours."""
-    method.stock = method.__wrapped__
-    setattr(cls, name, method)

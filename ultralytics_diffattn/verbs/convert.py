@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import csv
 import io
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +101,7 @@ def _report(weights: str, file: str, images: Unlabelled, imgsz: int) -> None:
     from ultralytics import YOLO
     from ultralytics.utils import LOGGER
 
+    from ultralytics_diffattn.evaluation.box_map import box_map
     from ultralytics_diffattn.evaluation.export_check import compare_predictions
     from ultralytics_diffattn.evaluation.sample_images import spread
 
@@ -113,9 +113,5 @@ def _report(weights: str, file: str, images: Unlabelled, imgsz: int) -> None:
         f"{found['pairs']}; {found['alone']} are found by one of the two alone."
     )
     if images.data and stock.task != "classify":
-        scores = []
-        for yolo in (stock, ours):
-            with tempfile.TemporaryDirectory() as folder:  # ultralytics saves into it
-                metrics = yolo.val(data=images.data, imgsz=imgsz, plots=False, verbose=False, project=folder)
-            scores.append(float(metrics.box.map))
+        scores = [box_map(yolo, images.data, imgsz) for yolo in (stock, ours)]
         LOGGER.info(f"mAP50-95 of boxes on val of {images.data}: {weights} {scores[0]:.3f}, {file} {scores[1]:.3f}.")
