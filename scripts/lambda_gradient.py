@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""Why lambda of kind `paired` hardly moves in a training, and what makes it move: the table of docs/models.md.
+"""Why lambda of kind `paired` hardly moves in a training, and whether larger steps make it move.
 
 `python scripts/lambda_gradient.py weights=yolo11n.pt data=data.yaml imgsz=640 epochs=4 seeds=0,1`: paired models are
 fine-tuned by ultralytics' trainer, with lambda as it is, and with one that moves `factors=` times as far for the same

@@ -1,4 +1,4 @@
-"""scripts/attention_worth.py: what each row silences, and the table of docs/attention.md."""
+"""scripts/attention_worth.py: what each row silences, and the table that it prints."""
 
 import runpy
 

@@ -23,7 +23,7 @@ from ultralytics_diffattn.output.files import write_json
 GROUPS: dict[str, Callable[[Setting], Group]] = {
     f.__name__: f for f in (core, memory, block, model, train, export, start, cuda, retrieval)
 }
-ON_REQUEST = ("retrieval",)  # measures no cost, and takes as long as all others
+ON_REQUEST = ("retrieval",)  # measures no cost, and takes many minutes
 
 
 def run(name: str, setting: Setting) -> Group:

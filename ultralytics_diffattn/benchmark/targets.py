@@ -51,7 +51,7 @@ CUDA_BATCHES = 1, 32
 CUDA_DTYPES = torch.float16, torch.bfloat16
 CUDA_MODES = "eager", "compile", "graph"
 
-# What `retrieval` reads: 15 minutes on two cores.
+# What `retrieval` reads.
 SEEDS = 5
 NOISE = 0.5, 0.75, 1.0  # standard deviation in each channel, where that of a code is 1
 TOKENS = 100, 400, 1600
