@@ -3,7 +3,7 @@
 
 `python scripts/reconstruction.py weights=yolo11n.pt data=coco.yaml images=coco.yaml models=yolo11-diffattn.yaml
 seeds=0,1,2`: the table of docs/defaults.md, whose error is of the first seed. `images=` are what convert's
-`reconstruct=` takes, by default those of `data=`, on whose val every model is measured; `project=` keeps the checkpoints.
+`reconstruct=` takes, by default those of `data=`, on whose val every model is measured; `project=` keeps the files.
 """
 
 from __future__ import annotations
