@@ -17,6 +17,7 @@ TINY = dict(
 VALIDATION = {"imgsz": 320, "batch": 2, "workers": 0, "rect": False, "device": "cpu"}
 SMALL_GROUPS = {
     "CORE": {16: (2, 1.0, 0.5)},
+    "CORE_EXPORT": {16: (2, 1.6)},
     "BACKWARD": {16: (2, None, 0.6)},
     "CURVES": {"ours": {4: 2, 16: 2, 64: 2}, **{name: {4: 2, 16: 2} for name in ("timm", "published", "plain")}},
     "BLOCK": {4: (2, 1.1)},

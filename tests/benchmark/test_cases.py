@@ -29,6 +29,13 @@ def test_core_is_the_same_by_every_way(tokens, backward):
     assert outputs["ours"][0].is_contiguous()  # both end as a feature map, so that neither leaves work to the next
 
 
+def test_exported_core_is_the_core():
+    pytest.importorskip("onnxruntime")
+    expected = attention_cases.core(36)
+    for name, run in attention_cases.exported(36).items():
+        torch.testing.assert_close(torch.from_numpy(run()[0]), expected[name]()[0], **CLOSE)
+
+
 def test_core_reads_what_the_stock_block_gives_it():
     """`plain` is stock's attention between its convolutions, and `ours` is ours."""
     qkv = random_tensor(1, 2, 128, 36)

@@ -125,6 +125,19 @@ def test_without_gradients(backend, context):
     assert all(torch.equal(a, b) for a, b in zip(tensors, kept, strict=True)), "no input is written to"
 
 
+@pytest.mark.parametrize("backend", backends.BACKENDS)
+@pytest.mark.parametrize("case", CASES)
+def test_without_gradients_and_channels_first(backend, case):
+    """Without gradients the maps' memory is used again; YOLO's blocks have channels before tokens."""
+    sizes, lam, mask, arguments = CASES[case]
+    tensors = make(**sizes)
+    lam, mask = torch.as_tensor(lam, dtype=torch.float64), None if mask is None else mask.double()
+    expected = diff_attention(*tensors, lam, mask, backend="formula", **arguments)
+    with torch.inference_mode():
+        y = diff_attention(*(x.mT.contiguous().mT for x in tensors), lam, mask, backend=backend, **arguments)
+    torch.testing.assert_close(y.clone(), expected.detach(), rtol=0, atol=1e-12 * float(expected.detach().abs().max()))
+
+
 @pytest.mark.parametrize("backend", ["formula", "tiled"])
 def test_second_derivatives(backend):
     tensors = make(n=3, m=4, d=2, dv=2, lead=(2,))

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics_diffattn.benchmark.case import Case, random_tensor, runner
+from ultralytics_diffattn.evaluation import cost
 from ultralytics_diffattn.nn.attention import DiffAttention
 from ultralytics_diffattn.nn.functional import diff_attention
 
@@ -67,7 +70,7 @@ def _published(qkv: Tensor, lam: Tensor) -> Tensor:
 
 def _as_channels(x: Tensor) -> Tensor:
     """Return (B, heads, N, width) as a feature map, (B, heads * width, N): plain attention ends there by itself."""
-    return x.transpose(-2, -1).reshape(len(x), HEADS * VALUE, -1)  # (B, heads, width, N) to (B, heads * width, N)
+    return x.transpose(-2, -1).reshape(x.shape[0], HEADS * VALUE, -1)  # (B, heads, width, N) to (B, heads * width, N)
 
 
 def _plain(qkv: Tensor, _: Tensor) -> Tensor:
@@ -75,7 +78,39 @@ def _plain(qkv: Tensor, _: Tensor) -> Tensor:
     q, k, v = qkv.split([2 * KEY, 2 * KEY, VALUE], dim=2)
     attn = ((q * (2 * KEY) ** -0.5).transpose(-2, -1) @ k).softmax(dim=-1)
     out: Tensor = v @ attn.transpose(-2, -1)
-    return out.view(len(qkv), HEADS * VALUE, -1)  # (B, heads, width, N) to (B, heads * width, N)
+    return out.view(qkv.shape[0], HEADS * VALUE, -1)  # (B, heads, width, N) to (B, heads * width, N)
+
+
+def exported(tokens: int) -> Case:
+    """Return attention as `core` has it, ours and plain, as ONNX graphs in ONNX Runtime.
+
+    Args:
+        tokens (int): Number of positions of the feature map, N.
+
+    Returns:
+        (dict[str, Callable]): `ours` and `plain`, each returns a list of its output, (1, heads * width, tokens).
+    """
+    qkv = random_tensor(1, HEADS, 4 * KEY + VALUE, tokens)
+    with tempfile.TemporaryDirectory() as folder:
+        runners = {}
+        for name, way in (("ours", _ours), ("plain", _plain)):
+            file = str(Path(folder) / f"{name}.onnx")
+            torch.onnx.export(_Way(way), (qkv,), file, opset_version=17, dynamo=False)
+            runners[name] = cost.onnx_runner(file, qkv)
+    return runners
+
+
+class _Way(nn.Module):
+    """An implementation of attention as a module, with its lambda."""
+
+    def __init__(self, way: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.way = way
+        self.register_buffer("lam", torch.tensor(0.8))
+
+    def forward(self, qkv: Tensor) -> Tensor:
+        """Return the output."""
+        return self.way(qkv, self.lam)
 
 
 def kernels(tokens: int, batch: int, device: torch.device | str, dtype: torch.dtype) -> Case:

@@ -15,7 +15,7 @@ from ultralytics_diffattn.evaluation import timing
 
 
 def core(setting: Setting) -> Group:
-    """Return the time of attention alone, on the CPU in float32.
+    """Return the time of attention alone, on the CPU in float32, in PyTorch and as an ONNX graph.
 
     Args:
         setting (Setting): The user's choices.
@@ -35,6 +35,10 @@ def core(setting: Setting) -> Group:
                 rows += measured(setting, what, case, pairs, turns, threads)
                 case = partial(attention_cases.modules, tokens, backward=backward)
                 rows += measured(setting, what, case, [("ours", "timm", slow)], turns, threads, ["timm"])
+        runtime, needs = targets.RUNTIMES["onnx"]
+        for tokens, (turns, target) in targets.CORE_EXPORT.items():
+            case, what = partial(attention_cases.exported, tokens), f"core exported, {runtime}, N = {tokens:,}"
+            rows += measured(setting, what, case, [("ours", "plain", target)], turns, threads, needs)
     return {"rows": rows}
 
 

@@ -98,13 +98,14 @@ def check_inputs(
             f"q {tuple(q1.shape)}, k {tuple(k1.shape)} and v {tuple(v.shape)} do not fit: q and k share their last "
             "dimension (width), k and v their last but one (tokens)."
         )
-    try:
-        torch.broadcast_shapes(q1.shape[:-2], k1.shape[:-2], v.shape[:-2])
-    except RuntimeError as error:
-        raise ValueError(
-            f"q {tuple(q1.shape)}, k {tuple(k1.shape)} and v {tuple(v.shape)} do not fit: the batches and heads before "
-            "the last two dimensions must be the same or 1."
-        ) from error
+    if not q1.shape[:-2] == k1.shape[:-2] == v.shape[:-2]:  # as it is nearly always; the look costs more
+        try:
+            torch.broadcast_shapes(q1.shape[:-2], k1.shape[:-2], v.shape[:-2])
+        except RuntimeError as error:
+            raise ValueError(
+                f"q {tuple(q1.shape)}, k {tuple(k1.shape)} and v {tuple(v.shape)} do not fit: the batches and heads "
+                "before the last two dimensions must be the same or 1."
+            ) from error
     if not isinstance(lam, Tensor) and not is_finite(lam):
         raise ValueError(f"lam={lam!r} must be a finite number, or a tensor of one for each head.")
     if scale is not None and (isinstance(scale, bool) or not is_finite(scale)):

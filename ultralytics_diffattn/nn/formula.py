@@ -45,17 +45,23 @@ def formula(
     """
     if attn_mask is not None:
         attn_mask = attn_mask.masked_fill(blind(attn_mask), 0.0)
-    attn1, attn2 = (_attention_map(q, k, attn_mask, dropout_p, scale) for q, k in ((q1, k1), (q2, k2)))
-    if is_exported() or torch.compiler.is_compiling() or is_transformed() or not isinstance(lam, Tensor):
+    eager = not (is_exported() or torch.compiler.is_compiling() or is_transformed())
+    reuse = eager and not torch.is_grad_enabled()  # memory of the maps: passes over fresh memory are what costs
+    attn1, attn2 = (_attention_map(q, k, attn_mask, dropout_p, scale, reuse) for q, k in ((q1, k1), (q2, k2)))
+    if eager and isinstance(lam, Tensor):  # in one pass
+        attn = torch.addcmul(attn1, attn2, lam.to(attn1.dtype), value=-1, out=attn1 if reuse else None)
+    else:
         attn = attn1 - lam * attn2  # (..., heads, N, M)
-    else:  # the same in one pass over the maps, which is what costs
-        out = None if torch.is_grad_enabled() else attn1
-        attn = torch.addcmul(attn1, attn2, lam.to(attn1.dtype), value=-1, out=out)
-    return attn.to(v.dtype) @ v
+    attn = attn.to(v.dtype)
+    if eager and v.stride(-2) == 1:  # channels before tokens, as YOLO's blocks have them and take them back: no copy
+        return (v.transpose(-2, -1) @ attn.transpose(-2, -1)).transpose(-2, -1)
+    return attn @ v
 
 
-def _attention_map(q: Tensor, k: Tensor, attn_mask: Tensor | None, dropout_p: float, scale: float) -> Tensor:
-    """Return one softmax map, (..., heads, N, M), in float32 or wider."""
+def _attention_map(
+    q: Tensor, k: Tensor, attn_mask: Tensor | None, dropout_p: float, scale: float, reuse: bool
+) -> Tensor:
+    """Return one softmax map, (..., heads, N, M), in float32 or wider, which overwrites its logits if asked to."""
     if not is_exported():  # there, a GPU's runtime is to keep its fast float16 products
         q, k = widen(q), widen(k)
     logits = (q if scale == 1 else q * scale) @ k.transpose(-2, -1)  # (..., heads, N, M)
@@ -64,7 +70,7 @@ def _attention_map(q: Tensor, k: Tensor, attn_mask: Tensor | None, dropout_p: fl
     logits = widen(logits)
     if attn_mask is not None:
         logits = logits + attn_mask
-    attn = logits.softmax(dim=-1)
+    attn = torch.softmax(logits, dim=-1, out=logits) if reuse else logits.softmax(dim=-1)
     return F.dropout(attn, dropout_p) if dropout_p else attn
 
 
