@@ -103,6 +103,8 @@ def exported(tokens: int) -> Case:
 class _Way(nn.Module):
     """An implementation of attention as a module, with its lambda."""
 
+    lam: Tensor
+
     def __init__(self, way: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
         self.way = way

@@ -22,8 +22,8 @@ from ultralytics_diffattn.output.markdown import table
 SECTIONS = {  # by group: title, and text above the table
     "core": (
         "Attention alone",
-        "On the CPU in float32, one image, in eager mode or `exported`. `plain` is the expression of ultralytics' `Attention`, "
-        "`published` that of DiffCLIP; all read the one tensor that C2PSA's convolution gives, with two heads, values "
+        "On the CPU in float32, one image, in eager mode or `exported`. `plain` is the expression of ultralytics' "
+        "`Attention`, `published` that of DiffCLIP; all read the one tensor that C2PSA's convolution gives, with two heads, values "
         "of width 64 and queries of width 16 for each map, 32 for the plain one. `ours` lets `diff_attention` choose "
         "its backend; `flash` and `formula` force one, to check its choice. Beside `timm` both modules run without "
         "their projections, with lambda and the norm of the heads, and queries of width 32 for each map. Maps that are "
