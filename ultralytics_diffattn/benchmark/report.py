@@ -23,14 +23,14 @@ SECTIONS = {  # by group: title, and text above the table
     "core": (
         "Attention alone",
         "On the CPU in float32, one image, in eager mode or `exported`. `plain` is the expression of ultralytics' "
-        "`Attention`, `published` that of DiffCLIP; all read the one tensor that C2PSA's convolution gives, with two heads, values "
-        "of width 64 and queries of width 16 for each map, 32 for the plain one. `ours` lets `diff_attention` choose "
-        "its backend; `flash` and `formula` force one, to check its choice. Beside `timm` both modules run without "
-        "their projections, with lambda and the norm of the heads, and queries of width 32 for each map. Maps that are "
-        "held whole cost plain attention more in page faults than in arithmetic, unless the system's allocator keeps "
-        "their memory for the next call. glibc's does or does not by chance, so that at N = 1,600 one process may take "
-        "twice the time of another. `MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=4000000000` in the "
-        "environment makes it keep all.",
+        "`Attention`, `published` that of DiffCLIP; all read the one tensor that C2PSA's convolution gives, with two "
+        "heads, values of width 64 and queries of width 16 for each map, 32 for the plain one. `ours` lets "
+        "`diff_attention` choose its backend; `flash` and `formula` force one, to check its choice. Beside `timm` "
+        "both modules run without their projections, with lambda and the norm of the heads, and queries of width 32 "
+        "for each map. Maps that are held whole cost plain attention more in page faults than in arithmetic, unless "
+        "the system's allocator keeps their memory for the next call. glibc's does or does not by chance, so that at "
+        "N = 1,600 one process may take twice the time of another. `MALLOC_MMAP_THRESHOLD_=4000000000 "
+        "MALLOC_TRIM_THRESHOLD_=4000000000` in the environment makes it keep all.",
     ),
     "memory": (
         "Memory",
