@@ -116,7 +116,7 @@ def read(variant: str, noise: float, seed: int, tokens: Sequence[int], steps: in
     block.add_module("attn", VARIANTS[variant](DIM, HEADS))
     model = nn.Sequential(block, nn.Conv2d(DIM, CODES, 1))
     task = Task(seed, noise)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
     for _ in range(steps):
         x, code = task.maps(BATCH, TRAINED)

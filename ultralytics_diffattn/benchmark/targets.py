@@ -56,5 +56,5 @@ CUDA_MODES = "eager", "compile", "graph"
 SEEDS = 5
 NOISE = 0.5, 0.75, 1.0  # standard deviation in each channel, where that of a code is 1
 TOKENS = 100, 400, 1600
-STEPS = 400  # of a block's training
-MAPS = 128  # that are read for an accuracy
+STEPS = 260  # of a block's training
+MAPS = 80  # that are read for an accuracy
