@@ -18,7 +18,7 @@ from tests.pages import CLIP_COMMANDS, COMMANDS, PAGES, README, WORDS_BLOCKS, an
 from tests.places import ROOT
 from tests.samples import old_checkpoint
 from ultralytics_diffattn import cli
-from ultralytics_diffattn.benchmark import report
+from ultralytics_diffattn.benchmark import report, retrieval_report
 from ultralytics_diffattn.data import catalogue, shapes
 from ultralytics_diffattn.verbs import compare
 from ultralytics_diffattn.verbs.arguments import parse
@@ -293,6 +293,25 @@ def test_times_are_what_the_benchmark_measured():
     nodes = measured["groups"]["export"]["nodes"]
     assert f"{nodes['ours'] - nodes['stock']} nodes more than stock's {nodes['stock']}" in how
     assert (ROOT / "docs" / "performance.md").read_text() == report.as_markdown(measured)
+
+
+def test_the_mechanism_is_what_the_benchmark_measured():
+    """The tables word for word; the figures of the sentences above them are the tables', or those of two more pairs."""
+    measured = json.loads((ROOT / "docs" / "mechanism.json").read_text())
+    readings = measured["groups"]["retrieval"]["retrieval"]
+    lines = retrieval_report.as_lines(readings)
+    prose, _, tables = PAGES["docs/mechanism.md"].partition("Noise 0.5:")
+    assert "Noise 0.5:" + tables == "\n".join(lines[lines.index("Noise 0.5:") :]) + "\n"
+    strong = [r for r in readings if (r["noise"], r["tokens"]) == (1.0, 100)]
+    added, paired, rows = (
+        retrieval_report._accuracies(strong, name, 100)
+        for name in ("control: two maps added", "paired, λ_init 0", "candidate: rows sum to 1")
+    )
+    for pair in ((paired, added), (added, rows)):
+        tables += retrieval_report._difference(*pair)
+    figure, chance = r"(?<![\d.])\d\.\d{3}\b", "0.063"  # of 16 codes
+    assert set(re.findall(figure, prose)) <= {chance, *re.findall(figure, tables)}
+    assert str(measured["date"]) in prose
 
 
 def test_warm_start_is_what_compare_found():

@@ -6,24 +6,20 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from statistics import mean
+from typing import Any
 
 import matplotlib.style
 from matplotlib.figure import Figure
 
 from ultralytics_diffattn.benchmark.results import Reading
+from ultralytics_diffattn.benchmark.retrieval import CODES
 from ultralytics_diffattn.evaluation.intervals import over_seeds
 from ultralytics_diffattn.output.formatting import interval, signed
 from ultralytics_diffattn.output.markdown import table
 
-COLOURS = {
-    "stock": "#000000",
-    "paired": "#0072b2",
-    "split": "#d55e00",
-    "token": "#009e73",
-    "control": "#888888",
-    "candidate": "#cc79a7",
-}
-DASHES = "-", "--", ":", "-."  # of the variants of a kind, in turn
+COLOURS = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"  # told apart by the colour-blind, too
+STOCK = "stock"
+BESIDE = "control:", "candidate:"  # how the names of those begin that are none of our kinds
 
 
 def as_lines(readings: Sequence[Reading]) -> list[str]:
@@ -43,10 +39,10 @@ def as_lines(readings: Sequence[Reading]) -> list[str]:
         rows = []
         for variant in dict.fromkeys(r["variant"] for r in here):
             cells = [_mean(_accuracies(here, variant, n)) for n in sizes]
-            if variant == "stock":
+            if variant == STOCK:
                 cells += ["-"] * len(sizes)
             else:
-                cells += [_difference(_accuracies(here, "stock", n), _accuracies(here, variant, n)) for n in sizes]
+                cells += [_difference(_accuracies(here, STOCK, n), _accuracies(here, variant, n)) for n in sizes]
             rows.append([variant, *cells])
         lines += ["", f"Noise {noise:g}:", "", *table(head, rows)]
     return lines
@@ -70,55 +66,49 @@ def _difference(stock: dict[int, float], ours: dict[int, float]) -> str:
 
 
 def as_png(readings: Sequence[Reading]) -> bytes:
-    """Return a picture of accuracy against noise, a panel for each number of tokens, with 95 % intervals over seeds.
+    """Return a picture of accuracy against noise, with 95 % intervals over seeds.
 
     Args:
         readings (Sequence[Reading]): What performance.json holds.
 
     Returns:
-        (bytes): A PNG.
+        (bytes): A PNG: a column for each number of tokens; our kinds above, controls and candidates below.
     """
     sizes = sorted({r["tokens"] for r in readings})
-    noises = sorted({r["noise"] for r in readings})
     variants = list(dict.fromkeys(r["variant"] for r in readings))
+    rows = [[v for v in variants if v.startswith(BESIDE) is beside and v != STOCK] for beside in (False, True)]
+    rows = [[STOCK, *row] for row in rows if row]
     with matplotlib.style.context(["default", {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False}]):
-        figure = Figure((4 * len(sizes) + 2.6, 4.4), dpi=150, layout="constrained")
-        panels = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
-        for panel, tokens in zip(panels, sizes, strict=True):
-            count: dict[str, int] = {}
-            for i, variant in enumerate(variants):
-                kind = variant.partition(",")[0].partition(":")[0]
-                dash = DASHES[count.get(kind, 0) % len(DASHES)]
-                count[kind] = count.get(kind, 0) + 1
-                here = [r for r in readings if r["tokens"] == tokens]
-                values = [
-                    list(_accuracies([r for r in here if r["noise"] == x], variant, tokens).values()) for x in noises
-                ]
-                means = [mean(v) for v in values]
-                ends = [over_seeds(v) or (m, m) for v, m in zip(values, means, strict=True)]
-                errors = [[m - low for m, (low, _) in zip(means, ends, strict=True)]]
-                errors.append([high - m for m, (_, high) in zip(means, ends, strict=True)])
-                shifted = [x * (1 + 0.012 * (i - len(variants) / 2)) for x in noises]  # that bars lie side by side
-                panel.errorbar(
-                    shifted,
-                    means,
-                    errors,
-                    color=COLOURS[kind],
-                    linestyle=dash,
-                    marker="o",
-                    markersize=4,
-                    capsize=2,
-                    elinewidth=1,
-                    label=variant,
-                )
-            panel.set(xscale="log", xlabel="noise", ylim=(0, 1.02))
-            panel.set_xticks(noises, [f"{x:g}" for x in noises])
-            panel.minorticks_off()
-            panel.set_title(f"{tokens:,} tokens", loc="left")
-            panel.grid(color="#dddddd", linewidth=0.8)
-            panel.set_axisbelow(True)
-        panels[0].set_ylabel("accuracy")
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
+        figure = Figure((3.6 * len(sizes) + 2.6, 3.6 * len(rows)), dpi=130, layout="constrained")
+        panels = figure.subplots(len(rows), len(sizes), sharex=True, sharey=True, squeeze=False)
+        for row, shown in zip(panels, rows, strict=True):
+            for panel, tokens in zip(row, sizes, strict=True):
+                _draw(panel, [r for r in readings if r["tokens"] == tokens], shown)
+                panel.set_title(f"{tokens:,} tokens", loc="left")
+            row[0].set_ylabel("accuracy")
+            row[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+        for panel in panels[-1]:
+            panel.set_xlabel("noise")
         out = io.BytesIO()
         figure.savefig(out, format="png")
     return out.getvalue()
+
+
+def _draw(panel: Any, readings: Sequence[Reading], variants: Sequence[str]) -> None:
+    """Draw a line for each variant, and chance."""
+    noises = sorted({r["noise"] for r in readings})
+    for i, (variant, colour) in enumerate(zip(variants, ("#000000", *COLOURS), strict=False)):
+        values = [[r["accuracy"] for r in readings if (r["variant"], r["noise"]) == (variant, n)] for n in noises]
+        means = [mean(v) for v in values]
+        ends = [over_seeds(v) or (m, m) for v, m in zip(values, means, strict=True)]
+        errors = [[m - low for m, (low, _) in zip(means, ends, strict=True)]]
+        errors.append([high - m for m, (_, high) in zip(means, ends, strict=True)])
+        shifted = [x * (1 + 0.015 * (i - len(variants) / 2)) for x in noises]  # that bars lie side by side
+        style = {"marker": "o", "markersize": 4, "capsize": 2, "elinewidth": 1}
+        panel.errorbar(shifted, means, errors, color=colour, label=variant.removeprefix("candidate: "), **style)
+    panel.axhline(1 / CODES, color="#888888", linestyle=":", label="chance")
+    panel.set(xscale="log", ylim=(0, 1.02))
+    panel.set_xticks(noises, [f"{x:g}" for x in noises])
+    panel.minorticks_off()
+    panel.grid(color="#dddddd", linewidth=0.8)
+    panel.set_axisbelow(True)
