@@ -33,7 +33,7 @@ OWN = {
     "threads": 0,
     "project": "",
 }
-HEAD = "model", "before", "after", "relative error", "seconds"
+HEAD = "model", "before", "after", "relative error", "seconds, recording + training"
 
 
 def row(model: str, arguments: dict, folder: Path) -> list[str]:
@@ -46,10 +46,18 @@ def row(model: str, arguments: dict, folder: Path) -> list[str]:
         file = str(folder / f"{name}-seed{seed}.pt")
         made = convert(weights, model, file, arguments["images"] or data, imgsz=imgsz, seed=seed)
         errors.append([f"{block.before:.3f} → {block.after:.3f}" for block in made["blocks"]])
-        seconds.append(sum(block.recording + block.training for block in made["blocks"]))
+        seconds.append([sum(part) for part in zip(*((b.recording, b.training) for b in made["blocks"]), strict=True)])
         after.append(box_map(YOLO(file), data, imgsz))
-        print(f"{name} seed {seed}: {before:.3f} -> {after[-1]:.4f}, {errors[-1]}, {seconds[-1]:.0f} s", flush=True)
-    return [name, f"{before:.3f}", mean_sd(after), "; ".join(errors[0]), f"{mean(seconds):.0f}"]
+        print(
+            f"{name} seed {seed}: {before:.3f} -> {after[-1]:.4f}, {errors[-1]}, {sum(seconds[-1]):.0f} s", flush=True
+        )
+    return [
+        name,
+        f"{before:.3f}",
+        mean_sd(after),
+        "; ".join(errors[0]),
+        " + ".join(f"{mean(s):.0f}" for s in zip(*seconds, strict=True)),
+    ]
 
 
 def main(words: list[str]) -> None:
