@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from torch import nn
 from ultralytics.nn.modules.block import Attention
 
@@ -210,6 +211,16 @@ def test_picture_has_a_panel_for_each_size(tmp_path):
     assert len(np.unique(image.reshape(-1, 3), axis=0)) > 10
     assert not (tmp_path / "performance.png").exists()
     assert "(retrieval.png)" in (tmp_path / "performance.md").read_text()
+
+
+def test_each_variant_has_a_line_however_many_there_are():
+    variants = [f"v{i}" for i in range(9)]
+    readings = [
+        {"variant": v, "noise": 0.5, "seed": s, "tokens": 100, "accuracy": 0.5} for v in variants for s in (0, 1)
+    ]
+    panel = Figure().add_subplot()
+    retrieval_report._draw(panel, readings, variants)
+    assert [bars.get_label() for bars in panel.containers] == variants
 
 
 def test_not_measured_unless_it_is_asked_for():

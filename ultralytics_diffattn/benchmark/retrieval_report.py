@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from itertools import chain, cycle
 from statistics import mean
 from typing import Any
 
@@ -16,8 +17,8 @@ from ultralytics_diffattn.benchmark.retrieval import CODES
 from ultralytics_diffattn.evaluation.intervals import over_seeds
 from ultralytics_diffattn.output.formatting import interval, signed
 from ultralytics_diffattn.output.markdown import table
+from ultralytics_diffattn.output.palette import COLOURS
 
-COLOURS = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"  # told apart by the colour-blind, too
 STOCK = "stock"
 BESIDE = "control:", "candidate:"  # how the names of those begin that are none of our kinds
 
@@ -97,8 +98,9 @@ def as_png(readings: Sequence[Reading]) -> bytes:
 def _draw(panel: Any, readings: Sequence[Reading], variants: Sequence[str]) -> None:
     """Draw a line for each variant, and chance."""
     noises = sorted({r["noise"] for r in readings})
-    for i, (variant, colour) in enumerate(zip(variants, ("#000000", *COLOURS), strict=False)):
-        values = [[r["accuracy"] for r in readings if (r["variant"], r["noise"]) == (variant, n)] for n in noises]
+    for i, (variant, colour) in enumerate(zip(variants, chain(["#000000"], cycle(COLOURS)), strict=False)):
+        mine = [r for r in readings if r["variant"] == variant]
+        values = [[r["accuracy"] for r in mine if r["noise"] == n] for n in noises]
         means = [mean(v) for v in values]
         ends = [over_seeds(v) or (m, m) for v, m in zip(values, means, strict=True)]
         errors = [[m - low for m, (low, _) in zip(means, ends, strict=True)]]

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics_diffattn.output.files import whole
+from ultralytics_diffattn.output.palette import COLOURS
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # of Okabe and Ito, for all eyes
 DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)))
 START = "#7f7f7f"
 
