@@ -1,0 +1,103 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""How often a rule for "better or worse" is right: simulated comparisons whose true difference is known.
+
+`python scripts/comparison_rule.py seeds=2,3,5,10 images=20,159,500,5000`: the table of docs/statistics.md. A comparison
+draws the difference of each seed and image as the true one, plus one of the seed, one of the image (Student's t with 5
+degrees of freedom), and one of both; images are resampled as compare does.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from ultralytics_diffattn.errors import UserError
+from ultralytics_diffattn.evaluation import intervals
+from ultralytics_diffattn.evaluation.estimates import estimate
+from ultralytics_diffattn.output.markdown import table
+from ultralytics_diffattn.verbs.arguments import listed, parse
+
+OWN = {"seeds": (2, 3, 5, 10), "images": (20, 159, 500, 5000), "experiments": 400, "resamples": 200}
+SPREADS = {  # standard deviations over seeds, over images, over both
+    "fine-tuned": (0.004, 0.04, 0.08),
+    "from scratch": (0.015, 0.04, 0.15),
+    "seeds alike": (0.0, 0.04, 0.08),
+}
+MARGIN, REAL = 0.005, 0.02  # differences in mAP: one that does not matter, and one that does
+HEAD = (
+    "spread",
+    "seeds",
+    "images",
+    "truth inside: over seeds",
+    "over images",
+    "one interval",
+    "alike, called different: two intervals",
+    "one interval",
+    f"{REAL} found: two intervals",
+    "one interval",
+    f"equal within {MARGIN}: of 0",
+    f"of {MARGIN}",
+)
+
+
+class Comparison(NamedTuple):
+    """One simulated comparison of models whose true difference is 0."""
+
+    per_seed: np.ndarray  # (S,)
+    resamples: np.ndarray  # (resamples,)
+
+
+def comparisons(
+    spread: tuple[float, float, float], seeds: int, images: int, experiments: int, resamples: int
+) -> Iterator[Comparison]:
+    """Yield simulated comparisons, the same for the same arguments."""
+    rng = np.random.default_rng(0)
+    of_seed, of_image, of_both = spread
+    for _ in range(experiments):
+        image = of_image * rng.standard_t(5, images) / np.sqrt(5 / 3)  # sqrt(5/3): the deviation of t5
+        seed = of_seed * rng.standard_normal((seeds, 1))
+        by_image = seed + image + of_both * rng.standard_normal((seeds, images))  # (S, N)
+        counts = rng.multinomial(images, np.full(images, 1 / images), resamples)  # (resamples, N)
+        yield Comparison(by_image.mean(1), counts @ by_image.mean(0) / images)
+
+
+def shares(drawn: list[Comparison], images: int) -> list[float]:
+    """Return, of the comparisons, the shares that HEAD names after its first three columns."""
+    rows = []
+    for per_seed, resamples in drawn:
+        by_seed, by_image = intervals.over_seeds(per_seed), intervals.over_resamples(resamples)
+        found = estimate(per_seed, resamples, images)
+        assert by_seed is not None
+        assert by_image is not None
+        assert found is not None
+        inside = [low <= 0 <= high for low, high in (by_seed, by_image, found.interval())]
+        # A true difference of REAL moves all of a comparison by as much: it is found if -REAL lies outside.
+        missed = [low <= -REAL <= high for low, high in (by_seed, by_image, found.interval())]
+        low_p, high_p = (found._replace(difference=found.difference + d).p_unequal(MARGIN) for d in (0, MARGIN))
+        different = [not (inside[0] or inside[1]), not inside[2]]
+        rows.append([*inside, *different, not (missed[0] or missed[1]), not missed[2], low_p < 0.05, high_p < 0.05])
+    return [float(share) for share in np.mean(rows, 0)]
+
+
+def main(words: list[str]) -> None:
+    """Print a row for each spread, number of seeds and number of images."""
+    own = {**OWN, **parse(words, OWN)}
+    numbers = [int(n) for n in listed(own["seeds"])], [int(n) for n in listed(own["images"])]
+    if min(min(n) for n in numbers) < 2:
+        raise UserError("seeds= and images= must be 2 or more: one has no spread. Give seeds=2,3,5 images=20,500")
+    rows = []
+    for name, spread in SPREADS.items():
+        for seeds in numbers[0]:
+            for images in numbers[1]:
+                drawn = list(comparisons(spread, seeds, images, own["experiments"], own["resamples"]))
+                cells = [f"{100 * share:.1f} %" for share in shares(drawn, images)]
+                rows.append([name, str(seeds), f"{images:,}", *cells])
+                print(*rows[-1], sep=" | ", flush=True)
+    print("\n".join(table(HEAD, rows)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,58 @@
+"""ultralytics_diffattn/evaluation/estimates.py beside SciPy's tests."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from ultralytics_diffattn.evaluation import intervals
+from ultralytics_diffattn.evaluation.estimates import Estimate, estimate
+
+STILL = np.zeros(10)  # resamples without any spread: chance is of the seeds alone
+SEEDS = [0.01, 0.03, 0.02, 0.05]
+
+
+def test_of_seeds_alone_it_is_students():
+    found, test = estimate(SEEDS, STILL, 100), stats.ttest_1samp(SEEDS, 0)
+    assert found.interval() == pytest.approx(intervals.over_seeds(SEEDS))
+    assert found.p_different() == pytest.approx(test.pvalue)
+
+
+def test_of_images_alone_it_is_the_resamples_spread():
+    resamples = np.random.default_rng(0).normal(0.02, 0.01, 10_000)
+    low, high = estimate([0.02, 0.02], resamples, 1_000_000).interval()
+    assert (low, high) == pytest.approx(intervals.over_resamples(resamples), abs=3e-4)
+
+
+@pytest.mark.parametrize("margin", [0.001, 0.02, 0.06])
+def test_equivalence_is_two_one_sided_tests(margin):
+    lower = stats.ttest_1samp(SEEDS, -margin, alternative="greater").pvalue
+    upper = stats.ttest_1samp(SEEDS, margin, alternative="less").pvalue
+    assert estimate(SEEDS, STILL, 100).p_unequal(margin) == pytest.approx(max(lower, upper))
+
+
+def test_degrees_of_freedom_are_welchs():
+    """Welch's test adds the variances of two means in the same way."""
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(0, 1, 5), rng.normal(0, 3, 40)
+    resamples = (
+        np.array([-1.0, 1.0]) * b.std(ddof=1) / np.sqrt(len(b)) / np.sqrt(2)
+    )  # whose variance is that of b's mean
+    welch = stats.ttest_ind(a, b, equal_var=False)
+    found = estimate(a, resamples, len(b))
+    assert (found.df, found.error) == pytest.approx((welch.df, abs((a.mean() - b.mean()) / welch.statistic)))
+
+
+@pytest.mark.parametrize(
+    ("per_seed", "resamples", "images"),
+    [([0.1], np.array([0.1, 0.2]), 100), ([0.1, 0.2], np.array([]), 1), ([0.1, 0.2], np.array([0.1, 0.2]), 1)],
+    ids=["one seed", "one image, no resamples", "one image"],
+)
+def test_none_of_one(per_seed, resamples, images):
+    assert estimate(per_seed, resamples, images) is None
+
+
+@pytest.mark.parametrize(("difference", "different", "unequal"), [(0.0, 1.0, 0.0), (0.01, 0.0, 1.0), (0.005, 0.0, 0.5)])
+def test_without_any_spread(difference, different, unequal):
+    found = estimate([difference] * 3, np.full(5, difference), 100)
+    assert found == Estimate(difference, 0.0, np.inf)
+    assert (found.p_different(), found.p_unequal(0.005)) == (different, unequal)

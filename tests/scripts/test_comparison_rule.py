@@ -1,0 +1,51 @@
+"""scripts/comparison_rule.py: what it draws has the spread it says, and what it counts is what the rules say."""
+
+import runpy
+
+import numpy as np
+import pytest
+
+from tests.places import ROOT
+from ultralytics_diffattn.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def rule():
+    return runpy.run_path(str(ROOT / "scripts" / "comparison_rule.py"))
+
+
+def test_draws_have_the_spread(rule):
+    """The variance of a mean over S seeds and N images is that of seeds / S + of images / N + of both / (S N)."""
+    drawn = list(rule["comparisons"]((0.02, 0.1, 0.3), 3, 50, 2000, 2))
+    expected = 0.02**2 / 3 + 0.1**2 / 50 + 0.3**2 / 150
+    assert np.var([c.per_seed.mean() for c in drawn]) == pytest.approx(expected, rel=0.1)
+    (one,) = rule["comparisons"]((0.02, 0.1, 0.3), 3, 50, 1, 4000)
+    assert one.resamples.mean() == pytest.approx(one.per_seed.mean(), abs=3 * one.resamples.std() / 4000**0.5)
+
+
+@pytest.mark.parametrize(
+    ("difference", "expected"),
+    [  # inside of the three intervals, called different by the two rules, 0.02 found by both, equal at 0 and at 0.005
+        (0.0, [1, 1, 1, 0, 0, 1, 1, 1, 0]),
+        (0.1, [0, 0, 0, 1, 1, 1, 1, 0, 0]),
+        (-0.02, [0, 0, 0, 1, 1, 0, 0, 0, 0]),  # moved by 0.02 it is nothing
+    ],
+)
+def test_shares_of_one_comparison_with_hardly_any_spread(rule, difference, expected):
+    around = difference + np.linspace(-0.001, 0.001, 200)
+    drawn = rule["Comparison"](difference + np.array([-0.0001, 0.0, 0.0001]), around)
+    assert rule["shares"]([drawn], 100) == expected
+
+
+def test_a_row_for_each_case(rule, capsys):
+    rule["main"](["seeds=2,3", "images=20", "experiments=20", "resamples=50"])
+    rows = capsys.readouterr().out.splitlines()[-6:]
+    assert [row.split(" | ")[:3] for row in rows] == [
+        [f"| {name}", seeds, "20"] for name in rule["SPREADS"] for seeds in "23"
+    ]
+    assert all(row.count("|") == len(rule["HEAD"]) + 1 for row in rows)
+
+
+def test_one_seed_is_refused(rule):
+    with pytest.raises(UserError, match=r"seeds=.*2 or more"):
+        rule["main"](["seeds=1"])
