@@ -49,3 +49,14 @@ def test_a_row_for_each_case(rule, capsys):
 def test_one_seed_is_refused(rule):
     with pytest.raises(UserError, match=r"seeds=.*2 or more"):
         rule["main"](["seeds=1"])
+
+
+@pytest.mark.parametrize(("name", "seeds"), [("fine-tuned", 3), ("from scratch", 2)])
+def test_the_page_has_what_it_prints(rule, name, seeds):
+    """Draws depend on NumPy's generator, whose streams may change, but hardly do: one experiment in 400 may differ."""
+    page = (ROOT / "docs" / "statistics.md").read_text()
+    row = next(line for line in page.splitlines() if line.startswith(f"| {name} | {seeds} | 20 |"))
+    own = rule["OWN"]
+    drawn = list(rule["comparisons"](rule["SPREADS"][name], seeds, 20, own["experiments"], own["resamples"]))
+    shown = [float(cell.strip(" %")) for cell in row.strip("| ").split("|")[3:]]
+    assert shown == pytest.approx([100 * share for share in rule["shares"](drawn, 20)], abs=0.3)
