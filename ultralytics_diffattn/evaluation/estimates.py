@@ -74,4 +74,6 @@ def estimate(per_seed: Sequence[float], resamples: np.ndarray, images: int) -> E
 
 def _in_errors(distance: float, error: float) -> float:
     """Return a distance in standard errors; of no error, infinity with the distance's sign."""
-    return distance / error if error else float(np.copysign(np.inf, distance)) if distance else 0.0
+    if error == 0:
+        return float(np.copysign(np.inf, distance)) if distance else 0.0
+    return distance / error
