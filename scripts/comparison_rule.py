@@ -1,9 +1,9 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
 """How often a rule for "better or worse" is right: simulated comparisons whose true difference is known.
 
-`python scripts/comparison_rule.py seeds=2,3,5,10 images=20,159,500,5000`: the table of docs/statistics.md. A comparison
-draws the difference of each seed and image as the true one, plus one of the seed, one of the image (Student's t with 5
-degrees of freedom), and one of both; images are resampled as compare does, but 200 times.
+`python scripts/comparison_rule.py seeds=2,3,5,10 images=10,20,159,500,5000`: the tables of docs/statistics.md. A
+comparison draws the difference of each seed and image as the true one, plus one of the seed, one of the image
+(Student's t with 5 degrees of freedom), and one of both; images are resampled as compare does, but 200 times.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ultralytics_diffattn.evaluation.estimates import estimate
 from ultralytics_diffattn.output.markdown import table
 from ultralytics_diffattn.verbs.arguments import listed, parse
 
-OWN = {"seeds": (2, 3, 5, 10), "images": (20, 159, 500, 5000), "experiments": 400, "resamples": 200}
+OWN = {"seeds": (2, 3, 5, 10), "images": (10, 20, 159, 500, 5000), "experiments": 400, "resamples": 200}
 SPREADS = {  # standard deviations over seeds, over images, over both
     "fine-tuned": (0.004, 0.04, 0.08),
     "from scratch": (0.015, 0.04, 0.15),
@@ -41,6 +41,8 @@ HEAD = (
     f"equal within {MARGIN}: of 0",
     f"of {MARGIN}",
 )
+NEEDED_HEAD = ("spread", "seeds", "images", "seeds needed, median", "quartiles", f"{REAL} found with the median")
+MOST_SEEDS = 100  # to try whether so many suffice
 
 
 class Comparison(NamedTuple):
@@ -51,15 +53,15 @@ class Comparison(NamedTuple):
 
 
 def comparisons(
-    spread: tuple[float, float, float], seeds: int, images: int, experiments: int, resamples: int
+    spread: tuple[float, float, float], seeds: int, images: int, experiments: int, resamples: int, seed: int = 0
 ) -> Iterator[Comparison]:
     """Yield simulated comparisons, the same for the same arguments."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     of_seed, of_image, of_both = spread
     for _ in range(experiments):
         image = of_image * rng.standard_t(5, images) / np.sqrt(5 / 3)  # sqrt(5/3): the deviation of t5
-        seed = of_seed * rng.standard_normal((seeds, 1))
-        by_image = seed + image + of_both * rng.standard_normal((seeds, images))  # (S, N)
+        of_seeds = of_seed * rng.standard_normal((seeds, 1))
+        by_image = of_seeds + image + of_both * rng.standard_normal((seeds, images))  # (S, N)
         counts = rng.multinomial(images, np.full(images, 1 / images), resamples)  # (resamples, N)
         yield Comparison(by_image.mean(1), counts @ by_image.mean(0) / images)
 
@@ -83,21 +85,47 @@ def shares(drawn: list[Comparison], images: int) -> list[float]:
     return [float(share) for share in np.mean(rows, 0)]
 
 
+def seeds_said(drawn: list[Comparison], images: int) -> list[float]:
+    """Return the quartiles of the number of seeds that is said to be needed to find REAL; infinity for none."""
+    said = []
+    for per_seed, resamples in drawn:
+        found = estimate(per_seed, resamples, images)
+        assert found is not None
+        said.append(found._replace(difference=found.difference + REAL).seeds_needed() or np.inf)
+    return [float(quartile) for quartile in np.percentile(said, [25, 50, 75], method="nearest")]
+
+
+def needed_row(drawn: list[Comparison], images: int, spread: tuple[float, float, float], resamples: int) -> list[str]:
+    """Return the cells that NEEDED_HEAD names after its first three columns."""
+    low, median, high = seeds_said(drawn, images)
+    share = "-"
+    if median <= MOST_SEEDS:
+        others = comparisons(spread, int(median), images, len(drawn), resamples, seed=1)
+        share = f"{100 * shares(list(others), images)[6]:.1f} %"
+    return [_count(median), f"{_count(low)} to {_count(high)}", share]
+
+
+def _count(number: float) -> str:
+    """Return a number of seeds."""
+    return f"{number:.0f}" if np.isfinite(number) else "none"
+
+
 def main(words: list[str]) -> None:
-    """Print a row for each spread, number of seeds and number of images."""
+    """Print a row for each spread, number of seeds and number of images; then how many seeds are said to be needed."""
     own = {**OWN, **parse(words, OWN)}
     numbers = [int(n) for n in listed(own["seeds"])], [int(n) for n in listed(own["images"])]
     if min(min(n) for n in numbers) < 2:
         raise UserError("seeds= and images= must be 2 or more: one has no spread. Give seeds=2,3,5 images=20,500")
-    rows = []
+    rows, needed = [], []
     for name, spread in SPREADS.items():
         for seeds in numbers[0]:
             for images in numbers[1]:
                 drawn = list(comparisons(spread, seeds, images, own["experiments"], own["resamples"]))
-                cells = [f"{100 * share:.1f} %" for share in shares(drawn, images)]
-                rows.append([name, str(seeds), f"{images:,}", *cells])
-                print(*rows[-1], sep=" | ", flush=True)
-    print("\n".join(table(HEAD, rows)))
+                case = [name, str(seeds), f"{images:,}"]
+                rows.append([*case, *(f"{100 * share:.1f} %" for share in shares(drawn, images))])
+                needed.append([*case, *needed_row(drawn, images, spread, own["resamples"])])
+                print(*rows[-1], *needed[-1][3:], sep=" | ", flush=True)
+    print("\n".join([*table(HEAD, rows), "", *table(NEEDED_HEAD, needed)]))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ from ultralytics_diffattn.comparison.metrics import METRICS
 from ultralytics_diffattn.comparison.pairs import COMPARED_METRICS
 from ultralytics_diffattn.comparison.results import spread
 from ultralytics_diffattn.comparison.schema import read_results
+from ultralytics_diffattn.comparison.verdicts import verdicts
 from ultralytics_diffattn.evaluation import intervals
+from ultralytics_diffattn.evaluation.estimates import estimate
 from ultralytics_diffattn.output.files import write_json
 
 NASTY = ("<script>alert(1)</script>", "\"quoted\" & 'single' $5 $6", "a class with a name that is much too long")
@@ -62,14 +64,16 @@ def make_pair(first, second, metric, classes):
     """Return the JSON of a pair of models, from the JSON of their runs."""
     both = list(zip(first, second, strict=True))
     gaps = [b["metrics"][metric] - a["metrics"][metric] for a, b in both]
-    spans = intervals.over_seeds(gaps), (np.mean(gaps) - 0.01, np.mean(gaps) + 0.01)
+    resamples = np.mean(gaps) + 0.005 * np.random.default_rng(0).standard_normal(1000)
+    found = estimate(gaps, resamples, images=1234)
     by_class = {c: [b["per_class"][c] - a["per_class"][c] for a, b in both] for c in classes}
     return {
         **{"first": first[0]["model"], "second": second[0]["model"], "metric": metric},
         **{"seeds": [run["seed"] for run in first], "difference": np.mean(gaps), "per_seed": gaps},
-        **{"over_seeds": spans[0], "over_images": spans[1]},
-        "verdict": intervals.verdict(np.mean(gaps), *spans, images=100),
-        "seeds_needed": intervals.seeds_needed(gaps),
+        "interval": found and found.interval(),
+        **{"over_seeds": intervals.over_seeds(gaps), "over_images": intervals.over_resamples(resamples)},
+        **dict(zip(("verdict", "p_different", "p_unequal"), verdicts([found], 0.005)[0], strict=True)),
+        "seeds_needed": found and found.seeds_needed(),
         "per_class": {c: {"difference": np.mean(d), "over_seeds": intervals.over_seeds(d)} for c, d in by_class.items()}
         if metric == COMPARED_METRICS[0]
         else None,
@@ -81,7 +85,7 @@ def make_json(labels=("yolo11n", "yolo11n-diffattn"), seeds=(0, 1, 2), classes=N
     runs = [make_run(label, s, classes, epochs, gain * i) for s in seeds for i, label in enumerate(labels)]
     by_model = {label: [run for run in runs if run["model"] == label] for label in labels}
     return {
-        "schema": 1,
+        "schema": 2,
         "created": "2030-01-02T03:04:05+00:00",
         "versions": {"ultralytics": "8.4.0", "torch": "2.9.0"},
         "hardware": {"cpu": "a processor", "cores": 2, "gpu": "none", "system": "Linux"},
@@ -92,6 +96,7 @@ def make_json(labels=("yolo11n", "yolo11n-diffattn"), seeds=(0, 1, 2), classes=N
         "arguments": {"epochs": epochs, "imgsz": 320, "data": "/data/<b>bold</b>/data.yaml", "augment": None},
         "runs": runs,
         "models": {label: make_model(label, mine) for label, mine in by_model.items()},
+        "margin": 0.005,
         "pairs": [
             make_pair(by_model[a], by_model[b], metric, classes)
             for a, b in combinations(labels, 2)

@@ -87,7 +87,7 @@ def nothing_known():
         model.update(over_seeds([run for run in results["runs"] if run["model"] == label]), gflops=None)
         model.update(latency_ms={"pytorch": None, "onnxruntime": None}, seconds_per_epoch=None, peak_memory_mb=None)
     for pair in results["pairs"]:
-        pair.update(seeds_needed=None, difference=0.0)
+        pair.update(seeds_needed=None, difference=0.0, interval=None, p_different=None, p_unequal=None)
         for gap in (pair["per_class"] or {}).values():
             gap.update(difference=None, over_seeds=None)
     return results
@@ -150,12 +150,12 @@ def test_names_are_text_wherever_they_stand():
         assert name in page.text
     assert "b" not in {tag for tag, _ in page.tags}
     assert "x" not in [attrs["src"] for attrs in page.all("img")]
-    assert "diffattn compare models=yolo11n.yaml,yolo11n-diffattn.yaml seeds=0,1,2 epochs=8" in page.text
+    assert "diffattn compare models=yolo11n.yaml,yolo11n-diffattn.yaml seeds=0,1,2 margin=0.005 epochs=8" in page.text
 
 
 def test_one_seed_and_what_went_wrong():
     text = Page(render(one_seed(), make_grid())).text
-    assert "no interval over seeds, as there is only one" in text
+    assert "one seed cannot tell a model from its luck" in text
     assert "±" not in text
     assert "Not finished, and not counted here: 2 of 4 trainings" in text
     assert "yolo11n seed 1, yolo11n-diffattn seed <1>" in text
@@ -185,7 +185,7 @@ def test_a_best_value_is_marked_only_if_it_can_be_told():
         marked = [row.label for row in rows if any(cell.best for cell in row.cells)]
         assert marked == {"better": [LABELS[2]], "worse": [LABELS[0]], "not distinguishable": []}[second]
         columns = [i for row in rows for i, cell in enumerate(row.cells) if cell.best]
-        assert columns == ([0, 1] if marked else [])  # those with both intervals
+        assert columns == ([0, 1] if marked else [])  # those that are tested
     better = replace(results.pairs[0], verdict="better")  # than the first, but not than the third
     assert page_tables.best(replace(results, pairs=[better, *results.pairs[1:]]), "mAP50-95") is None
 
@@ -199,7 +199,7 @@ def test_differences_are_of_seeds_that_both_have():
     results["models"]["yolo11n-diffattn"]["latency_ms"]["pytorch"] = 12.6
     (row,) = page_tables.difference_rows(typed(results))
     cells = dict(zip([*METRICS, *page_tables.COSTS], row.cells, strict=True))
-    assert cells["recall"] == DifferenceCell("+0.030", seeds=None, images=None)
+    assert cells["recall"] == DifferenceCell("+0.030", None, None, None)
     assert cells["mAP50"].images == pytest.approx(results["pairs"][1]["over_images"])
     assert cells["PyTorch ms"].text == "+20.0 %"
     assert cells["ONNX Runtime ms"].text == "-"

@@ -14,7 +14,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "reference" / "results.md"
 SPREAD = {"mean": 0.5, "sd": None, "values": [0.5, None]}
 PAIR = {
     **{"first": "a", "second": "b", "metric": "mAP50-95", "seeds": [0], "difference": 0.1, "per_seed": [0.1]},
-    **{"over_seeds": None, "over_images": [0.0, 0.2], "verdict": "better", "seeds_needed": None},
+    **{"interval": [0.0, 0.2], "over_seeds": None, "over_images": [0.0, 0.2]},
+    **{"p_different": 0.04, "p_unequal": None, "verdict": "better", "seeds_needed": None},
     "per_class": {"cell": {"difference": 0.1, "over_seeds": [0.0, 0.2]}},
 }
 RUN = {
@@ -35,10 +36,11 @@ MODEL = {
     **{"peak_memory_mb": None, "resumed_runs": 0},
 }
 RESULTS = {
-    **{"schema": 1, "created": "2030-01-02T03:04:05+00:00", "versions": {"torch": "2.9.0"}},
+    **{"schema": 2, "created": "2030-01-02T03:04:05+00:00", "versions": {"torch": "2.9.0"}},
     "hardware": {"cpu": "a processor", "cores": 2, "gpu": "none", "system": "Linux"},
     "data": {"file": "data.yaml", "sha256": "ab", "val_images": 1, "val_boxes": 2, "classes": ["cell"]},
     **{"arguments": {"epochs": 1, "augment": None}, "runs": [RUN], "models": {"a": MODEL}, "pairs": [PAIR]},
+    "margin": 0.005,
     "missing": ["b seed 1"],
 }
 
@@ -83,10 +85,10 @@ def test_results_are_read_as_they_were_written(tmp_path):
     assert schema.read_results(tmp_path / "results.json") == results
 
 
-@pytest.mark.parametrize("version", [None, 0, 2, "1"])
+@pytest.mark.parametrize("version", [None, 0, 1, "2"])
 def test_another_schema_is_refused_with_the_remedy(version):
     with pytest.raises(
-        UserError, match=rf"schema {version}, and .* reads schema 1. Give the comparison's command again"
+        UserError, match=rf"schema {version}, and .* reads schema 2. Give the comparison's command again"
     ):
         schema.parse_results({**RESULTS, "schema": version})
     with pytest.raises(UserError, match="schema None"):

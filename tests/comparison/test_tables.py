@@ -17,46 +17,72 @@ PAIR = PairResult(
     seeds=[0, 1, 2],
     difference=0.02,
     per_seed=[],
-    over_seeds=(-0.01, 0.05),
-    over_images=(0.001, 0.04),
+    interval=(-0.01, 0.05),
+    over_seeds=None,
+    over_images=None,
+    p_different=0.2,
+    p_unequal=0.8,
     verdict="not distinguishable",
     seeds_needed=9,
     per_class=None,
 )
 
 
-NOT = "ours is not distinguishable from stock in mAP50-95: +0.020, "
-OVER = "95 % interval over 3 seeds -0.010 to +0.050, over images +0.001 to +0.040"
+NOT = "ours is not distinguishable from stock in mAP50-95: +0.020, 95 % interval"
+MORE = "over 3 seeds and 1,234 images"
 
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({}, f"{NOT}{OVER}; with this mean and spread, at least 9 seeds would be needed."),
-        ({"seeds_needed": None}, f"{NOT}{OVER}; with this mean and spread, more than 1,000 seeds would be needed."),
+        ({}, f"{NOT} -0.010 to +0.050 {MORE}; were it so large, about 9 seeds would show it."),
         (
-            {"over_seeds": None, "seeds": [0], "seeds_needed": None},
-            f"{NOT}no interval over seeds, as there is only one, over images +0.001 to +0.040.",
+            {"seeds_needed": None},
+            f"{NOT} -0.010 to +0.050 {MORE}; were it so large, even 1,000 seeds would not show it on so few images.",
         ),
         (
-            {"verdict": "better", "over_seeds": (0.01, 0.03), "seeds_needed": 3},
-            "ours is better than stock in mAP50-95: +0.020, 95 % interval over 3 seeds +0.010 to +0.030, "
-            "over images +0.001 to +0.040.",
+            {"interval": (0.001, 0.039)},
+            f"{NOT} +0.001 to +0.039 {MORE}; by itself it would be told from zero, but not as one of 2 differences in "
+            "this report.",
+        ),
+        ({"difference": 0.0, "seeds_needed": None}, f"{NOT} -0.010 to +0.050 {MORE}.".replace("+0.020", "+0.000")),
+        (
+            {"verdict": "better", "interval": (0.01, 0.03)},
+            f"ours is better than stock in mAP50-95: +0.020, 95 % interval +0.010 to +0.030 {MORE}.",
         ),
         (
-            {"verdict": "no verdict"},
-            f"ours beside stock gets no verdict in mAP50-95: +0.020, {OVER}; there are 2 validation images, and a "
-            "verdict needs at least 10.",
+            {"verdict": "worse", "difference": -0.002, "interval": (-0.003, -0.001), "p_unequal": 0.01},
+            f"ours is worse than stock in mAP50-95: -0.002, 95 % interval -0.003 to -0.001 {MORE}; that is less than "
+            "the 0.005 that matters.",
         ),
         (
-            {"verdict": "no verdict", "over_images": None},
-            "ours beside stock gets no verdict in mAP50-95: +0.020, 95 % interval over 3 seeds -0.010 to +0.050, no "
-            "interval over one image; there are 2 validation images, and a verdict needs at least 10.",
+            {"verdict": "equal", "difference": 0.001, "interval": (-0.002, 0.004), "p_unequal": 0.01},
+            f"ours is equal to stock in mAP50-95 within ±0.005: +0.001, 95 % interval -0.002 to +0.004 {MORE}.",
+        ),
+        (
+            {"verdict": "no verdict", "interval": None, "seeds": [0]},
+            "ours beside stock gets no verdict in mAP50-95: +0.020; one seed cannot tell a model from its luck: give 3 "
+            "or more, as seeds=0,1,2.",
+        ),
+        (
+            {"verdict": "no verdict", "seeds": [0, 1]},
+            "ours beside stock gets no verdict in mAP50-95: +0.020, 95 % interval -0.010 to +0.050 over 2 seeds and "
+            "1,234 images; 2 seeds cannot tell a model from its luck: give 3 or more, as seeds=0,1,2.",
         ),
     ],
 )
 def test_sentence(changes, expected):
-    assert tables.sentence(replace(PAIR, **changes), images=2) == expected
+    results = replace(make_results(), pairs=[PAIR, PAIR])
+    assert tables.sentence(replace(PAIR, **changes), results) == expected
+
+
+def test_sentence_from_few_images():
+    results = make_results()
+    few = replace(results, data=replace(results.data, val_images=2))
+    assert tables.sentence(replace(PAIR, verdict="no verdict", interval=None), few) == (
+        "ours beside stock gets no verdict in mAP50-95: +0.020; there are 2 validation images, and a verdict needs at "
+        "least 10."
+    )
 
 
 def table_results(step0=(0.1, 0.1), curve=(0.3, 0.4, 0.5), map50=0.5, **arguments):
@@ -130,8 +156,6 @@ def test_markdown_by_epoch():
 def test_nothing_learned():
     assert "No model has learned to find anything (mAP50 0.004)" in tables.as_markdown(table_results(map50=0.004))
     assert "No model has learned" not in tables.as_markdown(table_results())
-    same = replace(PAIR, difference=0.0, over_seeds=(0.0, 0.0), seeds_needed=None)
-    assert "seeds would be needed" not in tables.sentence(same, images=100)
 
 
 def test_csv_reads_back():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.power import TTestPower
 
 from ultralytics_diffattn.evaluation import intervals
 from ultralytics_diffattn.evaluation.estimates import Estimate, estimate
@@ -52,5 +53,25 @@ def test_none_of_one(per_seed, resamples, images):
 @pytest.mark.parametrize(("difference", "different", "unequal"), [(0.0, 1.0, 0.0), (0.01, 0.0, 1.0), (0.005, 0.0, 0.5)])
 def test_without_any_spread(difference, different, unequal):
     found = estimate([difference] * 3, np.full(5, difference), 100)
-    assert found == Estimate(difference, 0.0, np.inf)
+    assert (found.difference, found.error, found.df) == (difference, 0.0, np.inf)
+    assert found.seeds_needed() == (2 if difference else None)
     assert (found.p_different(), found.p_unequal(0.005)) == (different, unequal)
+
+
+@pytest.mark.parametrize(("difference", "sd"), [(0.02, 0.01), (0.01, 0.02), (-0.03, 0.03)])
+def test_seeds_needed_without_images_is_that_of_the_t_test(difference, sd):
+    n = Estimate(difference, sd**2, 0.0, 3, 100).seeds_needed()
+    before, at = (TTestPower().power(abs(difference) / sd, seeds, 0.025, alternative="larger") for seeds in (n - 1, n))
+    assert before < 0.8 <= at
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (Estimate(0.0, 1e-4, 1e-5, 3, 100), None),  # nothing to find
+        (Estimate(0.01, 1e-4, 1e-4, 3, 100), None),  # the images alone hide it
+        (Estimate(1e-6, 1e-4, 0.0, 3, 100), None),  # more than 1,000
+    ],
+)
+def test_no_number_of_seeds(found, expected):
+    assert found.seeds_needed() is expected

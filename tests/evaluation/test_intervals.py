@@ -1,7 +1,5 @@
 """Intervals against scipy, against simulation, and at their edges."""
 
-import math
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -32,40 +30,18 @@ def test_over_resamples():
 
 
 @pytest.mark.parametrize(
-    ("differences", "expected"),
+    ("difference", "interval", "expected"),
     [
-        ([0.01, 0.02, 0.03], 4),
-        ([0.2, 0.2], 2),  # no spread: two suffice
-        ([1.0, -1.0], None),  # mean zero: no number would do
-        ([0.01], None),  # no spread known
-        ([1.0, -0.99], None),  # more than 1,000
+        (0.02, (0.001, 0.04), "better"),
+        (-0.02, (-0.04, -0.001), "worse"),
+        (0.02, (-0.001, 0.04), "not distinguishable"),
+        (0.02, None, "not distinguishable"),
+        (0.0, (0.0, 0.0), "not distinguishable"),  # the same model twice
     ],
 )
-def test_seeds_needed(differences, expected):
-    assert intervals.seeds_needed(differences) == expected
-
-
-def test_seeds_needed_is_the_first_whose_interval_leaves_out_zero():
-    differences = [0.03, -0.01, 0.02]
-    n, mean, sd = intervals.seeds_needed(differences), np.mean(differences), np.std(differences, ddof=1)
-    half = {k: stats.t.ppf(0.975, k - 1) * sd / math.sqrt(k) for k in (n - 1, n)}
-    assert half[n] < mean <= half[n - 1]
-
-
-@pytest.mark.parametrize(
-    ("difference", "given", "expected"),
-    [
-        (0.02, [(0.01, 0.03), (0.001, 0.04)], "better"),
-        (-0.02, [(-0.03, -0.01), (-0.04, -0.001)], "worse"),
-        (0.02, [(0.01, 0.03), (-0.001, 0.04)], "not distinguishable"),
-        (0.02, [(-0.01, 0.03), (0.001, 0.04)], "not distinguishable"),
-        (0.02, [None, (0.001, 0.04)], "not distinguishable"),  # one seed
-        (0.0, [(0.0, 0.0), (0.0, 0.0)], "not distinguishable"),  # the same model twice
-    ],
-)
-def test_verdict(difference, given, expected):
-    assert intervals.verdict(difference, *given, images=intervals.LEAST_IMAGES) == expected
-    assert intervals.verdict(difference, *given, images=intervals.LEAST_IMAGES - 1) == "no verdict"
+def test_verdict(difference, interval, expected):
+    assert intervals.verdict(difference, interval, intervals.LEAST_IMAGES) == expected
+    assert intervals.verdict(difference, interval, intervals.LEAST_IMAGES - 1) == "no verdict"
 
 
 def test_no_interval_without_resamples():

@@ -4,6 +4,7 @@ import runpy
 
 import numpy as np
 import pytest
+from statsmodels.stats.power import TTestPower
 
 from tests.places import ROOT
 from ultralytics_diffattn.errors import UserError
@@ -39,11 +40,20 @@ def test_shares_of_one_comparison_with_hardly_any_spread(rule, difference, expec
 
 def test_a_row_for_each_case(rule, capsys):
     rule["main"](["seeds=2,3", "images=20", "experiments=20", "resamples=50"])
-    rows = capsys.readouterr().out.splitlines()[-6:]
-    assert [row.split(" | ")[:3] for row in rows] == [
-        [f"| {name}", seeds, "20"] for name in rule["SPREADS"] for seeds in "23"
-    ]
-    assert all(row.count("|") == len(rule["HEAD"]) + 1 for row in rows)
+    lines = capsys.readouterr().out.splitlines()
+    cases = [[f"| {name}", seeds, "20"] for name in rule["SPREADS"] for seeds in "23"]
+    for rows, head in ((lines[-15:-9], "HEAD"), (lines[-6:], "NEEDED_HEAD")):
+        assert [row.split(" | ")[:3] for row in rows] == cases
+        assert all(row.count("|") == len(rule[head]) + 1 for row in rows)
+
+
+def test_seeds_said_are_those_of_the_true_spread(rule):
+    """With many seeds the spread is known, so what is said is what the t-test with the true one takes."""
+    drawn = list(rule["comparisons"]((0.02, 0.0, 0.0), 200, 50, 40, 10))
+    expected = TTestPower().solve_power(1.0, power=0.8, alpha=0.05)  # REAL over 0.02
+    low, median, high = rule["seeds_said"](drawn, 50)
+    assert low - 1 <= expected <= high
+    assert median == pytest.approx(expected, abs=1.5)
 
 
 def test_one_seed_is_refused(rule):

@@ -97,6 +97,7 @@ def test_alike_in_all_but_the_model(killed):
 def test_progress_names_the_run_and_the_time_left(killed):
     out = killed["again"].stdout + killed["again"].stderr
     assert "run 3 of 4, yolo11n seed1, about 1 min left" in out
+    assert "from fewer than 3 seeds there is no verdict" in out
 
 
 def test_results_are_all_there(killed):
@@ -134,6 +135,10 @@ def test_foreign_files_are_refused(tiny, tmp_path, capsys):
         (["seeds=0.5"], "whole numbers"),
         (["seeds=-1"], "whole numbers"),
         (["batch=-1"], "give a number"),
+        (["margin=0"], "margin=0 must be a difference of mAP"),
+        (["margin=much"], "margin='much' must be a difference of mAP"),
+        (["margin=1"], "above 0 and below 1"),
+        (["margin=True"], "above 0 and below 1"),
         (["time=1"], "epochs="),
         (["epochs=many"], "epochs"),
         (["model=yolo11n.yaml"], "models=a.yaml,b.yaml"),

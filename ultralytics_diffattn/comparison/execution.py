@@ -7,14 +7,16 @@ from filelock import FileLock, Timeout
 
 from ultralytics_diffattn.comparison import report, schedule
 from ultralytics_diffattn.comparison.specification import Specification, prepare_run_folders
+from ultralytics_diffattn.comparison.verdicts import LEAST_SEEDS
 from ultralytics_diffattn.errors import UserError
 
 
-def execute(specification: Specification, over_ray: bool = False) -> bool:
+def execute(specification: Specification, margin: float, over_ray: bool = False) -> bool:
     """Train all runs of a comparison that are not finished, and write its results.
 
     Args:
         specification (Specification): From `specify`.
+        margin (float): Difference of mAP that does not matter.
         over_ray (bool): Whether the runs are spread over a Ray cluster, instead of one after another.
 
     Returns:
@@ -36,7 +38,11 @@ def execute(specification: Specification, over_ray: bool = False) -> bool:
         prepare_run_folders(specification)
         models, seeds = ({key[i] for key in runs} for i in (0, 1))
         LOGGER.info(f"compare: {len(runs)} runs ({len(models)} models x {len(seeds)} seeds) in {folder}")
+        if len(seeds) < LEAST_SEEDS:
+            LOGGER.warning(
+                f"compare: from fewer than {LEAST_SEEDS} seeds there is no verdict; give more, as seeds=0,1,2."
+            )
         train = schedule.over_ray if over_ray else schedule.one_by_one
         failed = train(list(runs.values()))
-        report.write_report(folder, runs)
+        report.write_report(folder, runs, margin)
     return not failed

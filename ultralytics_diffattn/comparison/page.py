@@ -79,6 +79,7 @@ def command(results: Results) -> str:
     arguments = {
         "models": ",".join(model.model for model in results.models.values()),
         "seeds": ",".join(map(str, results.seeds)),
+        "margin": results.margin,
         **results.arguments,
     }
     return shlex.join(["diffattn", "compare", *(f"{key}={value}" for key, value in arguments.items())])

@@ -51,9 +51,10 @@ class ModelRow:
 
 @dataclass(frozen=True)
 class DifferenceCell:
-    """A difference of two models, with its intervals over seeds and over images."""
+    """A difference of two models, with its interval, and that over seeds and over images alone."""
 
     text: str
+    both: Interval | None = None
     seeds: Interval | None = None
     images: Interval | None = None
 
@@ -126,9 +127,11 @@ def _metric_difference(results: Results, first: str, second: str, name: str) -> 
     values = {run.key: run.metrics[name] for run in results.runs}
     both = [(values[RunKey(first, s)], values[RunKey(second, s)]) for s in common_seeds(values, first, second)]
     gaps = [b - a for a, b in both if a is not None and b is not None]
-    over_images = {(pair.first, pair.second, pair.metric): pair.over_images for pair in results.pairs}
     text = f"{np.mean(gaps):+.3f}" if gaps else "-"
-    return DifferenceCell(text, intervals.over_seeds(gaps), over_images.get((first, second, name)))
+    for pair in results.pairs:
+        if (pair.first, pair.second, pair.metric) == (first, second, name):
+            return DifferenceCell(text, pair.interval, intervals.over_seeds(gaps), pair.over_images)
+    return DifferenceCell(text, seeds=intervals.over_seeds(gaps))
 
 
 def _cost_difference(first: ModelResult, second: ModelResult, cost: Cost) -> DifferenceCell:

@@ -1,18 +1,20 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""How two models differ: the mean difference of runs with the same seed, its two intervals and the verdict."""
+"""How two models differ: the mean difference of runs with the same seed, its intervals and the verdict."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ultralytics_diffattn.comparison.metrics import Scores
 from ultralytics_diffattn.comparison.schema import ClassDifference, PairResult, RunKey
+from ultralytics_diffattn.comparison.verdicts import Verdict, verdicts
 from ultralytics_diffattn.evaluation import bootstrap, intervals
+from ultralytics_diffattn.evaluation.estimates import Estimate, estimate
 from ultralytics_diffattn.evaluation.predictions import Predictions
 
 COMPARED_METRICS = ("mAP50-95", "mAP50")  # the metrics that are resampled, in the order of bootstrap.mean_ap
@@ -20,12 +22,26 @@ COMPARED_METRICS = ("mAP50-95", "mAP50")  # the metrics that are resampled, in t
 Resampled: TypeAlias = Mapping[RunKey, NDArray[Any]]  # for each run (resamples, COMPARED_METRICS)
 
 
-def compare_pairs(scores: Mapping[RunKey, Scores], predictions: Mapping[RunKey, Predictions]) -> list[PairResult]:
+class Difference(NamedTuple):
+    """The difference of two models in one metric, seed by seed and over resampled images."""
+
+    first: str
+    second: str
+    metric: str
+    seeds: list[int]
+    per_seed: list[float]
+    resamples: NDArray[Any]  # (resamples,), the mean over the seeds
+
+
+def compare_pairs(
+    scores: Mapping[RunKey, Scores], predictions: Mapping[RunKey, Predictions], margin: float
+) -> list[PairResult]:
     """Return how the second of each pair of models differs from the first.
 
     Args:
         scores (Mapping[RunKey, Scores]): Metrics of each run, in the order of the models.
         predictions (Mapping[RunKey, Predictions]): Predictions of the same runs on the same images.
+        margin (float): Difference that does not matter.
 
     Returns:
         (list[PairResult]): For each pair that has a seed in common, one for each metric of `COMPARED_METRICS`.
@@ -35,13 +51,16 @@ def compare_pairs(scores: Mapping[RunKey, Scores], predictions: Mapping[RunKey, 
     """
     resampled = _resample(predictions)
     images = len(next(iter(predictions.values())).files)
-    results = []
-    for first, second in combinations(dict.fromkeys(label for label, _ in scores), 2):
-        seeds = common_seeds(scores, first, second)
-        results += [
-            _compare(first, second, metric, seeds, scores, resampled, images) for metric in COMPARED_METRICS if seeds
-        ]
-    return results
+    pairs = combinations(dict.fromkeys(label for label, _ in scores), 2)
+    differences = [
+        _difference(first, second, metric, seeds, scores, resampled)
+        for first, second in pairs
+        for metric in COMPARED_METRICS
+        if (seeds := common_seeds(scores, first, second))
+    ]
+    estimates = [estimate(d.per_seed, d.resamples, images) for d in differences]
+    said = verdicts(estimates, margin)
+    return [_result(*parts, scores) for parts in zip(differences, estimates, said, strict=True)]
 
 
 def common_seeds(runs: Mapping[RunKey, object], first: str, second: str) -> list[int]:
@@ -69,34 +88,44 @@ def _resample(predictions: Mapping[RunKey, Predictions]) -> Resampled:
     return {key: samples[:, i] for i, key in enumerate(predictions)}
 
 
-def _compare(
+def _difference(
     first: str,
     second: str,
     metric: str,
     seeds: list[int],
     scores: Mapping[RunKey, Scores],
     resampled: Resampled,
-    images: int,
-) -> PairResult:
-    """Return the result of one pair in one metric."""
-    seed_pairs = [(scores[RunKey(first, seed)], scores[RunKey(second, seed)]) for seed in seeds]
-    per_seed = [_value(b, metric) - _value(a, metric) for a, b in seed_pairs]
-    difference = float(np.mean(per_seed))
+) -> Difference:
+    """Return the difference of one pair in one metric."""
+    per_seed = [_value(scores[RunKey(second, s)], metric) - _value(scores[RunKey(first, s)], metric) for s in seeds]
     n = COMPARED_METRICS.index(metric)
     by_seed = [resampled[RunKey(second, s)][:, n] - resampled[RunKey(first, s)][:, n] for s in seeds]
-    seed_interval, image_interval = intervals.over_seeds(per_seed), intervals.over_resamples(np.mean(by_seed, 0))
+    return Difference(first, second, metric, seeds, per_seed, np.mean(by_seed, 0))
+
+
+def _result(
+    difference: Difference, found: Estimate | None, verdict: Verdict, scores: Mapping[RunKey, Scores]
+) -> PairResult:
+    """Return the result of one pair in one metric."""
+    first, second, metric, seeds, per_seed, resamples = difference
+    by_class = metric == "mAP50-95"
     return PairResult(
         first=first,
         second=second,
         metric=metric,
         seeds=seeds,
-        difference=difference,
+        difference=float(np.mean(per_seed)),
         per_seed=per_seed,
-        over_seeds=seed_interval,
-        over_images=image_interval,
-        verdict=intervals.verdict(difference, seed_interval, image_interval, images=images),
-        seeds_needed=intervals.seeds_needed(per_seed),
-        per_class=_per_class(seed_pairs) if metric == "mAP50-95" else None,
+        interval=found.interval() if found else None,
+        over_seeds=intervals.over_seeds(per_seed),
+        over_images=intervals.over_resamples(resamples),
+        p_different=verdict.p_different,
+        p_unequal=verdict.p_unequal,
+        verdict=verdict.word,
+        seeds_needed=found.seeds_needed() if found else None,
+        per_class=_per_class([(scores[RunKey(first, s)], scores[RunKey(second, s)]) for s in seeds])
+        if by_class
+        else None,
     )
 
 

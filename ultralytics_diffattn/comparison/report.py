@@ -14,12 +14,13 @@ from ultralytics_diffattn.comparison.schema import RunKey, read_results
 from ultralytics_diffattn.output.files import write_text
 
 
-def write_report(folder: Path, runs: Mapping[RunKey, Path]) -> None:
+def write_report(folder: Path, runs: Mapping[RunKey, Path], margin: float) -> None:
     """Write the results of the finished runs and log them; with fewer than two models, log that it is too early.
 
     Args:
         folder (Path): Of the comparison.
         runs (Mapping[RunKey, Path]): Folders of all runs; those that are not finished are listed as missing.
+        margin (float): Difference of mAP that does not matter.
 
     Raises:
         UserError: If the runs were not trained or validated alike.
@@ -30,7 +31,7 @@ def write_report(folder: Path, runs: Mapping[RunKey, Path]) -> None:
     if len({key.model for key in finished}) < 2:
         LOGGER.error("compare: fewer than two models have a finished run, so there is nothing to compare yet.")
         return
-    collected = collect(finished, [key.title for key in runs if key not in finished])
+    collected = collect(finished, margin, [key.title for key in runs if key not in finished])
     typed_json.write(folder / "results.json", collected)
     results = read_results(folder / "results.json")  # what the report shows is what a reader of the file gets
     markdown = tables.as_markdown(results)

@@ -31,11 +31,12 @@ from ultralytics_diffattn.evaluation.predictions import Predictions
 VARIES_BY_RUN = {"model", "seed", "name", "project", "save_dir", "resume", "exist_ok"}
 
 
-def collect(runs: Mapping[RunKey, Path], missing: Sequence[str] = ()) -> Results:
+def collect(runs: Mapping[RunKey, Path], margin: float, missing: Sequence[str] = ()) -> Results:
     """Return the results of a comparison.
 
     Args:
         runs (Mapping[RunKey, Path]): Folders of the finished runs.
+        margin (float): Difference of mAP that does not matter.
         missing (Sequence[str]): Titles of the runs that did not finish.
 
     Returns:
@@ -63,7 +64,8 @@ def collect(runs: Mapping[RunKey, Path], missing: Sequence[str] = ()) -> Results
         },
         runs=run_results,
         models=_model_results(runs, run_results, spec),
-        pairs=compare_pairs(run_scores, by_run),
+        margin=margin,
+        pairs=compare_pairs(run_scores, by_run, margin),
         missing=list(missing),
     )
 

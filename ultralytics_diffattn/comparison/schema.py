@@ -14,7 +14,7 @@ from ultralytics_diffattn.comparison import typed_json
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.evaluation.environment import Hardware
 
-SCHEMA = 1  # of results.json; raised whenever a field is renamed, removed or changes its meaning
+SCHEMA = 2  # of results.json; raised whenever a field is renamed, removed or changes its meaning
 
 Interval: TypeAlias = tuple[float, float]  # low and high
 TrainingArguments: TypeAlias = dict[str, Any]  # ultralytics' own, as `YOLO.train` takes them
@@ -156,8 +156,11 @@ class PairResult:
     seeds: list[int]
     difference: float
     per_seed: list[float]
+    interval: Interval | None
     over_seeds: Interval | None
     over_images: Interval | None
+    p_different: float | None
+    p_unequal: float | None
     verdict: str
     seeds_needed: int | None
     per_class: dict[str, ClassDifference] | None
@@ -186,6 +189,7 @@ class Results:
     arguments: TrainingArguments
     runs: list[RunResult]
     models: dict[str, ModelResult]
+    margin: float
     pairs: list[PairResult]
     missing: list[str]
 
@@ -213,10 +217,10 @@ def parse_results(value: object, name: str = "results.json") -> Results:
         UserError: If they are of another schema, or a field is missing, unknown or of another type.
 
     Examples:
-        >>> parse_results({"schema": 2})
+        >>> parse_results({"schema": 1})
         Traceback (most recent call last):
         ...
-        ultralytics_diffattn.errors.UserError: results.json has schema 2, and this version of ... reads schema 1. ...
+        ultralytics_diffattn.errors.UserError: results.json has schema 1, and this version of ... reads schema 2. ...
     """
     version = value.get("schema") if isinstance(value, dict) else None
     if version != SCHEMA:

@@ -8,6 +8,7 @@ import io
 from collections.abc import Mapping
 
 from ultralytics_diffattn.comparison.schema import ModelResult, PairResult, Results, RunResult, Spread
+from ultralytics_diffattn.comparison.verdicts import LEAST_SEEDS
 from ultralytics_diffattn.evaluation import intervals
 from ultralytics_diffattn.output.formatting import interval, mean_sd, number, signed
 from ultralytics_diffattn.output.markdown import table
@@ -32,7 +33,7 @@ def as_markdown(results: Results) -> str:
         (str): Markdown.
     """
     resumed = [run.key.title for run in results.runs if run.resumed_after]
-    notes = [*warnings(results), *(sentence(pair, results.data.val_images) for pair in results.pairs)]
+    notes = [*warnings(results), *(sentence(pair, results) for pair in results.pairs)]
     if any(run.reconstruction for run in results.runs):
         notes.append(_reconstruction(results))
     if resumed:
@@ -78,37 +79,47 @@ def warnings(results: Results) -> list[str]:
     return [f"No model has learned to find anything (mAP50 {best:.3f}): train longer before comparing."] * (best < 0.01)
 
 
-def sentence(pair: PairResult, images: int) -> str:
+def sentence(pair: PairResult, results: Results) -> str:
     """Return how two models differ, in one sentence.
 
     Args:
         pair (PairResult): The two models.
-        images (int): Number of validation images.
+        results (Results): Of the comparison.
 
     Returns:
-        (str): With the difference, both intervals, and the seeds needed.
-
-    Examples:
-        >>> pair = PairResult("a", "b", "mAP50", [0, 1], 0.01, [0.0, 0.02], (-0.1, 0.12), (0, 0.02),
-        ...                   "not distinguishable", 9, None)
-        >>> print(sentence(pair, images=100))
-        b is not distinguishable from a in mAP50: +0.010, 95 % interval over 2 seeds -0.100 to +0.120, over images \
-+0.000 to +0.020; with this mean and spread, at least 9 seeds would be needed.
+        (str): With the difference, its interval, and what more it would take.
     """
-    verdict = intervals.in_words(pair.first, pair.verdict, pair.second)
-    over_seeds = "no interval over seeds, as there is only one"
-    if pair.over_seeds:
-        over_seeds = f"95 % interval over {len(pair.seeds)} seeds {interval(pair.over_seeds)}"
-    over_images = f"over images {interval(pair.over_images)}" if pair.over_images else "no interval over one image"
-    text = f"{verdict} in {pair.metric}: {signed(pair.difference)}, {over_seeds}, {over_images}"
+    images, margin = results.data.val_images, results.margin
+    text = f"{intervals.in_words(pair.first, pair.verdict, pair.second)} in {pair.metric}"
+    if pair.verdict == "equal":
+        text += f" within ±{margin:g}"
+    text += f": {signed(pair.difference)}"
+    if pair.interval:
+        text += f", 95 % interval {interval(pair.interval)} over {len(pair.seeds)} seeds and {images:,} images"
+    return f"{text}{_remark(pair, images, margin, len(results.pairs))}."
+
+
+def _remark(pair: PairResult, images: int, margin: float, tests: int) -> str:
+    """Return why there is no verdict, or what it would take, as the end of a sentence; empty where all is said."""
     if pair.verdict == intervals.NO_VERDICT:
-        return f"{text}; {intervals.too_few(images)}."
-    needed = pair.seeds_needed
-    if needed and needed > len(pair.seeds):
-        text += f"; with this mean and spread, at least {needed} seeds would be needed"
-    elif not needed and pair.over_seeds and pair.difference:
-        text += "; with this mean and spread, more than 1,000 seeds would be needed"
-    return text + "."
+        return "; " + (
+            intervals.too_few(images) if images < intervals.LEAST_IMAGES else _too_few_seeds(len(pair.seeds))
+        )
+    if pair.verdict in ("better", "worse") and pair.p_unequal is not None and pair.p_unequal < 1 - intervals.LEVEL:
+        return f"; that is less than the {margin:g} that matters"
+    if pair.verdict != "not distinguishable" or not pair.difference or not pair.interval:
+        return ""
+    if not pair.interval[0] <= 0 <= pair.interval[1]:
+        return f"; by itself it would be told from zero, but not as one of {tests} differences in this report"
+    if pair.seeds_needed is None:
+        return "; were it so large, even 1,000 seeds would not show it on so few images"
+    return f"; were it so large, about {pair.seeds_needed} seeds would show it"
+
+
+def _too_few_seeds(seeds: int) -> str:
+    """Return why there is no verdict from one seed or two."""
+    few = "one seed" if seeds == 1 else f"{seeds} seeds"
+    return f"{few} cannot tell a model from its luck: give {LEAST_SEEDS} or more, as seeds=0,1,2"
 
 
 def as_csv(results: Results) -> str:

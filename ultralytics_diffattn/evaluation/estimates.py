@@ -1,14 +1,16 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""One interval for a difference that has two sources of chance, seeds and images, and tests of it."""
+"""One interval for a difference that has two sources of chance, seeds and images; its tests, and the seeds it takes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ultralytics_diffattn.evaluation.intervals import LEVEL
+
+POWER = 0.8  # share of experiments in which a difference is to be found
 
 
 class Estimate(NamedTuple):
@@ -16,13 +18,27 @@ class Estimate(NamedTuple):
 
     Attributes:
         difference (float): The mean over seeds.
-        error (float): Its standard error, in the same unit.
-        df (float): Degrees of freedom of Student's t.
+        of_seed (float): Variance of one seed's difference, in the square of the same unit.
+        of_images (float): Variance of the mean over seeds, from resampled images.
+        seeds (int): Number of seeds.
+        images (int): Number of validation images.
     """
 
     difference: float
-    error: float
-    df: float
+    of_seed: float
+    of_images: float
+    seeds: int
+    images: int
+
+    @property
+    def error(self) -> float:
+        """Return the standard error of the difference."""
+        return float(_error(self, self.seeds))
+
+    @property
+    def df(self) -> float:
+        """Return the degrees of freedom of Student's t, by Satterthwaite."""
+        return float(_df(self, self.seeds))
 
     def interval(self) -> tuple[float, float]:
         """Return the 95 % confidence interval."""
@@ -42,6 +58,31 @@ class Estimate(NamedTuple):
         from scipy.stats import t
 
         return float(t.sf(_in_errors(margin - abs(self.difference), self.error), self.df))
+
+    def seeds_needed(self, most: int = 1000) -> int | None:
+        """Return the number of seeds that would find a difference so large in 80 % of experiments.
+
+        The images stay those that there are. The spread of a few seeds is itself uncertain, and so is this number.
+
+        Args:
+            most (int): The largest number to consider.
+
+        Returns:
+            (int | None): At least 2; None if `most` seeds would not suffice, as with too few images none does.
+
+        Examples:
+            >>> Estimate(0.02, of_seed=0.0001, of_images=0.0, seeds=3, images=1000).seeds_needed()
+            5
+        """
+        from scipy.stats import nct, t
+
+        if self.error == 0:
+            return 2 if self.difference else None
+        seeds = np.arange(2, most + 1)
+        df = _df(self, seeds)
+        power = nct.sf(t.ppf((1 + LEVEL) / 2, df), df, abs(self.difference) / _error(self, seeds))
+        enough = power >= POWER
+        return int(seeds[enough.argmax()]) if enough.any() else None
 
 
 def estimate(per_seed: Sequence[float], resamples: np.ndarray, images: int) -> Estimate | None:
@@ -65,11 +106,20 @@ def estimate(per_seed: Sequence[float], resamples: np.ndarray, images: int) -> E
     """
     if len(per_seed) < 2 or images < 2 or len(resamples) < 2:
         return None
-    by_seed = float(np.var(per_seed, ddof=1)) / len(per_seed)
-    by_image = float(np.var(resamples, ddof=1))
-    total = by_seed + by_image
-    parts = by_seed**2 / (len(per_seed) - 1) + by_image**2 / (images - 1)
-    return Estimate(float(np.mean(per_seed)), total**0.5, total**2 / parts if parts else np.inf)
+    of_seed, of_images = float(np.var(per_seed, ddof=1)), float(np.var(resamples, ddof=1))
+    return Estimate(float(np.mean(per_seed)), of_seed, of_images, len(per_seed), images)
+
+
+def _error(found: Estimate, seeds: Any) -> Any:
+    """Return the standard error with that many seeds."""
+    return (found.of_seed / seeds + found.of_images) ** 0.5
+
+
+def _df(found: Estimate, seeds: Any) -> Any:
+    """Return Satterthwaite's degrees of freedom with that many seeds; infinite without any spread."""
+    parts = (found.of_seed / seeds) ** 2 / (seeds - 1) + found.of_images**2 / (found.images - 1)
+    with np.errstate(divide="ignore"):
+        return np.where(parts > 0, _error(found, seeds) ** 4 / np.where(parts > 0, parts, 1.0), np.inf)
 
 
 def _in_errors(distance: float, error: float) -> float:

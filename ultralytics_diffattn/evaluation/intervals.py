@@ -51,52 +51,25 @@ def over_resamples(differences: np.ndarray) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def seeds_needed(differences: Sequence[float], most: int = 1000) -> int | None:
-    """Return the least number of seeds whose interval would exclude zero, if mean and spread stay as they are.
-
-    It is a lower bound: with so many seeds every second experiment would still find nothing, the spread of a few seeds
-    is itself uncertain, and the interval over images is not considered.
-
-    Args:
-        differences (Sequence[float]): One for each seed.
-        most (int): The largest number to consider.
-
-    Returns:
-        (int | None): At least 2; None for fewer than two seeds, or if `most` seeds would not suffice.
-
-    Examples:
-        >>> seeds_needed([0.01, 0.02, 0.03])
-        4
-    """
-    from scipy.stats import t
-
-    if len(differences) < 2 or np.mean(differences) == 0:
-        return None
-    ratio = np.std(differences, ddof=1) / abs(np.mean(differences))
-    sizes = np.arange(2, most + 1)
-    enough = t.ppf((1 + LEVEL) / 2, sizes - 1) * ratio < np.sqrt(sizes)
-    return int(sizes[enough.argmax()]) if enough.any() else None
-
-
-def verdict(difference: float, *intervals: tuple[float, float] | None, images: int) -> str:
-    """Return what the intervals allow to say of a difference.
+def verdict(difference: float, interval: tuple[float, float] | None, images: int) -> str:
+    """Return what one interval allows to say of a difference.
 
     Args:
         difference (float): The observed difference.
-        *intervals (tuple[float, float] | None): Its confidence intervals; None where there is none.
+        interval (tuple[float, float] | None): Its confidence interval; None where there is none.
         images (int): Number of validation images.
 
     Returns:
-        (str): "better" or "worse" if every interval lies on one side of zero, else "not distinguishable"; "no verdict"
+        (str): "better" or "worse" if the interval lies on one side of zero, else "not distinguishable"; "no verdict"
             from fewer than `LEAST_IMAGES`.
 
     Examples:
-        >>> verdict(0.02, (0.01, 0.03), (-0.001, 0.04), images=100)
+        >>> verdict(0.02, (-0.001, 0.04), images=100)
         'not distinguishable'
     """
     if images < LEAST_IMAGES:
         return NO_VERDICT
-    if any(i is None or i[0] <= 0 <= i[1] for i in intervals):
+    if interval is None or interval[0] <= 0 <= interval[1]:
         return "not distinguishable"
     return "better" if difference > 0 else "worse"
 
@@ -106,19 +79,20 @@ def in_words(first: str, verdict: str, second: str) -> str:
 
     Args:
         first (str): The model that the other is compared with.
-        verdict (str): From `verdict`.
+        verdict (str): "better", "worse", "equal", "not distinguishable" or "no verdict".
         second (str): The other.
 
     Returns:
         (str): Such as "b is better than a".
 
     Examples:
-        >>> in_words("a", "not distinguishable", "b"), in_words("a", NO_VERDICT, "b")
-        ('b is not distinguishable from a', 'b beside a gets no verdict')
+        >>> in_words("a", "not distinguishable", "b"), in_words("a", "equal", "b")
+        ('b is not distinguishable from a', 'b is equal to a')
     """
     if verdict == NO_VERDICT:
         return f"{second} beside {first} gets no verdict"
-    return f"{second} is {verdict} {'from' if verdict == 'not distinguishable' else 'than'} {first}"
+    preposition = {"equal": "to", "not distinguishable": "from"}.get(verdict, "than")
+    return f"{second} is {verdict} {preposition} {first}"
 
 
 def too_few(images: int) -> str:

@@ -256,7 +256,7 @@ def _pair(
         "corruption": name or "mean",
         "difference": difference,
         "over_images": over_images,
-        "verdict": intervals.verdict(difference, over_images, images=images),
+        "verdict": intervals.verdict(difference, over_images, images),
     }
 
 

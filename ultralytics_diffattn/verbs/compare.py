@@ -10,7 +10,13 @@ from typing import Any
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.verbs.arguments import check_reconstruct_switch, listed
 
-OWN = {"models": "yolo11n.yaml,yolo11n-diffattn.yaml", "seeds": (0, 1, 2), "ray": False, "reconstruct": False}
+OWN = {
+    "models": "yolo11n.yaml,yolo11n-diffattn.yaml",
+    "seeds": (0, 1, 2),
+    "margin": 0.005,
+    "ray": False,
+    "reconstruct": False,
+}
 NOT_OURS = {  # what differs between the runs, or says where a run goes
     "model": "models=a.yaml,b.yaml",
     "seed": "seeds=0,1,2",
@@ -26,9 +32,10 @@ def compare(**arguments: Any) -> bool:
 
     Args:
         **arguments (Any): `models` (names or paths with commas between), `seeds` (integers), `data` (whatever
-            `catalogue.resolve` takes), `ray` (spread the runs over a Ray cluster), `reconstruct` (whether attention of
-            ours first learns what stock's does in the weights of `pretrained`; see `train`), `project` and `name` (the
-            folder, by default compare/<data set> below ultralytics' runs), and any argument of ultralytics' training.
+            `catalogue.resolve` takes), `margin` (difference of mAP that does not matter), `ray` (spread the runs over a
+            Ray cluster), `reconstruct` (whether attention of ours first learns what stock's does in the weights of
+            `pretrained`; see `train`), `project` and `name` (the folder, by default compare/<data set> below
+            ultralytics' runs), and any argument of ultralytics' training.
 
     Returns:
         (bool): True if every run is finished.
@@ -43,14 +50,16 @@ def compare(**arguments: Any) -> bool:
     for key in NOT_OURS.keys() & arguments.keys():
         raise UserError(f"{key}= is not an argument of a comparison; use {NOT_OURS[key]}.")
     own = {key: arguments.pop(key, default) for key, default in OWN.items()}
-    models, seeds = parse_models(own["models"]), parse_seeds(own["seeds"])
+    models, seeds, margin = parse_models(own["models"]), parse_seeds(own["seeds"]), parse_margin(own["margin"])
     data, project, name = arguments.pop("data", "shapes"), arguments.pop("project", None), arguments.pop("name", None)
 
     check_reconstruct_switch(own["reconstruct"])
     from ultralytics_diffattn.comparison.execution import execute
     from ultralytics_diffattn.comparison.specification import specify
 
-    return execute(specify(models, seeds, data, arguments, project, name, own["reconstruct"]), over_ray=own["ray"])
+    return execute(
+        specify(models, seeds, data, arguments, project, name, own["reconstruct"]), margin, over_ray=own["ray"]
+    )
 
 
 def parse_models(models: str | Sequence[str]) -> dict[str, str]:
@@ -102,3 +111,30 @@ def parse_seeds(seeds: int | str | Sequence[int]) -> list[int]:
     if len(set(numbers)) < len(numbers):
         raise UserError(f"seeds={seeds!r} holds a seed twice, which would count one training as two.")
     return numbers
+
+
+def parse_margin(margin: float | str) -> float:
+    """Return the difference that does not matter.
+
+    Args:
+        margin (float | str): In mAP, above 0 and below 1.
+
+    Returns:
+        (float): The same.
+
+    Raises:
+        UserError: If it is not such a number.
+
+    Examples:
+        >>> parse_margin("0.005")
+        0.005
+    """
+    try:
+        number = float(margin)
+    except (TypeError, ValueError):
+        number = 0.0
+    if isinstance(margin, bool) or not 0 < number < 1:
+        raise UserError(
+            f"margin={margin!r} must be a difference of mAP that does not matter, above 0 and below 1: margin=0.005."
+        )
+    return number

@@ -1,0 +1,51 @@
+"""What may be said of the differences of a report."""
+
+import pytest
+from statsmodels.stats.multitest import multipletests
+
+from ultralytics_diffattn.comparison.verdicts import verdicts
+from ultralytics_diffattn.evaluation.estimates import Estimate
+
+MARGIN = 0.005
+SURE = Estimate(0.02, of_seed=1e-6, of_images=1e-6, seeds=3, images=500)
+
+
+@pytest.mark.parametrize(
+    ("found", "word"),
+    [
+        (SURE, "better"),
+        (SURE._replace(difference=-0.02), "worse"),
+        (SURE._replace(difference=0.0), "equal"),
+        (SURE._replace(difference=0.004, of_seed=1e-8, of_images=1e-8), "better"),  # though less than the margin
+        (SURE._replace(of_seed=1e-3), "not distinguishable"),
+        (SURE._replace(of_images=1e-3), "not distinguishable"),
+        (SURE._replace(difference=0.0, of_images=1e-3), "not distinguishable"),  # equal, but nobody knows
+        (SURE._replace(seeds=2), "no verdict"),
+        (SURE._replace(images=9), "no verdict"),
+        (SURE._replace(images=10), "better"),
+        (None, "no verdict"),
+    ],
+)
+def test_verdict(found, word):
+    (verdict,) = verdicts([found], MARGIN)
+    assert verdict.word == word
+    if word == "no verdict":
+        assert (verdict.p_different, verdict.p_unequal) == (None, None)
+    else:
+        assert (verdict.p_different, verdict.p_unequal) == (found.p_different(), found.p_unequal(MARGIN))
+
+
+def test_a_report_of_many_differences_is_stricter():
+    """What is told from zero by itself is not, as one of many that are not."""
+    doubtful = SURE._replace(difference=0.0065, of_seed=1e-5)
+    assert verdicts([doubtful], MARGIN)[0].word == "better"
+    others = [SURE._replace(difference=d, of_images=1e-3) for d in (0.0, 0.001, 0.002, 0.003)]
+    said = verdicts([*others, doubtful, None], MARGIN)
+    assert [verdict.word for verdict in said] == ["not distinguishable"] * 5 + ["no verdict"]
+    for n, p_value in ((1, Estimate.p_different), (2, lambda e: e.p_unequal(MARGIN))):
+        adjusted = multipletests([p_value(e) for e in [*others, doubtful]], method="holm")[1]
+        assert [verdict[n] for verdict in said[:-1]] == pytest.approx(list(adjusted))
+
+
+def test_nothing_to_say():
+    assert verdicts([], MARGIN) == []

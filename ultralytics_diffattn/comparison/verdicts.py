@@ -1,0 +1,71 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""What may be said of each difference of a report: better, worse, equal within a margin, or nothing.
+
+The rule was chosen by simulation: `scripts/comparison_rule.py`, docs/statistics.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ultralytics_diffattn.evaluation.estimates import Estimate
+from ultralytics_diffattn.evaluation.intervals import LEAST_IMAGES, LEVEL, NO_VERDICT
+
+LEAST_SEEDS = 3  # two seeds are too few for any rule
+
+
+class Verdict(NamedTuple):
+    """What may be said of a difference.
+
+    Attributes:
+        word (str): "better", "worse", "equal", "not distinguishable" or "no verdict".
+        p_different (float | None): p-value of the models being alike, adjusted; None without a verdict.
+        p_unequal (float | None): p-value of the models differing by the margin or more, adjusted; None likewise.
+    """
+
+    word: str
+    p_different: float | None
+    p_unequal: float | None
+
+
+def verdicts(estimates: Sequence[Estimate | None], margin: float) -> list[Verdict]:
+    """Return what may be said of each difference of a report.
+
+    Each is tested twice, whether there is a difference and whether it is smaller than the margin, and each of the two
+    families is adjusted by Holm's method, so that 95 % hold for the report as a whole.
+
+    Args:
+        estimates (Sequence[Estimate | None]): The differences; None for one that has no interval.
+        margin (float): Difference that does not matter, in the unit of the estimates.
+
+    Returns:
+        (list[Verdict]): One for each. A difference that is told from zero is better or worse however small it is; of
+            fewer than 3 seeds or 10 images there is none.
+
+    Examples:
+        >>> found = Estimate(0.02, of_seed=1e-6, of_images=1e-6, seeds=3, images=500)
+        >>> [verdict.word for verdict in verdicts([found, found._replace(difference=0.0), None], margin=0.005)]
+        ['better', 'equal', 'no verdict']
+    """
+    tested = {i: e for i, e in enumerate(estimates) if e and e.seeds >= LEAST_SEEDS and e.images >= LEAST_IMAGES}
+    different = _holm([e.p_different() for e in tested.values()])
+    unequal = _holm([e.p_unequal(margin) for e in tested.values()])
+    said = [Verdict(NO_VERDICT, None, None)] * len(estimates)
+    for (i, found), *p_values in zip(tested.items(), different, unequal, strict=True):
+        said[i] = Verdict(_word(found, *p_values), *p_values)
+    return said
+
+
+def _holm(p_values: list[float]) -> list[float]:
+    """Return p-values adjusted for their number."""
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(p) for p in multipletests(p_values, method="holm")[1]] if p_values else []
+
+
+def _word(found: Estimate, p_different: float, p_unequal: float) -> str:
+    """Return the verdict that two adjusted p-values allow."""
+    if p_different < 1 - LEVEL:
+        return "better" if found.difference > 0 else "worse"
+    return "equal" if p_unequal < 1 - LEVEL else "not distinguishable"
