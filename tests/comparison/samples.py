@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ultralytics_diffattn.comparison.metrics import METRICS
-from ultralytics_diffattn.comparison.pairs import COMPARED_METRICS
 from ultralytics_diffattn.comparison.results import spread
 from ultralytics_diffattn.comparison.schema import read_results
 from ultralytics_diffattn.comparison.verdicts import verdicts
 from ultralytics_diffattn.evaluation import intervals
 from ultralytics_diffattn.evaluation.estimates import estimate
+from ultralytics_diffattn.evaluation.tasks import TASKS
 from ultralytics_diffattn.output.files import write_json
 
 NASTY = ("<script>alert(1)</script>", "\"quoted\" & 'single' $5 $6", "a class with a name that is much too long")
@@ -26,7 +25,7 @@ def make_run(label, seed, classes, epochs, gain):
     return {
         "model": label,
         "seed": seed,
-        "metrics": {name: rising[-1] + 0.02 * i for i, name in enumerate(METRICS)},
+        "metrics": {name: rising[-1] + 0.02 * i for i, name in enumerate(TASKS["detect"].metrics)},
         "per_class": {c: 0.5 + gain * (i % 5) + rng.normal(0, 0.01) for i, c in enumerate(classes)},
         "pr_curve": np.clip(1.2 - np.linspace(0, 1.2, 101) ** 4 - rng.random() / 20, 0, 1),
         "epochs": epochs,
@@ -37,7 +36,11 @@ def make_run(label, seed, classes, epochs, gain):
         "seconds_last_process": 13.0 * epochs,
         "step0": None,
         "reconstruction": None,
-        "curve": {"epoch": list(range(1, epochs + 1)), "map50_95": rising, "box_loss": falling, "cls_loss": falling},
+        "curve": {
+            "epoch": list(range(1, epochs + 1)),
+            "metric": rising,
+            "losses": {"box_loss": falling, "cls_loss": falling},
+        },
         "lambdas": {f"model.{i}.m.0.attn": 0.8 - 0.01 * i * falling for i in (10, 11)} if "diffattn" in label else {},
     }
 
@@ -75,7 +78,7 @@ def make_pair(first, second, metric, classes):
         **dict(zip(("verdict", "p_different", "p_unequal"), verdicts([found], 0.005)[0], strict=True)),
         "seeds_needed": found and found.seeds_needed(),
         "per_class": {c: {"difference": np.mean(d), "over_seeds": intervals.over_seeds(d)} for c, d in by_class.items()}
-        if metric == COMPARED_METRICS[0]
+        if metric == TASKS["detect"].compared[0]
         else None,
     }
 
@@ -86,11 +89,12 @@ def make_json(labels=("yolo11n", "yolo11n-diffattn"), seeds=(0, 1, 2), classes=N
     by_model = {label: [run for run in runs if run["model"] == label] for label in labels}
     return {
         "schema": 2,
+        "task": "detect",
         "created": "2030-01-02T03:04:05+00:00",
         "versions": {"ultralytics": "8.4.0", "torch": "2.9.0"},
         "hardware": {"cpu": "a processor", "cores": 2, "gpu": "none", "system": "Linux"},
         "data": {
-            **{"file": "/data/<b>bold</b>/data.yaml", "sha256": "ab" * 32, "val_images": 1234, "val_boxes": 5678},
+            **{"file": "/data/<b>bold</b>/data.yaml", "sha256": "ab" * 32, "val_images": 1234, "val_objects": 5678},
             "classes": list(classes),
         },
         "arguments": {"epochs": epochs, "imgsz": 320, "data": "/data/<b>bold</b>/data.yaml", "augment": None},
@@ -100,7 +104,7 @@ def make_json(labels=("yolo11n", "yolo11n-diffattn"), seeds=(0, 1, 2), classes=N
         "pairs": [
             make_pair(by_model[a], by_model[b], metric, classes)
             for a, b in combinations(labels, 2)
-            for metric in COMPARED_METRICS
+            for metric in TASKS["detect"].compared
         ],
         "missing": [],
         **more,

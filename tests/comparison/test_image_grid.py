@@ -9,7 +9,7 @@ import pytest
 from ultralytics_diffattn.comparison import image_grid
 from ultralytics_diffattn.comparison.image_grid import Box, PairImages
 from ultralytics_diffattn.comparison.schema import RunKey
-from ultralytics_diffattn.evaluation import predictions
+from ultralytics_diffattn.evaluation import recording
 from ultralytics_diffattn.evaluation.predictions import Predictions
 
 # For each image: true boxes, then (box, score, right) of the predictions. F1 by hand beside it.
@@ -59,7 +59,7 @@ def runs(tmp_path):
     for label, seed, images in (("m", 1, FIRST), ("n", 0, FIRST), ("n", 1, SECOND), ("o", 2, SECOND)):
         folder = folders[RunKey(label, seed)] = tmp_path / f"{label}{seed}"
         folder.mkdir()
-        predictions.write(folder / "predictions.npz", make_predictions(images, tmp_path))
+        recording.write(folder / "predictions.npz", make_predictions(images, tmp_path))
     return folders
 
 
@@ -85,8 +85,8 @@ def test_the_images_that_differ_most(runs):
     assert (pair.first, pair.second, pair.seed) == ("m", "n", 1)
     assert [image.file for image in pair.images] == ["ünlike.png", "gone.png", "empty.png", "less.png"]
     for image in pair.images:
-        assert list(image.f1) == ["m", "n"]
-        assert list(image.f1.values()) == pytest.approx(F1[image.file[:-4]])
+        assert list(image.scores) == ["m", "n"]
+        assert list(image.scores.values()) == pytest.approx(F1[image.file[:-4]])
     (pair,) = image_grid.most_different_images(runs, count=2)
     assert len(pair.images) == 2
 

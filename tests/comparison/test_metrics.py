@@ -6,12 +6,15 @@ from ultralytics.utils.metrics import ap_per_class
 
 from tests.comparison.samples import with_boxes
 from tests.samples import random_predictions
-from ultralytics_diffattn.comparison.metrics import METRICS, scores
+from ultralytics_diffattn.comparison.metrics import scores
+from ultralytics_diffattn.evaluation.tasks import TASKS
+
+METRICS = TASKS["detect"].metrics
 
 
 def test_scores_are_ultralytics():
     p = with_boxes(random_predictions(0))
-    result = scores(p)
+    result = scores(p, "detect")
     _, _, precision, recall, _, ap, *_ = ap_per_class(p.tp, p.conf, p.cls, p.target_cls)
     assert list(result.metrics) == list(METRICS)
     assert (result.metrics["mAP50-95"], result.metrics["mAP50"]) == (ap.mean(), ap[:, 0].mean())
@@ -23,7 +26,7 @@ def test_scores_are_ultralytics():
 
 def test_a_model_that_predicts_nothing():
     p = with_boxes(random_predictions(0, predicted=0))
-    result = scores(p)
+    result = scores(p, "detect")
     assert list(result.metrics) == list(METRICS)
     assert result.metrics["mAP50-95"] == result.metrics["recall"] == 0
     assert result.per_class == dict.fromkeys(p.names, 0.0)
@@ -33,4 +36,4 @@ def test_a_model_that_predicts_nothing():
 @pytest.mark.parametrize("predicted", [0, 5])
 def test_scores_are_of_the_classes_that_have_a_box_whatever_is_predicted(predicted):
     p = with_boxes(random_predictions(0, predicted=predicted))
-    assert list(scores(p._replace(names=[*p.names, "in train only"])).per_class) == p.names
+    assert list(scores(p._replace(names=[*p.names, "in train only"]), "detect").per_class) == p.names

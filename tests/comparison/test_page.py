@@ -17,8 +17,8 @@ from tests.comparison.samples import NASTY, make_json, over_seeds, typed
 from ultralytics_diffattn.comparison import charts, page_charts, page_tables
 from ultralytics_diffattn.comparison import page as report_page
 from ultralytics_diffattn.comparison.image_grid import ImageDifference, PairImages, Panel
-from ultralytics_diffattn.comparison.metrics import METRICS
 from ultralytics_diffattn.comparison.page_tables import DifferenceCell
+from ultralytics_diffattn.evaluation.tasks import TASKS
 
 VOID = {"meta", "img", "br", "link", "input", "hr", "base"}
 PIXEL = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
@@ -26,7 +26,7 @@ PIXEL = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAA
 
 def make_grid(labels=("yolo11n", "yolo11n-diffattn")):
     panels = [Panel(title, PIXEL) for title in ("truth", *labels)]
-    image = ImageDifference("<img src=x>.jpg", dict.fromkeys(labels, 0.5), panels)
+    image = ImageDifference("<img src=x>.jpg", "F1", dict.fromkeys(labels, 0.5), panels)
     return [PairImages(labels[0], labels[1], 0, [image], ["gone.jpg"])]
 
 
@@ -81,8 +81,8 @@ def nothing_known():
     results = make_json()
     for run in results["runs"]:
         run.update(seconds_per_epoch=None, peak_memory_mb=None, lambdas={})
-        run["metrics"] = dict.fromkeys(METRICS, 0.0) | {"AP small": None}
-        run["curve"] = {"epoch": [1], "map50_95": [None], "box_loss": [float("nan")], "cls_loss": [0.5]}
+        run["metrics"] = dict.fromkeys(TASKS["detect"].metrics, 0.0) | {"AP small": None}
+        run["curve"] = {"epoch": [1], "metric": [None], "losses": {"box_loss": [float("nan")], "cls_loss": [0.5]}}
     for label, model in results["models"].items():
         model.update(over_seeds([run for run in results["runs"] if run["model"] == label]), gflops=None)
         model.update(latency_ms={"pytorch": None, "onnxruntime": None}, seconds_per_epoch=None, peak_memory_mb=None)
@@ -198,7 +198,7 @@ def test_differences_are_of_seeds_that_both_have():
         run["metrics"]["recall"] = values[run["model"], run["seed"]]
     results["models"]["yolo11n-diffattn"]["latency_ms"]["pytorch"] = 12.6
     (row,) = page_tables.difference_rows(typed(results))
-    cells = dict(zip([*METRICS, *page_tables.COSTS], row.cells, strict=True))
+    cells = dict(zip([*TASKS["detect"].metrics, *page_tables.COSTS], row.cells, strict=True))
     assert cells["recall"] == DifferenceCell("+0.030", None, None, None)
     assert cells["mAP50"].images == pytest.approx(results["pairs"][1]["over_images"])
     assert cells["PyTorch ms"].text == "+20.0 %"
@@ -210,7 +210,7 @@ def test_epochs_without_validation_are_gaps():
         results = make_json()
         results["arguments"] |= arguments
         for run in results["runs"]:
-            run["curve"]["map50_95"] = [early] * 7 + [run["curve"]["map50_95"][-1]]
+            run["curve"]["metric"] = [early] * 7 + [run["curve"]["metric"][-1]]
         return page_charts.learning_charts(typed(results))[0].svg
 
     assert map_chart(None) == map_chart(0.0, val=False) != map_chart(0.0)

@@ -14,7 +14,7 @@ MARGIN = 0.005
 
 
 def scored(predictions):
-    return {key: scores(p) for key, p in predictions.items()}
+    return {key: scores(p, "detect") for key, p in predictions.items()}
 
 
 @pytest.mark.parametrize("silent", ["stock", "ours"])
@@ -24,7 +24,7 @@ def test_a_model_that_predicts_nothing_is_paired(silent):
     for label in ("stock", "ours"):
         p = with_boxes(random_predictions(0, predicted=0 if label == silent else 5))
         predictions[RunKey(label, 0)] = p._replace(names=[*p.names, "in train only"])
-    assert list(compare_pairs(scored(predictions), predictions, MARGIN)[0].per_class) == p.names
+    assert list(compare_pairs(scored(predictions), predictions, "detect", MARGIN)[0].per_class) == p.names
 
 
 def better(p: Predictions) -> Predictions:
@@ -55,7 +55,7 @@ def test_pairs(change, seeds, verdict):
         predictions[RunKey("stock", seed)] = p
         predictions[RunKey("ours", seed)] = change(p)
     run_scores = scored(predictions)
-    pair, other = compare_pairs(run_scores, predictions, MARGIN)
+    pair, other = compare_pairs(run_scores, predictions, "detect", MARGIN)
     assert (pair.first, pair.second, pair.metric, pair.verdict) == ("stock", "ours", "mAP50-95", verdict)
     assert (other.metric, other.per_class) == ("mAP50", None)
     values = {key: result.metrics["mAP50-95"] for key, result in run_scores.items()}
@@ -77,7 +77,7 @@ def test_a_verdict_needs_ten_images(images, verdict):
         p = with_boxes(random_predictions(0, images=images))._replace(shape=np.full((images, 2), 640))
         predictions[RunKey("stock", seed)] = p._replace(tp=np.zeros_like(p.tp))
         predictions[RunKey("ours", seed)] = p
-    pair, _ = compare_pairs(scored(predictions), predictions, MARGIN)
+    pair, _ = compare_pairs(scored(predictions), predictions, "detect", MARGIN)
     assert pair.verdict == verdict
     assert (pair.over_images is None) == (images == 1)
 
@@ -85,4 +85,4 @@ def test_a_verdict_needs_ten_images(images, verdict):
 def test_only_seeds_that_both_have_are_paired():
     keys = [RunKey("a", 0), RunKey("a", 1), RunKey("b", 1), RunKey("b", 2)]
     predictions = {key: with_boxes(random_predictions(key.seed)) for key in keys}
-    assert [pair.seeds for pair in compare_pairs(scored(predictions), predictions, MARGIN)] == [[1], [1]]
+    assert [pair.seeds for pair in compare_pairs(scored(predictions), predictions, "detect", MARGIN)] == [[1], [1]]

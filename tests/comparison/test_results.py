@@ -7,9 +7,9 @@ import torch
 
 from tests.comparison.samples import make_results
 from ultralytics_diffattn.comparison import results, typed_json
-from ultralytics_diffattn.comparison.metrics import METRICS
 from ultralytics_diffattn.comparison.schema import Latency, RunKey, RunSpec, Spread
 from ultralytics_diffattn.errors import UserError
+from ultralytics_diffattn.evaluation.tasks import TASKS
 
 
 def saved(tmp_path, label, seed, changes):
@@ -44,7 +44,7 @@ def test_model_result():
     def one(value, small):
         return replace(
             make_results(seeds=(0,)).runs[0],
-            metrics=dict.fromkeys(METRICS, value) | {"AP small": small},
+            metrics=dict.fromkeys(TASKS["detect"].metrics, value) | {"AP small": small},
             per_class={"cell": value},
             seconds_per_epoch=value * 10,
             peak_memory_mb=value * 100,

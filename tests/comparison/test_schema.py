@@ -28,7 +28,7 @@ RUN = {
         "reconstruction": None,
         "lambdas": {"model.10.m.0.attn": [0.8]},
     },
-    "curve": {"epoch": [1], "map50_95": [0.5], "box_loss": [None], "cls_loss": [0.1]},
+    "curve": {"epoch": [1], "metric": [0.5], "losses": {"box_loss": [None], "cls_loss": [0.1]}},
 }
 MODEL = {
     **{"model": "a.yaml", "parameters": 10, "gflops": 1.5, "latency_ms": {"pytorch": 1.0, "onnxruntime": None}},
@@ -36,9 +36,9 @@ MODEL = {
     **{"peak_memory_mb": None, "resumed_runs": 0},
 }
 RESULTS = {
-    **{"schema": 2, "created": "2030-01-02T03:04:05+00:00", "versions": {"torch": "2.9.0"}},
+    **{"schema": 2, "task": "detect", "created": "2030-01-02T03:04:05+00:00", "versions": {"torch": "2.9.0"}},
     "hardware": {"cpu": "a processor", "cores": 2, "gpu": "none", "system": "Linux"},
-    "data": {"file": "data.yaml", "sha256": "ab", "val_images": 1, "val_boxes": 2, "classes": ["cell"]},
+    "data": {"file": "data.yaml", "sha256": "ab", "val_images": 1, "val_objects": 2, "classes": ["cell"]},
     **{"arguments": {"epochs": 1, "augment": None}, "runs": [RUN], "models": {"a": MODEL}, "pairs": [PAIR]},
     "margin": 0.005,
     "missing": ["b seed 1"],

@@ -94,7 +94,7 @@ def table_results(step0=(0.1, 0.1), curve=(0.3, 0.4, 0.5), map50=0.5, **argument
             metrics={"mAP50-95": 0.5, "AP small": None},
             per_class={"a, b": 0.5},
             step0=step0[run.seed] if run.model == "stock" else step0[1],
-            curve=replace(run.curve, map50_95=list(curve)),
+            curve=replace(run.curve, metric=list(curve)),
             resumed_after=[1] * run.seed,
         )
         for run in results.runs
@@ -128,7 +128,8 @@ def table_results(step0=(0.1, 0.1), curve=(0.3, 0.4, 0.5), map50=0.5, **argument
 def test_markdown():
     lines = tables.as_markdown(table_results()).splitlines()
     assert (
-        lines[0] == "4 validation images, 15 boxes; epochs=3, imgsz=64, batch=4; seeds 0, 1; torch 2.14; Xeon, GPU none"
+        lines[0]
+        == "4 validation images, 15 objects; epochs=3, imgsz=64, batch=4; seeds 0, 1; torch 2.14; Xeon, GPU none"
     )
     end = lines.index("", 2)
     table = [line for line in lines[:end] if line.startswith("|")]
@@ -154,7 +155,7 @@ def test_markdown_by_epoch():
 
 
 def test_nothing_learned():
-    assert "No model has learned to find anything (mAP50 0.004)" in tables.as_markdown(table_results(map50=0.004))
+    assert "No model has learned anything (mAP50 0.004)" in tables.as_markdown(table_results(map50=0.004))
     assert "No model has learned" not in tables.as_markdown(table_results())
 
 
@@ -166,4 +167,4 @@ def test_csv_reads_back():
         ("stock", "1", "1"),
         ("ours", "1", "1"),
     ]
-    assert rows[0]["AP a, b"] == "0.5"
+    assert rows[0]["mAP50-95 a, b"] == "0.5"

@@ -1,5 +1,7 @@
 """mAP of resampled images against ultralytics' own formula on images that really stand there several times."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -54,23 +56,29 @@ def test_below_is_searchsorted():
 
 
 def test_resamples_are_paired_and_repeatable():
-    a, b = (bootstrap.prepare(random_predictions(seed)) for seed in (0, 1))
-    scores = bootstrap.resample([a, b, a], 50)
+    a, b = (partial(bootstrap.mean_ap, bootstrap.prepare(random_predictions(seed))) for seed in (0, 1))
+    scores = bootstrap.resample([a, b, a], 30, 50)
     assert scores.shape == (50, 3, 2)
     assert (scores[:, 0] == scores[:, 2]).all()  # the same images for every run
-    assert (scores == bootstrap.resample([a, b, a], 50)).all()
+    assert (scores == bootstrap.resample([a, b, a], 30, 50)).all()
     assert scores[:, 0, 0].std() > 0
 
 
 def test_spread_of_resamples_is_that_of_new_images():
     """The bootstrap's standard error, against what fresh samples of images scatter by."""
     fresh = [bootstrap.mean_ap(bootstrap.prepare(random_predictions(seed, images=60)))[1] for seed in range(60)]
-    resampled = bootstrap.resample([bootstrap.prepare(random_predictions(100, images=60))], 300)[:, 0, 1]
+    measure = partial(bootstrap.mean_ap, bootstrap.prepare(random_predictions(100, images=60)))
+    resampled = bootstrap.resample([measure], 60, 300)[:, 0, 1]
     assert 0.6 < resampled.std() / np.std(fresh) < 1.6
 
 
-def test_refuses_different_images():
-    with pytest.raises(ValueError, match=r"\[20, 30\] images"):
-        bootstrap.resample(
-            [bootstrap.prepare(random_predictions(0)), bootstrap.prepare(random_predictions(0, images=20))]
-        )
+def test_tied_scores_fall_as_with_ultralytics():
+    p = random_predictions(2, images=40, predicted=40)
+    p = p._replace(conf=p.conf.round(1))
+    weight = np.ones(40, int)
+    assert bootstrap.mean_ap(bootstrap.prepare(p), weight) == pytest.approx(by_ultralytics(p, weight), abs=1e-12)
+
+
+def test_no_resamples_of_one_image():
+    p = random_predictions(0, images=1)
+    assert bootstrap.resample([partial(bootstrap.mean_ap, bootstrap.prepare(p))], 1).shape == (0, 1, 2)

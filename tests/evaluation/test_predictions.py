@@ -10,7 +10,7 @@ from ultralytics.data.utils import img2label_paths
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.utils.metrics import ap_per_class
 
-from ultralytics_diffattn.evaluation import bootstrap, predictions
+from ultralytics_diffattn.evaluation import bootstrap, predictions, recording
 from ultralytics_diffattn.evaluation.ap_by_size import as_coco
 from ultralytics_diffattn.evaluation.predictions import Predictions
 
@@ -43,7 +43,7 @@ def validated(tiny, tmp_path_factory):
         patch.setattr(DetectionValidator, "preprocess", preprocess)
         patch.setattr(DetectionValidator, "postprocess", postprocess)
         model = YOLO("yolo11n.yaml")
-        collected = predictions.collect(model)
+        collected = recording.collect(model)
         folder = tmp_path_factory.mktemp("val")
         results = model.val(data=str(tiny), imgsz=96, batch=3, plots=False, project=str(folder), workers=0)
     return collected[0], results
@@ -85,8 +85,8 @@ def test_boxes_are_in_pixels_of_the_image_and_belong_to_their_match(validated):
 
 def test_round_trip(validated, tmp_path):
     recorded, _ = validated
-    predictions.write(tmp_path / "p.npz", recorded)
-    again = predictions.read(tmp_path / "p.npz")
+    recording.write(tmp_path / "p.npz", recorded)
+    again = recording.read(tmp_path / "p.npz")
     assert [f.name for f in tmp_path.iterdir()] == ["p.npz"]
     for name in Predictions._fields:
         assert np.array_equal(getattr(recorded, name), getattr(again, name)), name
@@ -97,7 +97,8 @@ def test_releases_that_leave_out_images_without_anything():
     from types import SimpleNamespace
 
     tp = torch.ones(1, 10, dtype=torch.bool)
-    validator = SimpleNamespace(metrics=None, stats={"tp": []}, diffattn_rows=[], diffattn_matched=0)
+    args = SimpleNamespace(task="detect")
+    validator = SimpleNamespace(args=args, metrics=None, stats={"tp": []}, diffattn_rows=[], diffattn_matched=0)
     box = torch.tensor([[1.0, 2.0, 3.0, 4.0, 0.9, 0.0]])
     batch = {
         "im_file": ["nothing.jpg", "found.jpg", "missed.jpg"],
@@ -111,7 +112,7 @@ def test_releases_that_leave_out_images_without_anything():
 
     predictions._update(validator, stock, [box[:0], box, box[:0]], batch)
     predictions._update(validator, stock, [box[:0], box, box[:0]], batch)
-    assert [(file, len(rows), len(right)) for file, _, rows, right in validator.diffattn_rows] == [
+    assert [(file, len(rows), len(right)) for file, _, rows, right, _ in validator.diffattn_rows] == [
         ("nothing.jpg", 0, 0),
         ("found.jpg", 1, 1),
         ("missed.jpg", 0, 0),
@@ -145,7 +146,7 @@ def test_predictions_of_images_of_one_name_stay_apart(twins, tmp_path):
         head[-1].weight.data *= 0.1
     model.save(tmp_path / "m.pt")
     model = YOLO(tmp_path / "m.pt")
-    collected = predictions.collect(model)
+    collected = recording.collect(model)
     budget = dict(imgsz=64, max_det=5, conf=0.1, iou=0.7, device="cpu", verbose=False)
     model.val(data=str(twins), batch=3, rect=False, plots=False, project=str(tmp_path), **budget)
     truth, results = as_coco(collected[0])

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from ultralytics_diffattn.comparison.pairs import common_seeds
 from ultralytics_diffattn.comparison.run_files import PREDICTIONS
 from ultralytics_diffattn.comparison.schema import RunKey
-from ultralytics_diffattn.evaluation import predictions
+from ultralytics_diffattn.evaluation import recording
+from ultralytics_diffattn.evaluation.image_scores import ImageScores, Ratio
 from ultralytics_diffattn.evaluation.predictions import Predictions
+from ultralytics_diffattn.evaluation.recording import Recorded
 
 CONFIDENCE = 0.25  # ultralytics' own when it predicts
 WIDTH, TALLEST = 360, 480  # pixels of a drawing
@@ -65,10 +67,11 @@ class Panel:
 
 @dataclass(frozen=True)
 class ImageDifference:
-    """An image on which two models differ: its file, the F1 by model, and its drawings."""
+    """An image on which two models differ: its file, a metric of it by model, and its drawings."""
 
     file: str
-    f1: dict[str, float]
+    metric: str
+    scores: dict[str, float]
     panels: list[Panel]
 
 
@@ -84,7 +87,9 @@ class PairImages:
 
 
 def most_different_images(runs: Mapping[RunKey, Path], count: int = 6) -> list[PairImages]:
-    """Return drawings of the images on which the first model and each other one differ most, by the F1 of each image.
+    """Return drawings of the images on which the first model and each other one differ most.
+
+    That is by the F1 of each image where the task finds objects, else by its first metric.
 
     Args:
         runs (Mapping[RunKey, Path]): Folders of the finished runs; of each pair the first common seed counts.
@@ -98,7 +103,7 @@ def most_different_images(runs: Mapping[RunKey, Path], count: int = 6) -> list[P
     for second in labels[1:]:
         first = labels[0]
         for seed in common_seeds(runs, first, second)[:1]:
-            both = [predictions.read(runs[RunKey(label, seed)] / PREDICTIONS) for label in (first, second)]
+            both = [recording.read(runs[RunKey(label, seed)] / PREDICTIONS) for label in (first, second)]
             images, unreadable = _draw_differences(dict(zip((first, second), both, strict=True)), count)
             pairs.append(PairImages(first, second, seed, images, unreadable))
     return pairs
@@ -127,15 +132,39 @@ def counts(predicted: Predictions) -> Counts:
         (Counts): (N,) each.
     """
     p, images = predicted, len(predicted.files)
-    sure, hit = p.conf >= CONFIDENCE, p.tp[:, 0]
+    sure, hit = p.conf >= CONFIDENCE, p.right[:, 0]
     right = np.bincount(p.image[sure & hit], minlength=images)
     wrong = np.bincount(p.image[sure & ~hit], minlength=images)
     return Counts(right, wrong, np.bincount(p.target_image, minlength=images) - right)
 
 
-def _draw_differences(by_model: Mapping[str, Predictions], count: int) -> tuple[list[ImageDifference], list[str]]:
+def _scores(by_model: Mapping[str, Recorded]) -> tuple[str, dict[str, NDArray[np.float64]]]:
+    """Return a metric's name, and its value for each image, (N,), by model."""
+    recorded = next(iter(by_model.values()))
+    if isinstance(recorded, Predictions):
+        return "F1", {label: f1(p) for label, p in by_model.items() if isinstance(p, Predictions)}
+    name = next(iter(recorded.metrics))
+    return name, {label: by_image(r.metrics[name]) for label, r in by_model.items() if isinstance(r, ImageScores)}
+
+
+def by_image(ratio: Ratio) -> NDArray[np.float64]:
+    """Return a metric of each image by itself, the mean over the classes that it has.
+
+    Args:
+        ratio (Ratio): Of N images and K classes.
+
+    Returns:
+        (np.ndarray): (N,); 0 for an image without any.
+    """
+    known = ratio.counts > 0
+    values = np.where(known, ratio.above / np.where(ratio.below > 0, ratio.below, 1), 0)
+    mean: NDArray[np.float64] = values.sum(1) / np.maximum(known.sum(1), 1)
+    return mean
+
+
+def _draw_differences(by_model: Mapping[str, Recorded], count: int) -> tuple[list[ImageDifference], list[str]]:
     """Return the images on which two models differ most, and the files that could not be read."""
-    scores = {label: f1(p) for label, p in by_model.items()}
+    metric, scores = _scores(by_model)
     first, second = scores.values()
     gap = np.abs(second - first)
     files = next(iter(by_model.values())).files
@@ -149,8 +178,10 @@ def _draw_differences(by_model: Mapping[str, Predictions], count: int) -> tuple[
         if image is None:
             unreadable.append(file.name)
             continue
-        f1_by_model = {label: float(values[i]) for label, values in scores.items()}
-        images.append(ImageDifference(file.name, f1_by_model, _panels(image, by_model, int(i))))
+        of_image = {label: float(values[i]) for label, values in scores.items()}
+        boxes = {label: p for label, p in by_model.items() if isinstance(p, Predictions)}
+        panels = _panels(image, boxes, int(i)) if boxes else [Panel("the image", _draw(image, image.shape[:2], []))]
+        images.append(ImageDifference(file.name, metric, of_image, panels))
     return images, unreadable
 
 
@@ -187,16 +218,16 @@ def _predicted(predicted: Predictions, i: int) -> list[Box]:
     """Return the predicted boxes of image `i`, the wrong ones last, on top."""
     p = predicted
     mine = np.flatnonzero((p.image == i) & (p.conf >= CONFIDENCE))
-    mine = mine[np.argsort(~p.tp[mine, 0], kind="stable")]
+    mine = mine[np.argsort(~p.right[mine, 0], kind="stable")]
     return [
         Box(p.box[d], "", RIGHT)
-        if p.tp[d, 0]
+        if p.right[d, 0]
         else Box(p.box[d], f"{p.names[p.cls[d]][:LONGEST]} {p.conf[d]:.2f}", WRONG)
         for d in mine
     ]
 
 
-def _draw(image: NDArray[np.uint8], shape: NDArray[Any], boxes: list[Box]) -> str:
+def _draw(image: NDArray[np.uint8], shape: Any, boxes: list[Box]) -> str:
     """Return the image with boxes (in pixels of `shape`, its height and width) as a data URI."""
     from ultralytics.utils.plotting import Annotator
 

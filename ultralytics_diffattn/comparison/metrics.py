@@ -1,16 +1,21 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""The metrics of one run: ultralytics' mAP, precision and recall, COCO's AP by size, and the curve of precision."""
+"""The metrics of one run, as ultralytics defines them, from what was recorded of each image."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ultralytics_diffattn.evaluation import bootstrap
 from ultralytics_diffattn.evaluation.ap_by_size import ap_by_size, as_coco
+from ultralytics_diffattn.evaluation.image_scores import ImageScores
 from ultralytics_diffattn.evaluation.predictions import Predictions
+from ultralytics_diffattn.evaluation.recording import Recorded
+from ultralytics_diffattn.evaluation.tasks import BOX_AP, RATES, SIZES, TASKS
 
-METRICS = ("mAP50-95", "mAP50", "AP small", "AP medium", "AP large", "precision", "recall")
 RECALLS = np.linspace(0, 1, 101)  # of the curve
 
 
@@ -19,9 +24,9 @@ class Scores:
     """The metrics of one run.
 
     Attributes:
-        metrics (dict[str, float | None]): Those of `METRICS`; None for the AP of a size that no object has.
-        per_class (dict[str, float]): AP50-95 of each class that has a box, whatever was predicted.
-        pr_curve (list[float]): Mean precision over the classes at `RECALLS` and IoU 0.5.
+        metrics (dict[str, float | None]): Those of the task; None for the AP of a size that no object has.
+        per_class (dict[str, float]): The task's first metric for each class that the images have.
+        pr_curve (list[float]): Mean precision over the classes at `RECALLS` and IoU 0.5; empty for a task without.
     """
 
     metrics: dict[str, float | None]
@@ -29,37 +34,83 @@ class Scores:
     pr_curve: list[float]
 
 
-def scores(predictions: Predictions) -> Scores:
+def scores(recorded: Recorded, task: str) -> Scores:
     """Return the metrics of one run.
 
     Args:
-        predictions (Predictions): Of the final model on the validation images.
+        recorded (Predictions | ImageScores): Of the final model on the validation images.
+        task (str): One of `TASKS`.
 
     Returns:
         (Scores): The metrics; the classes of `per_class` depend on the validation images alone.
+    """
+    return _box_scores(recorded, task) if isinstance(recorded, Predictions) else _image_scores(recorded)
+
+
+def measure(recorded: Recorded, task: str) -> bootstrap.Measure:
+    """Return a function of how often each image is taken, which returns the metrics that are compared.
+
+    Args:
+        recorded (Predictions | ImageScores): Of the final model on the validation images.
+        task (str): One of `TASKS`.
+
+    Returns:
+        (Measure): For `bootstrap.resample`; in the order of the task's `compared`.
+    """
+    compared = TASKS[task].compared
+    if isinstance(recorded, ImageScores):
+        ratios = [recorded.metrics[name] for name in compared]
+        return lambda weight: [ratio.mean(weight) for ratio in ratios]
+    main = bootstrap.prepare(recorded, recorded.right)
+    if recorded.tp_task is None:
+        return lambda weight: bootstrap.mean_ap(main, weight)
+    boxes = bootstrap.prepare(recorded)
+    return lambda weight: (*bootstrap.mean_ap(main, weight), bootstrap.mean_ap(boxes, weight)[0])
+
+
+def _image_scores(recorded: ImageScores) -> Scores:
+    """Return the metrics of a task whose result is one for the whole image."""
+    by_class = recorded.per_class.by_class() if recorded.per_class else np.empty(0)
+    return Scores(
+        {name: ratio.mean() for name, ratio in recorded.metrics.items()},
+        {name: float(v) for name, v in zip(recorded.names, by_class, strict=True) if not np.isnan(v)},
+        [],
+    )
+
+
+def _box_scores(recorded: Predictions, task: str) -> Scores:
+    """Return the metrics of a task that finds objects."""
+    p = recorded
+    values, per_class, curve = _average_precision(p, p.right)
+    named: dict[str, float | None] = dict(zip((*TASKS[task].compared[:2], *RATES), values, strict=True))
+    if p.tp_task is not None:
+        named |= dict(zip(BOX_AP, _average_precision(p, p.tp)[0], strict=False))
+    elif task == "detect":
+        named |= dict(zip(SIZES, _by_size(p), strict=True))
+    return Scores({name: named[name] for name in TASKS[task].metrics}, per_class, curve)
+
+
+def _average_precision(p: Predictions, right: NDArray[np.bool_]) -> tuple[list[float], dict[str, float], list[float]]:
+    """Return mAP50-95, mAP50, precision and recall, the first by class, and the curve of precision.
 
     References:
         ultralytics/utils/metrics.py, `ap_per_class`.
     """
     from ultralytics.utils.metrics import ap_per_class
 
-    p = predictions
     if not len(p.conf):
-        per_class = {p.names[c]: 0.0 for c in np.unique(p.target_cls)}
-        return Scores(_metrics(p, 0.0, 0.0, 0.0, 0.0), per_class, [0.0] * len(RECALLS))
-    _, _, precision, recall, _, ap, classes, *_, curves = ap_per_class(p.tp, p.conf, p.cls, p.target_cls)
-    mean_curve = np.interp(RECALLS, np.linspace(0, 1, curves.shape[1]), curves.mean(0))  # curves: (classes, 1000)
-    return Scores(
-        _metrics(p, ap.mean(), ap[:, 0].mean(), precision.mean(), recall.mean()),  # ap: (classes, 10)
+        return [0.0] * 4, {p.names[c]: 0.0 for c in np.unique(p.target_cls)}, [0.0] * len(RECALLS)
+    _, _, precision, recall, _, ap, classes, *_, curves = ap_per_class(right, p.conf, p.cls, p.target_cls)
+    means = ap.mean(), ap[:, 0].mean(), precision.mean(), recall.mean()  # ap: (classes, 10)
+    mean_curve: Any = np.interp(RECALLS, np.linspace(0, 1, curves.shape[1]), curves.mean(0))  # curves: (classes, 1000)
+    return (
+        [float(value) for value in means],
         {p.names[c]: float(value) for c, value in zip(classes, ap.mean(1), strict=True)},
         [float(value) for value in mean_curve.round(4)],
     )
 
 
-def _metrics(
-    predictions: Predictions, map50_95: float, map50: float, precision: float, recall: float
-) -> dict[str, float | None]:
-    """Return the metrics by name in the order of `METRICS`."""
-    sizes = ap_by_size(*as_coco(predictions))
-    values = (map50_95, map50, sizes["small"], sizes["medium"], sizes["large"], precision, recall)
-    return {name: None if value is None else float(value) for name, value in zip(METRICS, values, strict=True)}
+def _by_size(p: Predictions) -> list[float | None]:
+    """Return COCO's AP of small, medium and large objects."""
+    sizes = ap_by_size(*as_coco(p))
+    return [None if value is None else float(value) for value in (sizes["small"], sizes["medium"], sizes["large"])]

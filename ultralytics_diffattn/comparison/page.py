@@ -14,10 +14,11 @@ from ultralytics_diffattn.comparison.page_charts import (
     class_charts,
     lambda_charts,
     learning_charts,
-    precision_recall_chart,
+    precision_recall_charts,
 )
 from ultralytics_diffattn.comparison.page_tables import COSTS, difference_rows, model_rows
 from ultralytics_diffattn.comparison.schema import Results
+from ultralytics_diffattn.evaluation.tasks import TASKS
 from ultralytics_diffattn.output.formatting import number
 from ultralytics_diffattn.output.html import template
 
@@ -38,11 +39,12 @@ def render(results: Results, image_grid: Sequence[PairImages]) -> str:
     return page.render(
         results=results,
         dataset=dataset_name(results.data.file),
-        pairs=[pair for pair in results.pairs if pair.metric == "mAP50-95"],
+        pairs=[pair for pair in results.pairs if pair.metric == results.main],
+        compared=TASKS[results.task].compared,
         columns=[*next(iter(results.models.values())).metrics, *COSTS],
         model_rows=model_rows(results),
         difference_rows=difference_rows(results),
-        charts=[*learning_charts(results), precision_recall_chart(results), *lambda_charts(results)],
+        charts=[*learning_charts(results), *precision_recall_charts(results), *lambda_charts(results)],
         class_charts=class_charts(results),
         most_classes=MOST_CLASSES,
         image_grid=image_grid,

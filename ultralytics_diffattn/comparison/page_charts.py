@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from markupsafe import Markup
@@ -41,37 +42,44 @@ def learning_charts(results: Results) -> list[Chart]:
         results (Results): Of the comparison.
 
     Returns:
-        (list[Chart]): mAP50-95, box loss and class loss.
+        (list[Chart]): The task's first metric, and each training loss.
     """
-    curves: list[tuple[str, str, Callable[[RunResult], list[float | None]]]] = [
-        ("map", "mAP50-95, validation images", lambda run: tables.map_curve(run, results)),
-        ("box", "Box loss, training images", lambda run: run.curve.box_loss),
-        ("class", "Class loss, training images", lambda run: run.curve.cls_loss),
-    ]
-    out = []
-    for name, title, values in curves:
+
+    def curve(name: str, title: str, values: Callable[[RunResult], list[float | None]]) -> Chart:
         series = {
             label: [_by_x(run.curve.epoch, values(run)) for run in results.runs_of(label)] for label in results.models
         }
-        out.append(_chart(f"learning-{name}", title, series, "epoch"))
-    return out
+        return _chart(f"learning-{name}", title, series, "epoch")
+
+    losses = dict.fromkeys(name for run in results.runs for name in run.curve.losses)
+    return [
+        curve("metric", f"{results.main}, validation images", lambda run: tables.metric_curve(run, results)),
+        *(curve(name, f"{name.replace('_', ' ')}, training images", partial(_loss, name)) for name in losses),
+    ]
 
 
-def precision_recall_chart(results: Results) -> Chart:
+def _loss(name: str, run: RunResult) -> list[float | None]:
+    """Return a loss of a run after each epoch; none where another release of ultralytics calls it otherwise."""
+    return run.curve.losses.get(name, [None] * len(run.curve.epoch))
+
+
+def precision_recall_charts(results: Results) -> list[Chart]:
     """Return the curves of precision over recall, the mean over the classes, at IoU 0.5.
 
     Args:
         results (Results): Of the comparison.
 
     Returns:
-        (Chart): A line for each model.
+        (list[Chart]): One, with a line for each model; none for a task without such a curve.
     """
+    if not any(run.pr_curve for run in results.runs):
+        return []
     series = {
         label: [_by_x(np.linspace(0, 1, len(run.pr_curve)).round(4), run.pr_curve) for run in results.runs_of(label)]
         for label in results.models
     }
     title = "Precision over recall at IoU 0.5, mean of classes"
-    return _chart("precision", title, series, "recall", "precision", (-0.02, 1.02))
+    return [_chart("precision", title, series, "recall", "precision", (-0.02, 1.02))]
 
 
 def lambda_charts(results: Results) -> list[Chart]:
@@ -109,7 +117,7 @@ def class_charts(results: Results) -> list[ClassChart]:
         largest = sorted(rows, key=lambda row: -abs(row[1]))[:MOST_CLASSES]
         shown = [("all classes", pair.difference, pair.over_seeds), *sorted(largest, key=lambda row: -row[1])]
         values = ", ".join(f"{label} {value:+.3f}" for label, value, _ in shown)
-        title = f"AP50-95 of {pair.second} minus that of {pair.first}: {values}"
+        title = f"{results.main} of {pair.second} minus that of {pair.first}: {values}"
         svg = Markup(charts.differences(f"classes-{i}", title, shown))
         out.append(ClassChart(first, pair.second, len(rows), svg))
     return out

@@ -10,16 +10,15 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ultralytics_diffattn.comparison.metrics import Scores
+from ultralytics_diffattn.comparison.metrics import Scores, measure
 from ultralytics_diffattn.comparison.schema import ClassDifference, PairResult, RunKey
 from ultralytics_diffattn.comparison.verdicts import Verdict, verdicts
 from ultralytics_diffattn.evaluation import bootstrap, intervals
 from ultralytics_diffattn.evaluation.estimates import Estimate, estimate
-from ultralytics_diffattn.evaluation.predictions import Predictions
+from ultralytics_diffattn.evaluation.recording import Recorded
+from ultralytics_diffattn.evaluation.tasks import TASKS
 
-COMPARED_METRICS = ("mAP50-95", "mAP50")  # the metrics that are resampled, in the order of bootstrap.mean_ap
-
-Resampled: TypeAlias = Mapping[RunKey, NDArray[Any]]  # for each run (resamples, COMPARED_METRICS)
+Resampled: TypeAlias = Mapping[RunKey, NDArray[Any]]  # for each run (resamples, metrics that are compared)
 
 
 class Difference(NamedTuple):
@@ -34,33 +33,32 @@ class Difference(NamedTuple):
 
 
 def compare_pairs(
-    scores: Mapping[RunKey, Scores], predictions: Mapping[RunKey, Predictions], margin: float
+    scores: Mapping[RunKey, Scores], recorded: Mapping[RunKey, Recorded], task: str, margin: float
 ) -> list[PairResult]:
     """Return how the second of each pair of models differs from the first.
 
     Args:
         scores (Mapping[RunKey, Scores]): Metrics of each run, in the order of the models.
-        predictions (Mapping[RunKey, Predictions]): Predictions of the same runs on the same images.
+        recorded (Mapping[RunKey, Recorded]): What was recorded of the same runs on the same images.
+        task (str): One of `TASKS`.
         margin (float): Difference that does not matter.
 
     Returns:
-        (list[PairResult]): For each pair that has a seed in common, one for each metric of `COMPARED_METRICS`.
-
-    Raises:
-        ValueError: If the runs were validated on different numbers of images.
+        (list[PairResult]): For each pair that has a seed in common, one for each metric that the task compares.
     """
-    resampled = _resample(predictions)
-    images = len(next(iter(predictions.values())).files)
+    images = len(next(iter(recorded.values())).files)
+    samples = bootstrap.resample([measure(r, task) for r in recorded.values()], images)  # (resamples, runs, metrics)
+    resampled = {key: samples[:, i] for i, key in enumerate(recorded)}
     pairs = combinations(dict.fromkeys(label for label, _ in scores), 2)
     differences = [
-        _difference(first, second, metric, seeds, scores, resampled)
+        _difference(first, second, metric, seeds, scores, resampled, task)
         for first, second in pairs
-        for metric in COMPARED_METRICS
+        for metric in TASKS[task].compared
         if (seeds := common_seeds(scores, first, second))
     ]
     estimates = [estimate(d.per_seed, d.resamples, images) for d in differences]
     said = verdicts(estimates, margin)
-    return [_result(*parts, scores) for parts in zip(differences, estimates, said, strict=True)]
+    return [_result(*parts, scores, task) for parts in zip(differences, estimates, said, strict=True)]
 
 
 def common_seeds(runs: Mapping[RunKey, object], first: str, second: str) -> list[int]:
@@ -82,12 +80,6 @@ def common_seeds(runs: Mapping[RunKey, object], first: str, second: str) -> list
     return [seed for label, seed in runs if label == first and (second, seed) in runs]
 
 
-def _resample(predictions: Mapping[RunKey, Predictions]) -> Resampled:
-    """Return mAP50-95 and mAP50 of each run on resampled images, which are the same for all runs."""
-    samples = bootstrap.resample([bootstrap.prepare(p) for p in predictions.values()])  # (resamples, runs, 2)
-    return {key: samples[:, i] for i, key in enumerate(predictions)}
-
-
 def _difference(
     first: str,
     second: str,
@@ -95,20 +87,21 @@ def _difference(
     seeds: list[int],
     scores: Mapping[RunKey, Scores],
     resampled: Resampled,
+    task: str,
 ) -> Difference:
     """Return the difference of one pair in one metric."""
     per_seed = [_value(scores[RunKey(second, s)], metric) - _value(scores[RunKey(first, s)], metric) for s in seeds]
-    n = COMPARED_METRICS.index(metric)
+    n = TASKS[task].compared.index(metric)
     by_seed = [resampled[RunKey(second, s)][:, n] - resampled[RunKey(first, s)][:, n] for s in seeds]
     return Difference(first, second, metric, seeds, per_seed, np.mean(by_seed, 0))
 
 
 def _result(
-    difference: Difference, found: Estimate | None, verdict: Verdict, scores: Mapping[RunKey, Scores]
+    difference: Difference, found: Estimate | None, verdict: Verdict, scores: Mapping[RunKey, Scores], task: str
 ) -> PairResult:
     """Return the result of one pair in one metric."""
     first, second, metric, seeds, per_seed, resamples = difference
-    by_class = metric == "mAP50-95"
+    by_class = metric == TASKS[task].main
     return PairResult(
         first=first,
         second=second,
@@ -130,14 +123,14 @@ def _result(
 
 
 def _value(scores: Scores, metric: str) -> float:
-    """Return a metric of `COMPARED_METRICS`, which every run has."""
+    """Return a metric that is compared, which every run has."""
     value = scores.metrics[metric]
     assert value is not None
     return value
 
 
 def _per_class(pairs: Sequence[tuple[Scores, Scores]]) -> dict[str, ClassDifference]:
-    """Return how AP50-95 differs in each class."""
+    """Return how the first metric differs in each class."""
     differences = {}
     for name in pairs[0][0].per_class:
         per_seed = [b.per_class[name] - a.per_class[name] for a, b in pairs]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ultralytics_diffattn.comparison import run_files
-from ultralytics_diffattn.comparison.metrics import METRICS, Scores, scores
+from ultralytics_diffattn.comparison.metrics import Scores, scores
 from ultralytics_diffattn.comparison.pairs import compare_pairs
 from ultralytics_diffattn.comparison.schema import (
     SCHEMA,
@@ -24,9 +24,10 @@ from ultralytics_diffattn.comparison.schema import (
     Spread,
 )
 from ultralytics_diffattn.errors import UserError
-from ultralytics_diffattn.evaluation import cost, predictions
+from ultralytics_diffattn.evaluation import cost, recording
 from ultralytics_diffattn.evaluation.environment import hardware
 from ultralytics_diffattn.evaluation.predictions import Predictions
+from ultralytics_diffattn.evaluation.recording import Recorded
 
 VARIES_BY_RUN = {"model", "seed", "name", "project", "save_dir", "resume", "exist_ok"}
 
@@ -46,14 +47,15 @@ def collect(runs: Mapping[RunKey, Path], margin: float, missing: Sequence[str] =
         UserError: If the runs were not trained or validated alike.
     """
     check_alike(runs)
-    by_run = {key: predictions.read(run / run_files.PREDICTIONS) for key, run in runs.items()}
+    by_run = {key: recording.read(run / run_files.PREDICTIONS) for key, run in runs.items()}
     if len({tuple(p.files) for p in by_run.values()}) > 1:
         raise UserError("the runs were validated on different images, or in different order, and cannot be paired.")
-    run_scores = {key: scores(p) for key, p in by_run.items()}
-    run_results = [_run_result(key, run, run_scores[key]) for key, run in runs.items()]
     spec = run_files.read_spec(next(iter(runs.values())))
+    run_scores = {key: scores(recorded, spec.task) for key, recorded in by_run.items()}
+    run_results = [_run_result(key, run, run_scores[key], spec.task) for key, run in runs.items()]
     return Results(
         schema=SCHEMA,
+        task=spec.task,
         created=datetime.now().astimezone().isoformat(timespec="seconds"),
         versions=spec.versions,
         hardware=hardware(),
@@ -65,7 +67,7 @@ def collect(runs: Mapping[RunKey, Path], margin: float, missing: Sequence[str] =
         runs=run_results,
         models=_model_results(runs, run_results, spec),
         margin=margin,
-        pairs=compare_pairs(run_scores, by_run, margin),
+        pairs=compare_pairs(run_scores, by_run, spec.task, margin),
         missing=list(missing),
     )
 
@@ -138,7 +140,7 @@ def model_result(
         gflops=gflops,
         latency_ms=latency,
         seeds=len(runs),
-        metrics={name: spread([run.metrics[name] for run in runs]) for name in METRICS},
+        metrics={name: spread([run.metrics[name] for run in runs]) for name in runs[0].metrics},
         per_class={name: spread([run.per_class.get(name) for run in runs]) for name in runs[0].per_class},
         seconds_per_epoch=float(np.median(per_epoch)) if per_epoch else None,
         peak_memory_mb=max(memory, default=None),
@@ -146,7 +148,7 @@ def model_result(
     )
 
 
-def _run_result(key: RunKey, run: Path, run_scores: Scores) -> RunResult:
+def _run_result(key: RunKey, run: Path, run_scores: Scores, task: str) -> RunResult:
     """Return the result of one run from its metrics and its files."""
     record = run_files.read_record(run)
     return RunResult(
@@ -161,20 +163,20 @@ def _run_result(key: RunKey, run: Path, run_scores: Scores) -> RunResult:
         peak_memory_mb=record.peak_memory_mb,
         resumed_after=record.resumed_after,
         seconds_last_process=record.seconds_last_process,
-        step0=run_files.read_step0(run),
+        step0=run_files.read_step0(run, task),
         reconstruction=run_files.read_reconstruction(run),
-        curve=run_files.read_curve(run),
+        curve=run_files.read_curve(run, task),
         lambdas=run_files.read_lambdas(run),
     )
 
 
-def _data_summary(spec: RunSpec, validation: Predictions) -> DataSummary:
+def _data_summary(spec: RunSpec, validation: Recorded) -> DataSummary:
     """Return the data set of the runs."""
     return DataSummary(
         file=spec.args["data"],
         sha256=spec.data,
         val_images=len(validation.files),
-        val_boxes=len(validation.target_cls),
+        val_objects=len(validation.target_cls) if isinstance(validation, Predictions) else None,
         classes=validation.names,
     )
 

@@ -39,7 +39,7 @@ from ultralytics_diffattn.comparison.run_files import (
 )
 from ultralytics_diffattn.comparison.schema import RunFailure, RunSpec
 from ultralytics_diffattn.errors import UserError
-from ultralytics_diffattn.evaluation import predictions
+from ultralytics_diffattn.evaluation import recording
 from ultralytics_diffattn.output.files import write_json
 
 
@@ -131,8 +131,8 @@ def _evaluate(folder: Path, spec: RunSpec) -> None:
     from ultralytics import YOLO
 
     model = YOLO(folder / BEST)
-    predictions.listen(model)
-    model.add_callback("on_val_end", predictions.save)
+    recording.listen(model)
+    model.add_callback("on_val_end", recording.save)
     keys = ("data", "imgsz", "workers", "iou", "max_det", "single_cls", "cache")
     model.val(
         **{key: spec.args[key] for key in keys if key in spec.args},
@@ -148,8 +148,8 @@ def _evaluate(folder: Path, spec: RunSpec) -> None:
 def _listen(model: Any, remaining: int) -> None:
     """Add the callbacks; they are functions of modules, or partials of them, which reach the processes of more GPUs."""
     epochs.listen(model, remaining)
-    predictions.listen(model)
-    model.add_callback("on_val_end", predictions.save)
+    recording.listen(model)
+    model.add_callback("on_val_end", recording.save)
     model.add_callback("on_model_save", back_up)
 
 

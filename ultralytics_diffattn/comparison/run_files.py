@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ultralytics_diffattn.comparison import epochs, typed_json
 from ultralytics_diffattn.comparison.schema import Curve, RunFailure, RunRecord, RunSpec
+from ultralytics_diffattn.evaluation.tasks import TASKS
 
 SPEC, RECORD, FAILURE, STEP0 = "spec.json", "run.json", "error.txt", "step0.json"
 RECONSTRUCTION = "reconstruction.json"
@@ -68,18 +69,19 @@ def read_failure(run: Path) -> RunFailure | None:
     return typed_json.read(RunFailure, run / FAILURE) if (run / FAILURE).exists() else None
 
 
-def read_step0(run: Path) -> float | None:
-    """Return mAP50-95 before the first step.
+def read_step0(run: Path, task: str) -> float | None:
+    """Return the task's first metric before the first step.
 
     Args:
         run (Path): Its folder.
+        task (str): One of `TASKS`.
 
     Returns:
         (float | None): From `step0.json`; None for a run that did not start from weights.
     """
     if not (run / STEP0).exists():
         return None
-    return typed_json.read(dict[str, float | None], run / STEP0)["metrics/mAP50-95(B)"]
+    return typed_json.read(dict[str, float | None], run / STEP0)[TASKS[task].column]
 
 
 def read_reconstruction(run: Path) -> dict[str, float] | None:
@@ -96,11 +98,12 @@ def read_reconstruction(run: Path) -> dict[str, float] | None:
     return typed_json.read(dict[str, float], file) if file.exists() else None
 
 
-def read_curve(run: Path) -> Curve:
+def read_curve(run: Path, task: str) -> Curve:
     """Return the learning curve of a run.
 
     Args:
         run (Path): Its folder.
+        task (str): One of `TASKS`.
 
     Returns:
         (Curve): From ultralytics' `results.csv`: of an epoch that was trained twice, the later.
@@ -112,11 +115,11 @@ def read_curve(run: Path) -> Curve:
             if None not in row and None not in row.values()  # torn by a kill, or written behind a torn one
         ]
     rows = list({row["epoch"]: row for row in rows}.values())
+    losses = [name for name in (rows[0] if rows else ()) if name.startswith("train/")]
     return Curve(
         epoch=[int(row["epoch"]) for row in rows],
-        map50_95=[row["metrics/mAP50-95(B)"] for row in rows],
-        box_loss=[row["train/box_loss"] for row in rows],
-        cls_loss=[row["train/cls_loss"] for row in rows],
+        metric=[row[TASKS[task].column] for row in rows],
+        losses={name.removeprefix("train/"): [row[name] for row in rows] for name in losses},
     )
 
 

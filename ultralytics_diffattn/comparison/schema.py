@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 from ultralytics_diffattn.comparison import typed_json
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.evaluation.environment import Hardware
+from ultralytics_diffattn.evaluation.tasks import TASKS
 
 SCHEMA = 2  # of results.json; raised whenever a field is renamed, removed or changes its meaning
 
@@ -47,6 +48,7 @@ class RunSpec:
     data: str
     versions: dict[str, str]
     reconstruct: bool = False
+    task: str = "detect"
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,11 @@ class RunFailure:
 
 @dataclass(frozen=True)
 class Curve:
-    """The learning curve of a run."""
+    """The learning curve of a run: the task's first metric, and ultralytics' training losses."""
 
     epoch: list[int]
-    map50_95: list[float | None]
-    box_loss: list[float | None]
-    cls_loss: list[float | None]
+    metric: list[float | None]
+    losses: dict[str, list[float | None]]
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ class DataSummary:
     file: str
     sha256: str
     val_images: int
-    val_boxes: int
+    val_objects: int | None
     classes: list[str]
 
 
@@ -182,6 +183,7 @@ class Results:
     """`results.json`: all results of a comparison."""
 
     schema: int
+    task: str
     created: str
     versions: dict[str, str]
     hardware: Hardware
@@ -192,6 +194,11 @@ class Results:
     margin: float
     pairs: list[PairResult]
     missing: list[str]
+
+    @property
+    def main(self) -> str:
+        """Return the metric that the task is about."""
+        return TASKS[self.task].main
 
     @property
     def seeds(self) -> list[int]:

@@ -13,6 +13,7 @@ from ultralytics_diffattn.comparison import typed_json
 from ultralytics_diffattn.comparison.run_files import SPEC, read_spec
 from ultralytics_diffattn.comparison.schema import RunKey, RunSpec, TrainingArguments
 from ultralytics_diffattn.errors import UserError
+from ultralytics_diffattn.evaluation.tasks import TASKS
 
 WEIGHTS = "pretrained", "distill_model"  # arguments that name a file of weights
 
@@ -74,16 +75,17 @@ def specify(
     from ultralytics_diffattn.evaluation.environment import versions
     from ultralytics_diffattn.weights.conversion import check_reconstruct
 
-    dataset = catalogue.resolve(data)
+    task = task_of(models)
+    dataset = catalogue.resolve(data, task)
     folder = comparison_folder(project, name or dataset.name)
     args = training_arguments({**dataset.budget, **arguments, "data": dataset.data})
-    data_digest = fingerprint(check(args["data"], dataset.classes))
+    data_digest = fingerprint(check(args["data"], dataset.classes, task), task)
     files = file_digests(args)
     digests = {label: model_digest(model, args.get("pretrained")) for label, model in models.items()}
     if reconstruct:
         for model in models.values():
             check_reconstruct(model, args)
-    fixed = files, data_digest, versions(), reconstruct
+    fixed = files, data_digest, versions(), reconstruct, task
     specs = {
         RunKey(label, seed): RunSpec(model, digests[label], {**args, "seed": seed}, *fixed)
         for seed in seeds
@@ -168,7 +170,7 @@ def file_digests(args: TrainingArguments) -> dict[str, str]:
 
 
 def model_digest(model: str, pretrained: str | bool | None) -> str:
-    """Build a model, so that a mistake shows before hours of training, and return a hash of it.
+    """Return a hash of a model.
 
     Args:
         model (str): A YAML or a checkpoint.
@@ -178,23 +180,48 @@ def model_digest(model: str, pretrained: str | bool | None) -> str:
         (str): SHA-256 of the checkpoint, or of the YAML as ultralytics reads it.
 
     Raises:
-        UserError: If the model does not build, or is no detector.
+        UserError: If the weights do not fit.
     """
-    from ultralytics import YOLO
-
     from ultralytics_diffattn.weights.transfer import check_pretrained
 
-    try:
-        yolo: Any = YOLO(model)
-    except Exception as e:
-        raise UserError(f"model {model} does not build: {type(e).__name__}: {e}") from e
-    if yolo.task != "detect":
-        raise UserError(f"model {model} is for {yolo.task}; a comparison is of detectors.")
+    yolo = _build(model)
     if Path(model).suffix == ".pt":
         return _digest(Path(yolo.ckpt_path))
     if isinstance(pretrained, str):
         check_pretrained(pretrained, yolo.model)
     return hashlib.sha256(json.dumps(yolo.model.yaml, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def task_of(models: dict[str, str]) -> str:
+    """Return the task of all models, after building each.
+
+    Args:
+        models (dict[str, str]): YAMLs or checkpoints by label.
+
+    Returns:
+        (str): One of `TASKS`.
+
+    Raises:
+        UserError: If one does not build, they are for different tasks, or theirs is none that is measured.
+    """
+    tasks = {label: _build(model).task for label, model in models.items()}
+    if len(set(tasks.values())) > 1:
+        listed = ", ".join(f"{label} is for {task}" for label, task in tasks.items())
+        raise UserError(f"{listed}: a comparison takes models of one task.")
+    task: str = next(iter(tasks.values()))
+    if task not in TASKS:
+        raise UserError(f"models for {task} cannot be compared; the tasks are {', '.join(TASKS)}.")
+    return task
+
+
+def _build(model: str) -> Any:
+    """Return a model, so that a mistake shows before hours of training."""
+    from ultralytics import YOLO
+
+    try:
+        return YOLO(model)
+    except Exception as e:
+        raise UserError(f"model {model} does not build: {type(e).__name__}: {e}") from e
 
 
 def _digest(file: Path) -> str:

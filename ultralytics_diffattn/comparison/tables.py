@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from ultralytics_diffattn.comparison.schema import ModelResult, PairResult, Results, RunResult, Spread
 from ultralytics_diffattn.comparison.verdicts import LEAST_SEEDS
 from ultralytics_diffattn.evaluation import intervals
+from ultralytics_diffattn.evaluation.tasks import TASKS
 from ultralytics_diffattn.output.formatting import interval, mean_sd, number, signed
 from ultralytics_diffattn.output.markdown import table
 
-EPOCHS = 0, 1, 2, 5, 10, 20, 50, 100, 200, 500  # of the table of mAP by epoch; 0 is before the first step
+EPOCHS = 0, 1, 2, 5, 10, 20, 50, 100, 200, 500  # of the table by epoch; 0 is before the first step
 ARGUMENTS = (
     "epochs",
     "imgsz",
@@ -75,8 +76,9 @@ def warnings(results: Results) -> list[str]:
     Returns:
         (list[str]): Sentences; empty if all is well.
     """
-    best = max(model.metrics["mAP50"].mean or 0.0 for model in results.models.values())
-    return [f"No model has learned to find anything (mAP50 {best:.3f}): train longer before comparing."] * (best < 0.01)
+    metric = next((name for name in TASKS[results.task].compared if name.endswith("mAP50")), results.main)
+    best = max(model.metrics[metric].mean or 0.0 for model in results.models.values())
+    return [f"No model has learned anything ({metric} {best:.3f}): train longer before comparing."] * (best < 0.01)
 
 
 def sentence(pair: PairResult, results: Results) -> str:
@@ -131,7 +133,7 @@ def as_csv(results: Results) -> str:
     Returns:
         (str): CSV with a header.
     """
-    rows = [_run_row(run) for run in results.runs]
+    rows = [_run_row(run, results.main) for run in results.runs]
     out = io.StringIO()
     writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -139,8 +141,8 @@ def as_csv(results: Results) -> str:
     return out.getvalue()
 
 
-def map_curve(run: RunResult, results: Results) -> list[float | None]:
-    """Return mAP50-95 of a run after each epoch.
+def metric_curve(run: RunResult, results: Results) -> list[float | None]:
+    """Return the task's first metric of a run after each epoch.
 
     Args:
         run (RunResult): One of the runs.
@@ -151,14 +153,14 @@ def map_curve(run: RunResult, results: Results) -> list[float | None]:
             ultralytics writes 0.
     """
     validated = results.arguments.get("val", True)
-    return [value if validated else value or None for value in run.curve.map50_95]
+    return [value if validated else value or None for value in run.curve.metric]
 
 
 def _setting(results: Results) -> str:
     """Return the line above the table: data, arguments, seeds, versions and machine."""
     data, hardware, arguments = results.data, results.hardware, results.arguments
     parts = [
-        f"{data.val_images} validation images, {data.val_boxes} boxes",
+        f"{data.val_images} validation images" + ("" if data.val_objects is None else f", {data.val_objects} objects"),
         ", ".join(f"{key}={arguments[key]}" for key in ARGUMENTS if arguments.get(key) is not None),
         f"seeds {', '.join(map(str, results.seeds))}",
         ", ".join(f"{name} {version}" for name, version in results.versions.items()),
@@ -168,19 +170,19 @@ def _setting(results: Results) -> str:
 
 
 def _table_by_epoch(results: Results) -> list[str]:
-    """Return the table of mAP50-95 by epoch, from before the first step if the runs start from weights."""
+    """Return the table of the first metric by epoch, from before the first step if the runs start from weights."""
     values = {label: _values_by_epoch(label, results) for label in results.models}
     common = set.intersection(*(set(by_epoch) for by_epoch in values.values()))
     epochs = sorted(common & {*EPOCHS, max(common, default=0)})
     rows = [[label, *(mean_sd(by_epoch[epoch]) for epoch in epochs)] for label, by_epoch in values.items()]
-    return table(["mAP50-95 after epoch", *map(str, epochs)], rows)
+    return table([f"{results.main} after epoch", *map(str, epochs)], rows)
 
 
 def _values_by_epoch(label: str, results: Results) -> dict[int, list[float]]:
-    """Return mAP50-95 of a model's runs by epoch, without those that were not measured."""
+    """Return the first metric of a model's runs by epoch, without those that were not measured."""
     values: dict[int, list[float]] = {}
     for run in results.runs_of(label):
-        for epoch, value in zip([0, *run.curve.epoch], [run.step0, *map_curve(run, results)], strict=True):
+        for epoch, value in zip([0, *run.curve.epoch], [run.step0, *metric_curve(run, results)], strict=True):
             if value is not None:
                 values.setdefault(epoch, []).append(value)
     return values
@@ -205,13 +207,13 @@ def _mean_and_sd(metric: Spread) -> str:
     return number(metric.mean, 3) + ("" if metric.sd is None else f" ± {metric.sd:.3f}")
 
 
-def _run_row(run: RunResult) -> Mapping[str, str | float | None]:
+def _run_row(run: RunResult, main: str) -> Mapping[str, str | float | None]:
     """Return the cells of a run by column."""
     return {
         "model": run.model,
         "seed": run.seed,
         **run.metrics,
-        **{f"AP {name}": value for name, value in run.per_class.items()},
+        **{f"{main} {name}": value for name, value in run.per_class.items()},
         "epochs": run.epochs,
         "seconds_per_epoch": run.seconds_per_epoch,
         "peak_memory_mb": run.peak_memory_mb,

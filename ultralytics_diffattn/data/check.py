@@ -12,24 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
+from ultralytics.data.utils import IMG_FORMATS, check_cls_dataset, check_det_dataset, img2label_paths
 from ultralytics.utils import NUM_THREADS
 
 from ultralytics_diffattn.errors import MissingFileError, UserError, as_user_errors
 
 
-def check(data_yaml: str | Path, expected_classes: int | None = None) -> dict[str, Any]:
-    """Return a data YAML as ultralytics reads it, after refusing what it would drop or train in vain.
+def check(data_yaml: str | Path, expected_classes: int | None = None, task: str = "detect") -> dict[str, Any]:
+    """Return a data set as ultralytics reads it, after refusing what it would drop or train in vain.
 
     Ultralytics downloads the data if need be.
 
     Args:
-        data_yaml (str | Path): As from `resolve`.
+        data_yaml (str | Path): As from `resolve`: a data YAML, or for classification a folder.
         expected_classes (int, optional): Number of classes, as in the catalogue.
+        task (str): What the data are for, which decides how labels look.
 
     Returns:
-        (dict[str, Any]): What ultralytics' `check_det_dataset` returns: `path`, `train`, `val`, `nc`, `names` and what
-            else the YAML holds.
+        (dict[str, Any]): What ultralytics' own check returns: `train`, `val`, `nc`, `names`, and all of the YAML.
 
     Raises:
         MissingFileError: If there are no images, or no labels beside them.
@@ -41,7 +41,7 @@ def check(data_yaml: str | Path, expected_classes: int | None = None) -> dict[st
     """
     try:
         with as_user_errors():
-            data: dict[str, Any] = check_det_dataset(str(data_yaml))
+            data: dict[str, Any] = (check_cls_dataset if task == "classify" else check_det_dataset)(str(data_yaml))
     except UserError:
         raise
     except (
@@ -53,11 +53,11 @@ def check(data_yaml: str | Path, expected_classes: int | None = None) -> dict[st
             f"{data_yaml} has {data['nc']} classes where {expected_classes} are expected: mend its `names`."
         )
     for split in ("train", "val"):
-        _check_split(data_yaml, data, split)
+        _check_split(data_yaml, data, split, task)
     return data
 
 
-def _check_split(data_yaml: str | Path, data: Mapping[str, Any], split: str) -> None:
+def _check_split(data_yaml: str | Path, data: Mapping[str, Any], split: str, task: str) -> None:
     """Raise unless a split has images, all of them exist, and their labels hold sound classes and one box at least."""
     images = list_images(data, split)
     if not images:
@@ -71,21 +71,26 @@ def _check_split(data_yaml: str | Path, data: Mapping[str, Any], split: str) -> 
             f"{len(missing)} of the {len(images)} images in `{split}: {data[split]}` of {data_yaml} do not exist, "
             f"the first is {missing[0]}: finish the download, or take them off the list."
         )
-    labels = _label_files(images)
+    if task == "classify":  # the folder is the label
+        return
+    labels = _label_files(images, data, task)
+    in_rows = Path(labels[0]).suffix == ".txt"
     with ThreadPool(NUM_THREADS) as pool:
-        rows = sum(pool.imap_unordered(lambda file: _count_rows(file, data["nc"]), labels, 256))
-    if not rows:
+        count = (lambda file: _count_rows(file, data["nc"])) if in_rows else os.path.isfile
+        labelled = sum(pool.imap_unordered(count, labels, 256))
+    if not labelled:
         raise MissingFileError(
-            f"{data_yaml} has {len(images)} images in `{split}: {data[split]}` and not one box: labels are looked "
-            f"for in files such as {labels[0]}."
+            f"{data_yaml} has {len(images)} images in `{split}: {data[split]}` and not one "
+            f"{'box' if in_rows else 'map of labels'}: labels are looked for in files such as {labels[0]}."
         )
 
 
-def fingerprint(data: Mapping[str, Any]) -> str:
+def fingerprint(data: Mapping[str, Any], task: str = "detect") -> str:
     """Return a hash of a data set: names and sizes of its train and val images, and all of its labels.
 
     Args:
         data (Mapping[str, Any]): As from `check`.
+        task (str): What the data are for.
 
     Returns:
         (str): SHA-256; it does not depend on where the data set lies, and never reads a pixel.
@@ -94,12 +99,12 @@ def fingerprint(data: Mapping[str, Any]) -> str:
         >>> len(fingerprint(check("shapes.yaml")))
         64
     """
-    root = f"{data['path']}{os.sep}"
+    root = f"{data['path'] if 'path' in data else Path(data['train']).parent}{os.sep}"
     digest = hashlib.sha256()
     for split in ("train", "val"):
         images = list_images(data, split)
         names = [(f[len(root) :] if f.startswith(root) else os.path.basename(f)).replace(os.sep, "/") for f in images]
-        files = sorted(zip(names, images, _label_files(images), strict=True))
+        files = sorted(zip(names, images, _label_files(images, data, task), strict=True))
         with ThreadPool(NUM_THREADS) as pool:
             contents = pool.imap(_size_and_label, files, 256)
             for (name, _, _), (size, label) in zip(files, contents, strict=True):
@@ -117,9 +122,9 @@ def list_images(data: Mapping[str, Any], split: str) -> list[str]:
     Returns:
         (list[str]): Paths, sorted.
     """
-    sources: str | list[str] = data.get(split) or []
+    sources: str | Path | list[str] = data.get(split) or []
     files: list[str] = []
-    for source in [sources] if isinstance(sources, str) else sources:
+    for source in sources if isinstance(sources, list) else [str(sources)]:
         if os.path.isdir(source):
             files += glob.glob(os.path.join(glob.escape(source), "**", "*.*"), recursive=True)
         elif os.path.isfile(source):
@@ -129,8 +134,13 @@ def list_images(data: Mapping[str, Any], split: str) -> list[str]:
     return sorted(f.replace("/", os.sep) for f in files if f.rpartition(".")[2].lower() in IMG_FORMATS)
 
 
-def _label_files(images: Sequence[str]) -> list[str]:
+def _label_files(images: Sequence[str], data: Mapping[str, Any], task: str) -> list[str]:
     """Return the label file of each image, as ultralytics derives it."""
+    if task == "semantic" and data.get("masks_dir"):
+        return img2label_paths([*images], label_dir=data["masks_dir"], suffix=".png")
+    if task == "depth":
+        maps = [Path(file).with_suffix("") for file in img2label_paths([*images], label_dir="depth", suffix=".png")]
+        return [str(m.with_suffix(".png" if m.with_suffix(".png").is_file() else ".npy")) for m in maps]
     return img2label_paths([*images])
 
 

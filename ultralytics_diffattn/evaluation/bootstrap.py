@@ -1,20 +1,21 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""mAP of resampled images, from saved predictions: what would it be on another sample of such images?"""
+"""Metrics of resampled images, from what was recorded: what would they be on another sample of such images?"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.evaluation.predictions import Predictions
 
 Ints = NDArray[np.integer]
 Floats = NDArray[np.float64]
+Measure: TypeAlias = Callable[[Ints], Sequence[float]]
 
 _GRID = np.linspace(0, 1, 101)  # the recalls at which ultralytics, as COCO, reads the precision
 _WEIGHT = np.full(101, 0.01)  # of each in the trapezoidal rule
@@ -52,26 +53,28 @@ class Prepared(NamedTuple):
     cell: Ints
 
 
-def prepare(predictions: Predictions) -> Prepared:
+def prepare(predictions: Predictions, right: NDArray[np.bool_] | None = None) -> Prepared:
     """Return predictions sorted for `mean_ap`.
 
     Args:
         predictions (Predictions): Those of one model on one split.
+        right (np.ndarray, optional): (D, 10) bool, which detections are right; by default by their boxes.
 
     Returns:
         (Prepared): The same without what mAP does not read.
     """
     classes, target_cls = np.unique(predictions.target_cls, return_inverse=True)
-    seen = np.isin(predictions.cls, classes)  # a class without true boxes is in no mean
-    cls = np.searchsorted(classes, predictions.cls[seen])
-    order = np.lexsort((-predictions.conf[seen], cls))
-    cls = cls[order]
-    iou, position = np.nonzero(predictions.tp[seen][order].T)
+    order = np.argsort(-predictions.conf)  # as ultralytics sorts, so that ties fall in the same order
+    order = order[np.isin(predictions.cls[order], classes)]  # a class without true boxes is in no mean
+    cls = np.searchsorted(classes, predictions.cls[order])
+    by_class = np.argsort(cls, kind="stable")
+    order, cls = order[by_class], cls[by_class]
+    iou, position = np.nonzero((predictions.tp if right is None else right)[order].T)
     cell, start, group = np.unique(iou * len(classes) + cls[position], return_index=True, return_inverse=True)
     return Prepared(
         images=len(predictions.files),
         classes=len(classes),
-        image=predictions.image[seen][order],
+        image=predictions.image[order],
         target_cls=target_cls,
         target_image=predictions.target_image,
         position=position,
@@ -130,33 +133,28 @@ def _below(recall: Floats) -> NDArray[np.intp]:
     return k
 
 
-def resample(runs: list[Prepared], resamples: int = 1000, seed: int = 0) -> Floats:
-    """Return mAP of every run on resampled images, the same ones for all runs, so that differences are paired.
+def resample(measures: Sequence[Measure], images: int, resamples: int = 1000, seed: int = 0) -> Floats:
+    """Return the metrics of every run on resampled images, the same ones for all runs, so that differences are paired.
 
     Args:
-        runs (list[Prepared]): Predictions on the same images in the same order.
+        measures (Sequence[Measure]): For each run a function of how often each image is taken, (images,) whole numbers;
+            it returns the run's M metrics.
+        images (int): Number of images of the split.
         resamples (int): Number of samples to draw, with replacement, each of as many images as the split has.
         seed (int): Seed of the draw.
 
     Returns:
-        (np.ndarray): (resamples, runs, 2), mAP50-95 and mAP50; none of one image, which each would be.
-
-    Raises:
-        UserError: If the runs have different numbers of images.
+        (np.ndarray): (resamples, runs, M); no resamples of one image, which each would be.
 
     References:
         Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13 (percentile interval).
     """
-    counts = {run.images for run in runs}
-    if len(counts) != 1:
-        raise UserError(f"the runs were validated on {sorted(counts)} images; a paired resample needs the same ones.")
-    (images,) = counts
     if images < 2:
-        return np.empty((0, len(runs), 2))
+        return np.empty((0, len(measures), len(measures[0](np.ones(images, np.int64)))))
 
-    def one(n: int) -> list[tuple[float, float]]:
+    def one(n: int) -> list[Sequence[float]]:
         weight = np.bincount(np.random.default_rng([seed, n]).integers(0, images, images), minlength=images)
-        return [mean_ap(run, weight) for run in runs]
+        return [measure(weight) for measure in measures]
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy releases the lock in the long passes
         return np.array(list(pool.map(one, range(resamples))))

@@ -1,11 +1,9 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""A model's predictions on a split, image by image, so that statistics need no second inference."""
+"""A model's boxes on a split, image by image, and whether they are right."""
 
 from __future__ import annotations
 
-import os
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +13,8 @@ from numpy.typing import NDArray
 class Predictions(NamedTuple):
     """Predictions of a model for each image of a split, matched with the true boxes by ultralytics' validator.
 
-    Boxes are x, y (of the upper left corner), width and height in pixels of the original image.
+    Boxes are x, y (of the upper left corner), width and height in pixels of the original image; of a rotated box, the
+    upright one around it.
 
     Attributes:
         names (list[str]): The classes.
@@ -29,6 +28,8 @@ class Predictions(NamedTuple):
         target_cls (np.ndarray): (T,) class of each true box.
         target_box (np.ndarray): (T, 4) the box.
         target_image (np.ndarray): (T,) index of its image.
+        tp_task (np.ndarray | None): As `tp`, by the masks of segmentation or the keypoints of pose; None where there
+            are but boxes.
     """
 
     names: list[str]
@@ -42,39 +43,17 @@ class Predictions(NamedTuple):
     target_cls: NDArray[np.integer]
     target_box: NDArray[np.floating]
     target_image: NDArray[np.integer]
+    tp_task: NDArray[np.bool_] | None = None
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Return (D, 10), whether detection d is right by what the task is about."""
+        return self.tp if self.tp_task is None else self.tp_task
 
 
-TASKS = "detect", "segment", "pose"  # those whose results have upright boxes
-
-
-def listen(model: Any) -> None:
-    """Have a model record the predictions of its final validation; those between epochs stay as they are.
-
-    Args:
-        model (ultralytics.YOLO): The model that is about to be trained or validated.
-    """
-    model.add_callback("on_val_start", begin)
-
-
-def collect(model: Any) -> list[Predictions]:
-    """Return a list to which every validation of a model will append its predictions.
-
-    Args:
-        model (ultralytics.YOLO): The model that is about to be validated.
-
-    Returns:
-        (list[Predictions]): Empty until then.
-    """
-    collected: list[Predictions] = []
-    listen(model)
-    model.add_callback("on_val_end", lambda validator: collected.append(gather(validator)))
-    return collected
-
-
-def save(validator: Any) -> None:
-    """Write `predictions.npz` beside the run folder; a callback for the end of a validation."""
-    if not validator.training:
-        write(Path(validator.save_dir).parent / "predictions.npz", gather(validator))
+UPRIGHT = "detect", "segment", "pose"  # tasks whose results have upright boxes
+TASKS = (*UPRIGHT, "obb")
+TASK_MATCHES = {"segment": "tp_m", "pose": "tp_p"}  # what ultralytics calls them
 
 
 def begin(validator: Any) -> None:
@@ -82,8 +61,6 @@ def begin(validator: Any) -> None:
 
     Its own `save_json` names an image by the stem of its file, so that a/1.jpg and b/1.jpg are one.
     """
-    if validator.training or validator.args.task not in TASKS:
-        return
     if "update_metrics" not in vars(validator):
         validator.update_metrics = partial(_update, validator, validator.update_metrics)
     validator.diffattn_rows = []
@@ -94,26 +71,34 @@ def _update(validator: Any, stock: Any, preds: Any, batch: dict[str, Any]) -> No
     """Call the stock `update_metrics`, then record file, shape, predictions and matches of each image."""
     stock(preds, batch)  # first, since it sets the classes with single_cls
     stats = getattr(validator.metrics, "stats", None) or validator.stats  # the latter in ultralytics 8.3
-    matched = stats["tp"][validator.diffattn_matched :]
+    of_task = stats.get(TASK_MATCHES.get(validator.args.task, "tp"))
+    start = validator.diffattn_matched
+    matched = list(zip(stats["tp"][start:], of_task[start:], strict=True))
     validator.diffattn_matched += len(matched)
-    complete, matched = len(matched) == len(batch["im_file"]), iter(matched)
+    complete, remaining = len(matched) == len(batch["im_file"]), iter(matched)
     for i, file in enumerate(batch["im_file"]):
-        rows, shape = _rows(preds, i), batch["ori_shape"][i]
+        rows, shape = _rows(preds, i, rotated=validator.args.task == "obb"), batch["ori_shape"][i]
         rows = _in_image(rows, batch["ratio_pad"][i], shape)
         nothing = not len(rows) and not (batch["batch_idx"] == i).any()
         # Ultralytics 8.3.108 has no entry for an image without objects and predictions.
-        tp = np.zeros((0, 10)) if nothing and not complete else _array(next(matched))
-        validator.diffattn_rows.append((file, shape, _array(rows), tp))
+        tp = [np.zeros((0, 10))] * 2 if nothing and not complete else map(_array, next(remaining))
+        validator.diffattn_rows.append((file, shape, _array(rows), *tp))
 
 
-def _rows(preds: Any, i: int) -> Any:
+def _rows(preds: Any, i: int, rotated: bool) -> Any:
     """Return a copy of the predictions of image `i` of a batch, (D, 6): corners, score, class."""
     import torch
+    from ultralytics.utils.ops import xywhr2xyxyxyxy
 
     image = (preds[0] if isinstance(preds, tuple) else preds)[i]  # segment's are (boxes, prototypes) in ultralytics 8.3
     if isinstance(image, dict):
-        return torch.cat([image["bboxes"], image["conf"][:, None], image["cls"][:, None]], 1)
-    return image[:, :6].clone()
+        boxes, rest = image["bboxes"], torch.stack([image["conf"], image["cls"]], 1)
+    else:  # of rotated boxes, the angle stands behind the class
+        boxes, rest = image[:, [0, 1, 2, 3, 6]] if rotated else image[:, :4], image[:, 4:6]
+    if rotated:
+        corners = xywhr2xyxyxyxy(boxes)  # (D, 4, 2)
+        boxes = torch.cat([corners.amin(1), corners.amax(1)], 1)
+    return torch.cat([boxes, rest], 1)
 
 
 def _in_image(rows: Any, ratio_pad: tuple[tuple[float, float], tuple[float, float]], shape: tuple[int, int]) -> Any:
@@ -134,12 +119,12 @@ def gather(validator: Any) -> Predictions:
     """Return the predictions of a validation that has just ended.
 
     Args:
-        validator (ultralytics.models.yolo.detect.DetectionValidator): With the callbacks of `listen`.
+        validator (ultralytics.models.yolo.detect.DetectionValidator): With the callbacks of `recording.listen`.
 
     Returns:
         (Predictions): Of every image of the split.
     """
-    files, shapes, rows_of, tp = zip(*validator.diffattn_rows, strict=True)
+    files, shapes, rows_of, tp, tp_task = zip(*validator.diffattn_rows, strict=True)
     count = [len(rows) for rows in rows_of]
     rows = np.concatenate(rows_of)  # (D, 6)
     by_file = {label["im_file"]: label for label in validator.dataloader.dataset.labels}
@@ -161,32 +146,18 @@ def gather(validator: Any) -> Predictions:
         target_cls=np.concatenate([label["cls"].reshape(-1) for label in labels]).astype(np.int32),
         target_box=np.concatenate([target[:, :2] - target[:, 2:] / 2, target[:, 2:]], 1),
         target_image=target_image,
+        tp_task=np.concatenate(tp_task).astype(bool).reshape(-1, 10) if validator.args.task in TASK_MATCHES else None,
     )
 
 
-def write(path: Path, predictions: Predictions) -> None:
-    """Write predictions as a compressed NumPy archive, in one step.
-
-    Args:
-        path (Path): The file, .npz.
-        predictions (Predictions): The predictions.
-    """
-    beside = path.with_suffix(".tmp.npz")
-    np.savez_compressed(beside, **predictions._asdict())
-    os.replace(beside, path)
+def as_arrays(predictions: Predictions) -> dict[str, Any]:
+    """Return predictions as arrays by name, for a NumPy archive."""
+    return {name: value for name, value in predictions._asdict().items() if value is not None}
 
 
-def read(path: Path) -> Predictions:
-    """Read what `write` wrote.
-
-    Args:
-        path (Path): The file, .npz.
-
-    Returns:
-        (Predictions): The predictions as they were written.
-    """
-    with np.load(path) as data:
-        return Predictions(**{k: data[k].tolist() if k in ("names", "files") else data[k] for k in Predictions._fields})
+def from_arrays(arrays: dict[str, Any]) -> Predictions:
+    """Return what `as_arrays` has taken apart."""
+    return Predictions(**{k: v.tolist() if k in ("names", "files") else v for k, v in arrays.items()})
 
 
 def _array(x: Any) -> NDArray[Any]:

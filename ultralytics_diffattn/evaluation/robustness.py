@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from ultralytics_diffattn.data.check import list_images
 from ultralytics_diffattn.errors import MissingFileError, UserError
-from ultralytics_diffattn.evaluation import intervals, predictions
+from ultralytics_diffattn.evaluation import intervals, recording
 from ultralytics_diffattn.evaluation.corruptions import corrupt
+from ultralytics_diffattn.evaluation.predictions import Predictions
 from ultralytics_diffattn.output.formatting import interval, signed
 from ultralytics_diffattn.output.markdown import table
 from ultralytics_diffattn.weights.checkpoints import label as label_of
@@ -171,7 +172,7 @@ def write_corrupted(folder: Path, data: dict[str, Any], condition: Condition) ->
     return folder / "data.yaml"
 
 
-def predict(model: Path, yaml: Path, folder: Path, args: dict[str, Any]) -> predictions.Predictions:
+def predict(model: Path, yaml: Path, folder: Path, args: dict[str, Any]) -> Predictions:
     """Return the predictions of a checkpoint on a data set.
 
     Args:
@@ -186,10 +187,11 @@ def predict(model: Path, yaml: Path, folder: Path, args: dict[str, Any]) -> pred
     from ultralytics import YOLO
 
     yolo = YOLO(model)
-    collected = predictions.collect(yolo)
+    collected = recording.collect(yolo)
     quiet = {"plots": False, "verbose": False}
     yolo.val(**{**quiet, **args}, data=str(yaml), project=str(folder), name="val", exist_ok=True)
-    return collected[0]
+    recorded: Predictions = collected[0]
+    return recorded
 
 
 def summarise(

@@ -109,9 +109,9 @@ def measure(yolo: Model, data: str, baseline: Model | None = None, **args: Any) 
         >>> measure(load_copy("best.pt"), "data.yaml")["images"]  # doctest: +SKIP
         159
     """
-    if yolo.task not in predictions.TASKS:
+    if yolo.task not in predictions.UPRIGHT:
         raise UserError(
-            f"data= is for {', '.join(predictions.TASKS)}, whose labels are boxes; this model is for {yolo.task}."
+            f"data= is for {', '.join(predictions.UPRIGHT)}, whose labels are boxes; this model is for {yolo.task}."
         )
     dataset = catalogue.resolve(data, yolo.task)
     args = {"imgsz": training_imgsz(yolo), **args}  # one size for both models

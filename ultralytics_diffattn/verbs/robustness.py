@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,8 @@ def robustness(**arguments: Any) -> Robustness:
             yaml = write_corrupted(images, data, condition)
             prepared = [bootstrap.prepare(predict(model, yaml, images, arguments)) for model in models.values()]
             scores[condition] = np.array([bootstrap.mean_ap(p) for p in prepared])  # (models, 2)
-            resampled[condition] = bootstrap.resample(prepared)  # (resamples, models, 2), the same images
+            measures = [partial(bootstrap.mean_ap, p) for p in prepared]
+            resampled[condition] = bootstrap.resample(measures, prepared[0].images)  # (resamples, models, 2)
     results = summarise(list(models), scores, resampled, prepared[0].images)
     write_json(folder / "robustness.json", results)
     write_text(folder / "robustness.md", as_markdown(results))

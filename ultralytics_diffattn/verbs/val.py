@@ -7,7 +7,7 @@ from collections.abc import Sized
 from typing import Any, TypedDict
 
 from ultralytics_diffattn.errors import UserError, as_user_errors
-from ultralytics_diffattn.evaluation import predictions
+from ultralytics_diffattn.evaluation import predictions, recording
 from ultralytics_diffattn.evaluation.ap_by_size import STATS, APBySize, ap_by_size, as_coco
 from ultralytics_diffattn.verbs.arguments import open_model
 
@@ -58,7 +58,7 @@ def val(model: str = "", **args: Any) -> Validation:
         args = {**budget, **args, "data": dataset.data}
         if yolo.task == "detect":
             _check_classes(model, yolo.names, check(dataset.data, dataset.classes)["names"])
-    collected = predictions.collect(yolo) if yolo.task in predictions.TASKS else []
+    collected = recording.collect(yolo) if yolo.task in predictions.UPRIGHT else []
     with as_user_errors():
         metrics = yolo.val(**args)
     results = {name: float(value) for name, value in metrics.results_dict.items()}

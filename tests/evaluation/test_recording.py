@@ -1,0 +1,74 @@
+"""What is recorded of each task, against what ultralytics itself makes of the same validation."""
+
+import numpy as np
+import pytest
+import torch
+from ultralytics import YOLO
+from ultralytics.engine.validator import BaseValidator
+
+from tests.task_data import MODELS, make
+from ultralytics_diffattn.comparison.metrics import measure, scores
+from ultralytics_diffattn.evaluation import recording
+from ultralytics_diffattn.evaluation.tasks import TASKS
+
+ULTRALYTICS = {  # its names of our metrics, as far as it has them
+    "detect": {"mAP50-95": "mAP50-95(B)", "mAP50": "mAP50(B)", "precision": "precision(B)", "recall": "recall(B)"},
+    "segment": {"mask mAP50-95": "mAP50-95(M)", "mask mAP50": "mAP50(M)", "box mAP50-95": "mAP50-95(B)"},
+    "pose": {"pose mAP50-95": "mAP50-95(P)", "pose mAP50": "mAP50(P)", "box mAP50": "mAP50(B)"},
+    "obb": {"mAP50-95": "mAP50-95(B)", "mAP50": "mAP50(B)", "precision": "precision(B)", "recall": "recall(B)"},
+    "classify": {"top-1": "accuracy_top1", "top-5": "accuracy_top5"},
+    "semantic": {"mIoU": "mIoU", "pixel accuracy": "pixel_acc"},
+    "depth": {name: name for name in TASKS["depth"].metrics},
+}
+
+
+def stir(yolo):
+    """Make an untrained model find something: its scores are far from zero, and the image has an effect on them."""
+    for m in yolo.model.modules():
+        if isinstance(m, torch.nn.BatchNorm2d):
+            m.weight.data.fill_(2.0)
+    for branch in getattr(yolo.model.model[-1], "cv3", []):
+        branch[-1].bias.data.zero_()
+    return yolo
+
+
+@pytest.fixture
+def any_match(monkeypatch):
+    """Have predictions overlap objects by chance, each kind of overlap by itself, as an untrained model's hardly do."""
+    stock, rng = BaseValidator.match_predictions, torch.Generator().manual_seed(0)
+
+    def match(self, predicted, true, iou, *more):
+        return stock(self, predicted, true, torch.rand(iou.shape, generator=rng), *more)
+
+    monkeypatch.setattr(BaseValidator, "match_predictions", match)
+
+
+@pytest.mark.usefixtures("any_match")
+@pytest.mark.parametrize("task", MODELS)
+def test_metrics_are_ultralytics_own(task, tiny, tmp_path):
+    data = make(task, tiny, tmp_path / "data")
+    torch.manual_seed(0)
+    budget = dict(data=str(data), imgsz=64, batch=3, workers=0, plots=False, device="cpu", project=str(tmp_path))
+    yolo = YOLO(MODELS[task][1])
+    yolo.train(**budget, epochs=1, val=False, verbose=False)  # which gives it the classes of the data
+    yolo = stir(YOLO(yolo.trainer.last))
+    collected = recording.collect(yolo)
+    results = yolo.val(**budget)
+    (recorded,) = collected
+    own = scores(recorded, task)
+    assert tuple(own.metrics) == TASKS[task].metrics
+    assert own.metrics[TASKS[task].main] > 0
+    for name, theirs in ULTRALYTICS[task].items():
+        assert own.metrics[name] == pytest.approx(results.results_dict[f"metrics/{theirs}"], abs=1e-6), name
+    assert len(own.per_class) == (0 if task == "depth" else 6)
+    once = measure(recorded, task)(np.ones(len(recorded.files), int))
+    assert once == pytest.approx([own.metrics[name] for name in TASKS[task].compared], abs=1e-12)
+    if task in ("segment", "pose"):
+        assert (recorded.tp != recorded.right).any()  # by masks and keypoints, and by boxes
+    recording.write(tmp_path / "p.npz", recorded)
+    assert scores(recording.read(tmp_path / "p.npz"), task) == own
+
+
+def test_a_column_of_results_csv_for_each_task():
+    for task, names in ULTRALYTICS.items():
+        assert TASKS[task].column == f"metrics/{names[TASKS[task].main]}"

@@ -1,0 +1,84 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""What a validation says of each image, recorded for statistics that need no second inference, for every task."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from ultralytics_diffattn.evaluation import image_scores, predictions
+from ultralytics_diffattn.evaluation.image_scores import ImageScores
+from ultralytics_diffattn.evaluation.predictions import Predictions
+
+Recorded: TypeAlias = Predictions | ImageScores
+
+
+def listen(model: Any) -> None:
+    """Have a model record its final validation; those between epochs stay as they are.
+
+    Args:
+        model (ultralytics.YOLO): The model that is about to be trained or validated.
+    """
+    model.add_callback("on_val_start", begin)
+
+
+def collect(model: Any) -> list[Any]:
+    """Return a list to which every validation of a model will append what it recorded.
+
+    Args:
+        model (ultralytics.YOLO): The model that is about to be validated.
+
+    Returns:
+        (list[Predictions] | list[ImageScores]): Empty until then.
+    """
+    collected: list[Recorded] = []
+    listen(model)
+    model.add_callback("on_val_end", lambda validator: collected.append(_kind(validator).gather(validator)))
+    return collected
+
+
+def begin(validator: Any) -> None:
+    """Start to record a validation, unless it is one between epochs; a callback for its start."""
+    if not validator.training:
+        _kind(validator).begin(validator)
+
+
+def save(validator: Any) -> None:
+    """Write `predictions.npz` beside the run folder; a callback for the end of a validation."""
+    if not validator.training:
+        write(Path(validator.save_dir).parent / "predictions.npz", _kind(validator).gather(validator))
+
+
+def _kind(validator: Any) -> Any:
+    """Return the file that records a validator's task."""
+    return predictions if validator.args.task in predictions.TASKS else image_scores
+
+
+def write(path: Path, recorded: Recorded) -> None:
+    """Write what was recorded as a compressed NumPy archive, in one step.
+
+    Args:
+        path (Path): The file, .npz.
+        recorded (Predictions | ImageScores): As from a validation.
+    """
+    beside = path.with_suffix(".tmp.npz")
+    arrays = predictions.as_arrays(recorded) if isinstance(recorded, Predictions) else image_scores.as_arrays(recorded)
+    np.savez_compressed(beside, **arrays)
+    os.replace(beside, path)
+
+
+def read(path: Path) -> Recorded:
+    """Read what `write` wrote.
+
+    Args:
+        path (Path): The file, .npz.
+
+    Returns:
+        (Predictions | ImageScores): As it was written.
+    """
+    with np.load(path) as data:
+        arrays = dict(data)
+    return predictions.from_arrays(arrays) if "tp" in arrays else image_scores.from_arrays(arrays)
