@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from tests.annotations import data_set, jpeg
+from tests.task_data import MODELS, make
 from ultralytics_diffattn.data.check import check, fingerprint
 from ultralytics_diffattn.errors import MissingFileError, UserError
 
@@ -110,3 +111,32 @@ def test_fingerprint(here, change, same):
     change(here / "elsewhere")
     assert (fingerprint(check(here / "elsewhere" / "data.yaml")) == first) == same
     assert re.fullmatch("[0-9a-f]{64}", first)
+
+
+@pytest.mark.parametrize("task", MODELS)
+def test_data_of_every_task(task, tiny, here):
+    made = make(task, tiny, here / "data")
+    data = check(made, 1 if task == "depth" else 6, task)
+    digest = fingerprint(data, task)
+    assert fingerprint(check(made, task=task), task) == digest
+    if task == "detect":
+        return
+    labels = {"semantic": "masks", "depth": "depth", "classify": "val"}.get(task, "labels")
+    file = sorted(f for f in (here / "data" / labels).rglob("*.*") if f.suffix != ".cache")[-1]
+    file.write_bytes(file.read_bytes() + b"\n")
+    assert fingerprint(check(made, task=task), task) != digest, "of other labels"
+
+
+@pytest.mark.parametrize(("task", "labels"), [("semantic", "masks"), ("depth", "depth")])
+def test_maps_of_labels_that_are_missing(task, labels, tiny, here):
+    made = make(task, tiny, here / "data")
+    shutil.rmtree(here / "data" / labels)
+    with pytest.raises(MissingFileError, match=f"not one map of labels: .*{labels}"):
+        check(made, task=task)
+
+
+def test_a_folder_of_classes_without_val(tiny, here):
+    make("classify", tiny, here / "data")
+    shutil.rmtree(here / "data" / "val")
+    with pytest.raises(MissingFileError, match="no images in `val"):
+        check(here / "data", task="classify")

@@ -11,8 +11,10 @@ import torch
 from filelock import FileLock
 
 from tests import interpreters
+from tests.task_data import MODELS, make
 from ultralytics_diffattn import cli
 from ultralytics_diffattn.comparison.schema import read_results
+from ultralytics_diffattn.evaluation.tasks import TASKS
 from ultralytics_diffattn.verbs import compare
 
 SMALL = ("epochs=3", "imgsz=64", "batch=4", "workers=0", "plots=False", "seeds=0,1", "device=cpu")
@@ -129,7 +131,7 @@ def test_foreign_files_are_refused(tiny, tmp_path, capsys):
     [
         (["models=yolo11n.yaml"], "takes two or more"),
         (["models=yolo11n.yaml,nothing.yaml"], "nothing.yaml does not build"),
-        (["models=yolo11n.yaml,yolo11n-diffattn-seg.yaml"], "is for segment"),
+        (["models=yolo11n.yaml,yolo11n-diffattn-seg.yaml"], "yolo11n-diffattn-seg is for segment: a comparison takes"),
         (["models=yolo11n.yaml,a/yolo11n.yaml"], "the same name"),
         (["seeds=0,0"], "holds a seed twice"),
         (["seeds=0.5"], "whole numbers"),
@@ -150,6 +152,22 @@ def test_bad_input_is_refused_before_anything_is_made(tiny, tmp_path, capsys, mo
     assert cli.main([*command(tiny, tmp_path)[3:], *more]) == 1
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("task", ["pose", "classify", "depth"])  # of two metrics, without boxes, without classes
+def test_other_tasks(task, tiny, tmp_path):
+    data = make(task, tiny, tmp_path / "data")
+    words = [f"data={data}", f"models={','.join(MODELS[task])}", *SMALL, "seeds=0", "epochs=1", f"project={tmp_path}"]
+    interpreters.command("diffattn", "compare", *words, "name=c", cwd=tmp_path)
+    results = read_results(tmp_path / "c" / "results.json")
+    assert results.task == task
+    assert [pair.metric for pair in results.pairs] == list(TASKS[task].compared)
+    assert all(tuple(model.metrics) == TASKS[task].metrics for model in results.models.values())
+    assert all(len(run.curve.metric) == 1 and run.curve.losses for run in results.runs)
+    assert {pair.verdict for pair in results.pairs} == {"no verdict"}  # from one seed
+    page = (tmp_path / "c" / "report.html").read_text(encoding="utf-8")
+    assert TASKS[task].main in page
+    assert ("objects" in page) == (task == "pose")
 
 
 @pytest.mark.parametrize(("seeds", "expected"), [((0, 1), [0, 1]), ("2,5", [2, 5]), (7, [7]), ([3], [3])])
