@@ -94,7 +94,14 @@ def make_json(labels=("yolo11n", "yolo11n-diffattn"), seeds=(0, 1, 2), classes=N
         "versions": {"ultralytics": "8.4.0", "torch": "2.9.0"},
         "hardware": {"cpu": "a processor", "cores": 2, "gpu": "none", "system": "Linux"},
         "data": {
-            **{"file": "/data/<b>bold</b>/data.yaml", "sha256": "ab" * 32, "val_images": 1234, "val_objects": 5678},
+            **{
+                "file": "/data/<b>bold</b>/data.yaml",
+                "sha256": "ab" * 32,
+                "split": "val",
+                "holdout": None,
+                "images": 1234,
+                "objects": 5678,
+            },
             "classes": list(classes),
         },
         "arguments": {"epochs": epochs, "imgsz": 320, "data": "/data/<b>bold</b>/data.yaml", "augment": None},

@@ -44,6 +44,7 @@ def alike(p: Predictions) -> Predictions:
         (lambda p: p, 3, "equal"),  # the same model
         (alike, 3, "not distinguishable"),
         (better, 3, "better"),
+        (lambda p: p._replace(tp=p.tp & False), 3, "worse"),
         (better, 2, "no verdict"),
         (better, 1, "no verdict"),
     ],
@@ -80,6 +81,17 @@ def test_a_verdict_needs_ten_images(images, verdict):
     pair, _ = compare_pairs(scored(predictions), predictions, "detect", MARGIN)
     assert pair.verdict == verdict
     assert (pair.over_images is None) == (images == 1)
+
+
+def test_models_that_have_learned_nothing_are_not_called_equal():
+    predictions = {}
+    for label in ("stock", "ours"):
+        for seed in range(3):
+            p = with_boxes(random_predictions(seed, images=60))._replace(shape=np.full((60, 2), 640))
+            predictions[RunKey(label, seed)] = p._replace(tp=np.zeros_like(p.tp))
+    assert {pair.verdict for pair in compare_pairs(scored(predictions), predictions, "detect", MARGIN)} == {
+        "no verdict"
+    }
 
 
 def test_only_seeds_that_both_have_are_paired():

@@ -38,7 +38,15 @@ MODEL = {
 RESULTS = {
     **{"schema": 2, "task": "detect", "created": "2030-01-02T03:04:05+00:00", "versions": {"torch": "2.9.0"}},
     "hardware": {"cpu": "a processor", "cores": 2, "gpu": "none", "system": "Linux"},
-    "data": {"file": "data.yaml", "sha256": "ab", "val_images": 1, "val_objects": 2, "classes": ["cell"]},
+    "data": {
+        "file": "data.yaml",
+        "sha256": "ab",
+        "split": "val",
+        "holdout": None,
+        "images": 1,
+        "objects": 2,
+        "classes": ["cell"],
+    },
     **{"arguments": {"epochs": 1, "augment": None}, "runs": [RUN], "models": {"a": MODEL}, "pairs": [PAIR]},
     "margin": 0.005,
     "missing": ["b seed 1"],

@@ -69,6 +69,11 @@ MORE = "over 3 seeds and 1,234 images"
             "ours beside stock gets no verdict in mAP50-95: +0.020, 95 % interval -0.010 to +0.050 over 2 seeds and "
             "1,234 images; 2 seeds cannot tell a model from its luck: give 3 or more, as seeds=0,1,2.",
         ),
+        (
+            {"verdict": "no verdict", "difference": 0.0, "interval": (0.0, 0.0)},
+            f"ours beside stock gets no verdict in mAP50-95: +0.000, 95 % interval +0.000 to +0.000 {MORE}; "
+            "neither has learned anything: train longer.",
+        ),
     ],
 )
 def test_sentence(changes, expected):
@@ -78,7 +83,7 @@ def test_sentence(changes, expected):
 
 def test_sentence_from_few_images():
     results = make_results()
-    few = replace(results, data=replace(results.data, val_images=2))
+    few = replace(results, data=replace(results.data, images=2))
     assert tables.sentence(replace(PAIR, verdict="no verdict", interval=None), few) == (
         "ours beside stock gets no verdict in mAP50-95: +0.020; there are 2 validation images, and a verdict needs at "
         "least 10."
@@ -117,7 +122,7 @@ def table_results(step0=(0.1, 0.1), curve=(0.3, 0.4, 0.5), map50=0.5, **argument
         arguments={"epochs": 3, "imgsz": 64, "batch": 4, "pretrained": None, **arguments},
         versions={"torch": "2.14"},
         hardware={"cpu": "Xeon", "cores": 2, "gpu": "none", "system": "Linux"},
-        data=DataSummary("data.yaml", "ab", 4, 15, ["a, b"]),
+        data=DataSummary("data.yaml", "ab", "val", None, 4, 15, ["a, b"]),
         models={"stock": model, "ours": model},
         runs=runs,
         pairs=[PAIR],

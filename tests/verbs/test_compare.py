@@ -14,6 +14,7 @@ from tests import interpreters
 from tests.task_data import MODELS, make
 from ultralytics_diffattn import cli
 from ultralytics_diffattn.comparison.schema import read_results
+from ultralytics_diffattn.evaluation import recording
 from ultralytics_diffattn.evaluation.tasks import TASKS
 from ultralytics_diffattn.verbs import compare
 
@@ -137,10 +138,13 @@ def test_foreign_files_are_refused(tiny, tmp_path, capsys):
         (["seeds=0.5"], "whole numbers"),
         (["seeds=-1"], "whole numbers"),
         (["batch=-1"], "give a number"),
-        (["margin=0"], "margin=0 must be a difference of mAP"),
-        (["margin=much"], "margin='much' must be a difference of mAP"),
+        (["margin=0"], "margin=0 must be a difference of the metric"),
+        (["margin=much"], "margin='much' must be a difference"),
         (["margin=1"], "above 0 and below 1"),
         (["margin=True"], "above 0 and below 1"),
+        (["holdout=0"], "holdout=0 must be a share of the validation images"),
+        (["holdout=0.1"], "of 4 validation images leaves none apart"),
+        (["holdout=0.9"], "of 4 validation images leaves none to choose on"),
         (["time=1"], "epochs="),
         (["epochs=many"], "epochs"),
         (["model=yolo11n.yaml"], "models=a.yaml,b.yaml"),
@@ -152,6 +156,18 @@ def test_bad_input_is_refused_before_anything_is_made(tiny, tmp_path, capsys, mo
     assert cli.main([*command(tiny, tmp_path)[3:], *more]) == 1
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_held_out_images(tiny, tmp_path):
+    words = [f"data={tiny}", *SMALL, "seeds=0", "epochs=1", "holdout=0.5", f"project={tmp_path}", "name=c"]
+    interpreters.command("diffattn", "compare", *words, cwd=tmp_path)
+    results = read_results(tmp_path / "c" / "results.json")
+    assert (results.data.split, results.data.holdout, results.data.images) == ("test", 0.5, 2)
+    for run in (tmp_path / "c").glob("*/seed0"):
+        apart = (tmp_path / "c" / "holdout" / "test.txt").read_text().split()
+        assert recording.read(run / "predictions.npz").files == apart
+    assert "2 images held out of the validation images (0.5)" in (tmp_path / "c" / "results.md").read_text()
+    assert "on which nothing was chosen" in (tmp_path / "c" / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("task", ["pose", "classify", "depth"])  # of two metrics, without boxes, without classes

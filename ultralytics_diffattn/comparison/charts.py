@@ -127,12 +127,15 @@ def _line(axes: Axes, i: int, count: int, label: str, xs: NDArray[Any], ys: Any)
         axes.vlines(xs[alone], low[alone], high[alone], color=colour, linewidth=1)
 
 
-def differences(name: str, title: str, rows: Sequence[tuple[str, float, tuple[float, float] | None]]) -> str:
+def differences(
+    name: str, title: str, metric: str, rows: Sequence[tuple[str, float, tuple[float, float] | None]]
+) -> str:
     """Draw a dot and its interval for each row; the dot is filled where the interval leaves out zero.
 
     Args:
         name (str): Of the chart; it makes the ids in the page unique.
         title (str): Description of the chart, for those who do not see it.
+        metric (str): What differs.
         rows (Sequence[tuple[str, float, tuple[float, float] | None]]): Label, difference and interval, from the top;
             the first is of all together.
 
@@ -159,7 +162,7 @@ def differences(name: str, title: str, rows: Sequence[tuple[str, float, tuple[fl
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_locator(MaxNLocator(4, symmetric=True, steps=STEPS))
         axes.xaxis.set_major_formatter(lambda x, _: f"{x:+.3g}" if abs(x) > 1e-9 else "0")
-        axes.set_xlabel("difference of AP50-95")
+        axes.set_xlabel(f"difference of {metric}")
         axes.grid(axis="y", visible=False)
         return _svg(figure, name, title)
 

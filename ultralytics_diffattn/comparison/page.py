@@ -35,7 +35,8 @@ def render(results: Results, image_grid: Sequence[PairImages]) -> str:
     Returns:
         (str): HTML, with everything that it shows inside.
     """
-    page = template(TEMPLATE, number=number, sentence=tables.sentence, warnings=tables.warnings)
+    filters = {f.__name__: f for f in (number, tables.sentence, tables.warnings, tables.split_in_words)}
+    page = template(TEMPLATE, **filters)
     return page.render(
         results=results,
         dataset=dataset_name(results.data.file),

@@ -54,7 +54,10 @@ def learning_charts(results: Results) -> list[Chart]:
     losses = dict.fromkeys(name for run in results.runs for name in run.curve.losses)
     return [
         curve("metric", f"{results.main}, validation images", lambda run: tables.metric_curve(run, results)),
-        *(curve(name, f"{name.replace('_', ' ')}, training images", partial(_loss, name)) for name in losses),
+        *(
+            curve(name, f"{name.replace('_', ' ').capitalize()}, training images", partial(_loss, name))
+            for name in losses
+        ),
     ]
 
 
@@ -118,7 +121,7 @@ def class_charts(results: Results) -> list[ClassChart]:
         shown = [("all classes", pair.difference, pair.over_seeds), *sorted(largest, key=lambda row: -row[1])]
         values = ", ".join(f"{label} {value:+.3f}" for label, value, _ in shown)
         title = f"{results.main} of {pair.second} minus that of {pair.first}: {values}"
-        svg = Markup(charts.differences(f"classes-{i}", title, shown))
+        svg = Markup(charts.differences(f"classes-{i}", title, results.main, shown))
         out.append(ClassChart(first, pair.second, len(rows), svg))
     return out
 

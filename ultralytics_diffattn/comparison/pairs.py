@@ -18,6 +18,7 @@ from ultralytics_diffattn.evaluation.estimates import Estimate, estimate
 from ultralytics_diffattn.evaluation.recording import Recorded
 from ultralytics_diffattn.evaluation.tasks import TASKS
 
+NOTHING = 0.01  # a metric below shows that nothing was learned
 Resampled: TypeAlias = Mapping[RunKey, NDArray[Any]]  # for each run (resamples, metrics that are compared)
 
 
@@ -57,7 +58,8 @@ def compare_pairs(
         if (seeds := common_seeds(scores, first, second))
     ]
     estimates = [estimate(d.per_seed, d.resamples, images) for d in differences]
-    said = verdicts(estimates, margin)
+    learned = [_has_learned(scores, d) for d in differences]
+    said = verdicts([e if ok else None for e, ok in zip(estimates, learned, strict=True)], margin)
     return [_result(*parts, scores, task) for parts in zip(differences, estimates, said, strict=True)]
 
 
@@ -120,6 +122,12 @@ def _result(
         if by_class
         else None,
     )
+
+
+def _has_learned(scores: Mapping[RunKey, Scores], difference: Difference) -> bool:
+    """Return whether a model of the pair has learned something; else both are equal, and it means nothing."""
+    first, second, metric, seeds, *_ = difference
+    return any(np.mean([_value(scores[RunKey(m, s)], metric) for s in seeds]) >= NOTHING for m in (first, second))
 
 
 def _value(scores: Scores, metric: str) -> float:

@@ -175,8 +175,10 @@ def _data_summary(spec: RunSpec, validation: Recorded) -> DataSummary:
     return DataSummary(
         file=spec.args["data"],
         sha256=spec.data,
-        val_images=len(validation.files),
-        val_objects=len(validation.target_cls) if isinstance(validation, Predictions) else None,
+        split=spec.split,
+        holdout=spec.holdout,
+        images=len(validation.files),
+        objects=len(validation.target_cls) if isinstance(validation, Predictions) else None,
         classes=validation.names,
     )
 

@@ -71,7 +71,7 @@ def train(folder: Path, remaining: int = 0, device: str | None = None) -> None:
             _resume(folder, spec, remaining)
         else:
             _strip(folder)
-        if not (folder / PREDICTIONS).exists():  # several GPUs, or killed in the final validation
+        if not (folder / PREDICTIONS).exists():  # held-out images, several GPUs, or killed in the final validation
             _evaluate(folder, spec)
         typed_json.write(folder / RECORD, epochs.summary(folder, time.time() - start))
 
@@ -102,7 +102,7 @@ def _start(folder: Path, spec: RunSpec, remaining: int) -> None:
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / "train", ignore_errors=True)  # of a process that died before its first epoch was saved
     model = YOLO(spec.model)
-    _listen(model, remaining)
+    _listen(model, spec, remaining)
     with starting_weights(spec.model, spec.args, spec.reconstruct) as (args, blocks):
         if blocks:
             write_json(folder / RECONSTRUCTION, {block.name: block.after for block in blocks})
@@ -114,7 +114,7 @@ def _resume(folder: Path, spec: RunSpec, remaining: int) -> None:
     from ultralytics import YOLO
 
     model = YOLO(folder / "train" / "weights" / "last.pt")
-    _listen(model, remaining)
+    _listen(model, spec, remaining)
     model.train(resume=True, **{key: spec.args[key] for key in ("data", "device") if key in spec.args})
 
 
@@ -127,7 +127,7 @@ def _strip(folder: Path) -> None:
 
 
 def _evaluate(folder: Path, spec: RunSpec) -> None:
-    """Validate best.pt as the trainer does at its end."""
+    """Validate best.pt as the trainer does at its end, on the images that all figures come from."""
     from ultralytics import YOLO
 
     model = YOLO(folder / BEST)
@@ -136,6 +136,7 @@ def _evaluate(folder: Path, spec: RunSpec) -> None:
     keys = ("data", "imgsz", "workers", "iou", "max_det", "single_cls", "cache")
     model.val(
         **{key: spec.args[key] for key in keys if key in spec.args},
+        split=spec.split,
         batch=2 * spec.args["batch"],
         device=str(spec.args.get("device") or "").split(",")[0] or None,  # one is enough
         plots=False,
@@ -145,11 +146,12 @@ def _evaluate(folder: Path, spec: RunSpec) -> None:
     )
 
 
-def _listen(model: Any, remaining: int) -> None:
+def _listen(model: Any, spec: RunSpec, remaining: int) -> None:
     """Add the callbacks; they are functions of modules, or partials of them, which reach the processes of more GPUs."""
     epochs.listen(model, remaining)
-    recording.listen(model)
-    model.add_callback("on_val_end", recording.save)
+    if spec.split == "val":  # else the trainer's final validation is not what counts
+        recording.listen(model)
+        model.add_callback("on_val_end", recording.save)
     model.add_callback("on_model_save", back_up)
 
 

@@ -38,7 +38,8 @@ class RunSpec:
     """`spec.json` in the folder of a run: what is trained.
 
     `files` holds SHA-256 of weights and teacher in `args`; `reconstruct` says that attention of ours first learns what
-    stock's does in these weights.
+    stock's does in these weights. The final model is scored on the images of `split`: "test" where the data set has such,
+    or `holdout` of the validation images were set apart.
     """
 
     model: str
@@ -49,6 +50,8 @@ class RunSpec:
     versions: dict[str, str]
     reconstruct: bool = False
     task: str = "detect"
+    split: str = "val"
+    holdout: float | None = None
 
 
 @dataclass(frozen=True)
@@ -173,8 +176,10 @@ class DataSummary:
 
     file: str
     sha256: str
-    val_images: int
-    val_objects: int | None
+    split: str
+    holdout: float | None
+    images: int
+    objects: int | None
     classes: list[str]
 
 

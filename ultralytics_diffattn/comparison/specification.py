@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from ultralytics_diffattn.comparison.run_files import SPEC, read_spec
 from ultralytics_diffattn.comparison.schema import RunKey, RunSpec, TrainingArguments
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.evaluation.tasks import TASKS
+from ultralytics_diffattn.output.files import write_text
 
 WEIGHTS = "pretrained", "distill_model"  # arguments that name a file of weights
 
@@ -25,10 +26,12 @@ class Specification:
     Attributes:
         folder (Path): Of the comparison.
         runs (dict[RunKey, RunSpec]): Each run, in the order of training.
+        files (dict[Path, str]): What else is to be written: the data YAML and the lists of a holdout.
     """
 
     folder: Path
     runs: dict[RunKey, RunSpec]
+    files: dict[Path, str] = field(default_factory=dict)
 
     def run_folders(self) -> dict[RunKey, Path]:
         """Return the folder of each run, in the order of training.
@@ -52,6 +55,7 @@ def specify(
     project: str | None = None,
     name: str | None = None,
     reconstruct: bool = False,
+    holdout: float | None = None,
 ) -> Specification:
     """Return what a comparison trains, after every model was built and the data set was checked; write nothing.
 
@@ -63,6 +67,7 @@ def specify(
         project (str, optional): Folder above the comparison's.
         name (str, optional): Of the comparison's folder, by default that of the data set.
         reconstruct (bool): Whether attention of ours first learns what stock's does in the weights of `pretrained`.
+        holdout (float, optional): Share of the validation images that is set apart, for every figure to come from.
 
     Returns:
         (Specification): Seed by seed, so that what the machine does meanwhile falls on all models alike.
@@ -71,7 +76,8 @@ def specify(
         UserError: If an argument is out of range, the data set cannot be used, or a model does not build.
     """
     from ultralytics_diffattn.data import catalogue
-    from ultralytics_diffattn.data.check import check, fingerprint
+    from ultralytics_diffattn.data.check import check, fingerprint, has_test
+    from ultralytics_diffattn.data.holdout import hold_out
     from ultralytics_diffattn.evaluation.environment import versions
     from ultralytics_diffattn.weights.conversion import check_reconstruct
 
@@ -79,19 +85,25 @@ def specify(
     dataset = catalogue.resolve(data, task)
     folder = comparison_folder(project, name or dataset.name)
     args = training_arguments({**dataset.budget, **arguments, "data": dataset.data})
-    data_digest = fingerprint(check(args["data"], dataset.classes, task), task)
+    checked = check(args["data"], dataset.classes, task)
+    set_apart = {} if holdout is None else hold_out(checked, holdout, folder / "holdout", task)
+    own_test = has_test(checked, task)
+    data_digest = fingerprint(checked, task, ("train", "val", "test") if own_test else ("train", "val"))
+    if set_apart:
+        args["data"] = str(next(iter(set_apart)))
+    split = "test" if own_test or set_apart else "val"
     files = file_digests(args)
     digests = {label: model_digest(model, args.get("pretrained")) for label, model in models.items()}
     if reconstruct:
         for model in models.values():
             check_reconstruct(model, args)
-    fixed = files, data_digest, versions(), reconstruct, task
+    fixed = files, data_digest, versions(), reconstruct, task, split, holdout
     specs = {
         RunKey(label, seed): RunSpec(model, digests[label], {**args, "seed": seed}, *fixed)
         for seed in seeds
         for label, model in models.items()
     }
-    return Specification(folder, specs)
+    return Specification(folder, specs, set_apart)
 
 
 def comparison_folder(project: str | None, name: str) -> Path:
@@ -241,6 +253,10 @@ def prepare_run_folders(specification: Specification) -> None:
     folders = specification.run_folders()
     for key, run in folders.items():
         check_specification(run, specification.runs[key])
+    for file, text in specification.files.items():
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_text(file, text)
     for key, run in folders.items():
         if not (run / SPEC).exists():
             run.mkdir(parents=True, exist_ok=True)

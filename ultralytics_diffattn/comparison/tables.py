@@ -7,7 +7,8 @@ import csv
 import io
 from collections.abc import Mapping
 
-from ultralytics_diffattn.comparison.schema import ModelResult, PairResult, Results, RunResult, Spread
+from ultralytics_diffattn.comparison.pairs import NOTHING
+from ultralytics_diffattn.comparison.schema import DataSummary, ModelResult, PairResult, Results, RunResult, Spread
 from ultralytics_diffattn.comparison.verdicts import LEAST_SEEDS
 from ultralytics_diffattn.evaluation import intervals
 from ultralytics_diffattn.evaluation.tasks import TASKS
@@ -78,7 +79,7 @@ def warnings(results: Results) -> list[str]:
     """
     metric = next((name for name in TASKS[results.task].compared if name.endswith("mAP50")), results.main)
     best = max(model.metrics[metric].mean or 0.0 for model in results.models.values())
-    return [f"No model has learned anything ({metric} {best:.3f}): train longer before comparing."] * (best < 0.01)
+    return [f"No model has learned anything ({metric} {best:.3f}): train longer before comparing."] * (best < NOTHING)
 
 
 def sentence(pair: PairResult, results: Results) -> str:
@@ -91,7 +92,7 @@ def sentence(pair: PairResult, results: Results) -> str:
     Returns:
         (str): With the difference, its interval, and what more it would take.
     """
-    images, margin = results.data.val_images, results.margin
+    images, margin = results.data.images, results.margin
     text = f"{intervals.in_words(pair.first, pair.verdict, pair.second)} in {pair.metric}"
     if pair.verdict == "equal":
         text += f" within ±{margin:g}"
@@ -104,9 +105,7 @@ def sentence(pair: PairResult, results: Results) -> str:
 def _remark(pair: PairResult, images: int, margin: float, tests: int) -> str:
     """Return why there is no verdict, or what it would take, as the end of a sentence; empty where all is said."""
     if pair.verdict == intervals.NO_VERDICT:
-        return "; " + (
-            intervals.too_few(images) if images < intervals.LEAST_IMAGES else _too_few_seeds(len(pair.seeds))
-        )
+        return f"; {_why_none(pair, images)}"
     if pair.verdict in ("better", "worse") and pair.p_unequal is not None and pair.p_unequal < 1 - intervals.LEVEL:
         return f"; that is less than the {margin:g} that matters"
     if pair.verdict != "not distinguishable" or not pair.difference or not pair.interval:
@@ -118,9 +117,13 @@ def _remark(pair: PairResult, images: int, margin: float, tests: int) -> str:
     return f"; were it so large, about {pair.seeds_needed} seeds would show it"
 
 
-def _too_few_seeds(seeds: int) -> str:
-    """Return why there is no verdict from one seed or two."""
-    few = "one seed" if seeds == 1 else f"{seeds} seeds"
+def _why_none(pair: PairResult, images: int) -> str:
+    """Return why there is no verdict."""
+    if images < intervals.LEAST_IMAGES:
+        return intervals.too_few(images)
+    if len(pair.seeds) >= LEAST_SEEDS:
+        return "neither has learned anything: train longer"
+    few = "one seed" if len(pair.seeds) == 1 else f"{len(pair.seeds)} seeds"
     return f"{few} cannot tell a model from its luck: give {LEAST_SEEDS} or more, as seeds=0,1,2"
 
 
@@ -156,11 +159,25 @@ def metric_curve(run: RunResult, results: Results) -> list[float | None]:
     return [value if validated else value or None for value in run.curve.metric]
 
 
+def split_in_words(data: DataSummary) -> str:
+    """Return what the images are that every figure comes from.
+
+    Args:
+        data (DataSummary): The data set.
+
+    Returns:
+        (str): Such as "validation images".
+    """
+    if data.split == "val":
+        return "validation images"
+    return "test images" if data.holdout is None else f"images held out of the validation images ({data.holdout:g})"
+
+
 def _setting(results: Results) -> str:
     """Return the line above the table: data, arguments, seeds, versions and machine."""
     data, hardware, arguments = results.data, results.hardware, results.arguments
     parts = [
-        f"{data.val_images} validation images" + ("" if data.val_objects is None else f", {data.val_objects} objects"),
+        f"{data.images} {split_in_words(data)}" + ("" if data.objects is None else f", {data.objects} objects"),
         ", ".join(f"{key}={arguments[key]}" for key in ARGUMENTS if arguments.get(key) is not None),
         f"seeds {', '.join(map(str, results.seeds))}",
         ", ".join(f"{name} {version}" for name, version in results.versions.items()),

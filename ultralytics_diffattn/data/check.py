@@ -57,6 +57,26 @@ def check(data_yaml: str | Path, expected_classes: int | None = None, task: str 
     return data
 
 
+def has_test(data: Mapping[str, Any], task: str = "detect") -> bool:
+    """Return whether a data set has images with labels that are neither for training nor for choosing.
+
+    Args:
+        data (Mapping[str, Any]): As from `check`.
+        task (str): What the data are for.
+
+    Returns:
+        (bool): False for a `test:` without labels, as that of COCO, and for one that shares images with `val:`.
+
+    Examples:
+        >>> has_test(check("shapes.yaml"))
+        False
+    """
+    images = [f for f in list_images(data, "test") if os.path.isfile(f)]
+    if not images or {*images} & {*list_images(data, "val")}:
+        return False
+    return task == "classify" or _count_labelled(images, data, task) > 0
+
+
 def _check_split(data_yaml: str | Path, data: Mapping[str, Any], split: str, task: str) -> None:
     """Raise unless a split has images, all of them exist, and their labels hold sound classes and one box at least."""
     images = list_images(data, split)
@@ -73,24 +93,30 @@ def _check_split(data_yaml: str | Path, data: Mapping[str, Any], split: str, tas
         )
     if task == "classify":  # the folder is the label
         return
-    labels = _label_files(images, data, task)
-    in_rows = Path(labels[0]).suffix == ".txt"
-    with ThreadPool(NUM_THREADS) as pool:
-        count = (lambda file: _count_rows(file, data["nc"])) if in_rows else os.path.isfile
-        labelled = sum(pool.imap_unordered(count, labels, 256))
-    if not labelled:
+    if not _count_labelled(images, data, task):
+        file = _label_files(images[:1], data, task)[0]
         raise MissingFileError(
             f"{data_yaml} has {len(images)} images in `{split}: {data[split]}` and not one "
-            f"{'box' if in_rows else 'map of labels'}: labels are looked for in files such as {labels[0]}."
+            f"{'box' if file.endswith('.txt') else 'map of labels'}: labels are looked for in files such as {file}."
         )
 
 
-def fingerprint(data: Mapping[str, Any], task: str = "detect") -> str:
-    """Return a hash of a data set: names and sizes of its train and val images, and all of its labels.
+def _count_labelled(images: Sequence[str], data: Mapping[str, Any], task: str) -> int:
+    """Return the number of objects that the images have, or of maps of labels; raise if a class is none."""
+    labels = _label_files(images, data, task)
+    in_rows = labels[0].endswith(".txt")
+    with ThreadPool(NUM_THREADS) as pool:
+        count = (lambda file: _count_rows(file, data["nc"])) if in_rows else os.path.isfile
+        return sum(pool.imap_unordered(count, labels, 256))
+
+
+def fingerprint(data: Mapping[str, Any], task: str = "detect", splits: Sequence[str] = ("train", "val")) -> str:
+    """Return a hash of a data set: names and sizes of its images, and all of its labels.
 
     Args:
         data (Mapping[str, Any]): As from `check`.
         task (str): What the data are for.
+        splits (Sequence[str]): Those that are used.
 
     Returns:
         (str): SHA-256; it does not depend on where the data set lies, and never reads a pixel.
@@ -101,7 +127,7 @@ def fingerprint(data: Mapping[str, Any], task: str = "detect") -> str:
     """
     root = f"{data['path'] if 'path' in data else Path(data['train']).parent}{os.sep}"
     digest = hashlib.sha256()
-    for split in ("train", "val"):
+    for split in splits:
         images = list_images(data, split)
         names = [(f[len(root) :] if f.startswith(root) else os.path.basename(f)).replace(os.sep, "/") for f in images]
         files = sorted(zip(names, images, _label_files(images, data, task), strict=True))

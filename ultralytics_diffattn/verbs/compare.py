@@ -14,6 +14,7 @@ OWN = {
     "models": "yolo11n.yaml,yolo11n-diffattn.yaml",
     "seeds": (0, 1, 2),
     "margin": 0.005,
+    "holdout": None,
     "ray": False,
     "reconstruct": False,
 }
@@ -32,7 +33,8 @@ def compare(**arguments: Any) -> bool:
 
     Args:
         **arguments (Any): `models` (names or paths with commas between), `seeds` (integers), `data` (whatever
-            `catalogue.resolve` takes), `margin` (difference of mAP that does not matter), `ray` (spread the runs over a
+            `catalogue.resolve` takes), `margin` (difference that does not matter), `holdout`
+            (share of the validation images that is set apart to measure on), `ray` (spread the runs over a
             Ray cluster), `reconstruct` (whether attention of ours first learns what stock's does in the weights of
             `pretrained`; see `train`), `project` and `name` (the folder, by default compare/<data set> below
             ultralytics' runs), and any argument of ultralytics' training.
@@ -51,6 +53,7 @@ def compare(**arguments: Any) -> bool:
         raise UserError(f"{key}= is not an argument of a comparison; use {NOT_OURS[key]}.")
     own = {key: arguments.pop(key, default) for key, default in OWN.items()}
     models, seeds, margin = parse_models(own["models"]), parse_seeds(own["seeds"]), parse_margin(own["margin"])
+    holdout = parse_holdout(own["holdout"])
     data, project, name = arguments.pop("data", "shapes"), arguments.pop("project", None), arguments.pop("name", None)
 
     check_reconstruct_switch(own["reconstruct"])
@@ -58,7 +61,7 @@ def compare(**arguments: Any) -> bool:
     from ultralytics_diffattn.comparison.specification import specify
 
     return execute(
-        specify(models, seeds, data, arguments, project, name, own["reconstruct"]), margin, over_ray=own["ray"]
+        specify(models, seeds, data, arguments, project, name, own["reconstruct"], holdout), margin, over_ray=own["ray"]
     )
 
 
@@ -113,11 +116,30 @@ def parse_seeds(seeds: int | str | Sequence[int]) -> list[int]:
     return numbers
 
 
+def parse_holdout(holdout: float | str | None) -> float | None:
+    """Return the share of the validation images that is set apart.
+
+    Args:
+        holdout (float | str | None): Above 0 and below 1; None for none.
+
+    Returns:
+        (float | None): The same.
+
+    Raises:
+        UserError: If it is not such a number.
+
+    Examples:
+        >>> parse_holdout(None), parse_holdout("0.5")
+        (None, 0.5)
+    """
+    return None if holdout is None else _fraction(holdout, "holdout", "a share of the validation images", 0.5)
+
+
 def parse_margin(margin: float | str) -> float:
     """Return the difference that does not matter.
 
     Args:
-        margin (float | str): In mAP, above 0 and below 1.
+        margin (float | str): Above 0 and below 1.
 
     Returns:
         (float): The same.
@@ -129,12 +151,15 @@ def parse_margin(margin: float | str) -> float:
         >>> parse_margin("0.005")
         0.005
     """
+    return _fraction(margin, "margin", "a difference of the metric that does not matter", 0.005)
+
+
+def _fraction(value: float | str, name: str, what: str, example: float) -> float:
+    """Return a number above 0 and below 1."""
     try:
-        number = float(margin)
+        number = float(value)
     except (TypeError, ValueError):
         number = 0.0
-    if isinstance(margin, bool) or not 0 < number < 1:
-        raise UserError(
-            f"margin={margin!r} must be a difference of mAP that does not matter, above 0 and below 1: margin=0.005."
-        )
+    if isinstance(value, bool) or not 0 < number < 1:
+        raise UserError(f"{name}={value!r} must be {what}, above 0 and below 1: {name}={example}.")
     return number
