@@ -38,7 +38,7 @@ class RunSpec:
     """`spec.json` in the folder of a run: what is trained.
 
     `files` holds SHA-256 of weights and teacher in `args`; `reconstruct` says that attention of ours first learns what
-    stock's does in these weights. The final model is scored on the images of `split`: "test" where the data set has such,
+    stock's does in these weights. The final model is scored on `split`: "test" where the data set has one,
     or `holdout` of the validation images were set apart.
     """
 
