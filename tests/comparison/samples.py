@@ -12,6 +12,7 @@ from ultralytics_diffattn.comparison.verdicts import verdicts
 from ultralytics_diffattn.evaluation import intervals
 from ultralytics_diffattn.evaluation.estimates import estimate
 from ultralytics_diffattn.evaluation.tasks import TASKS
+from ultralytics_diffattn.evaluation.tide import KINDS
 from ultralytics_diffattn.output.files import write_json
 
 NASTY = ("<script>alert(1)</script>", "\"quoted\" & 'single' $5 $6", "a class with a name that is much too long")
@@ -83,6 +84,22 @@ def make_pair(first, second, metric, classes):
     }
 
 
+def make_facet(labels):
+    """Return the JSON of the errors of models."""
+    differences = [(-1) ** n * 0.01 for n in range(len(KINDS))]
+    return {
+        **{"title": "Errors", "note": "AP50 that is lost.", "names": [*KINDS]},
+        "models": {label: [0.1 + 0.01 * i] * len(KINDS) for i, label in enumerate(labels)},
+        "pairs": [
+            {
+                **{"first": a, "second": b, "differences": differences},
+                "intervals": [None, *((d - 0.005, d + 0.005 + 0.01 * (d < 0)) for d in differences[1:])],
+            }
+            for a, b in combinations(labels, 2)
+        ],
+    }
+
+
 def make_json(labels=("yolo11n", "yolo11n-diffattn"), seeds=(0, 1, 2), classes=NASTY, epochs=8, gain=0.0, **more):
     """Return the JSON of results in which each model is `gain` above the one before; its arrays are NumPy's."""
     runs = [make_run(label, s, classes, epochs, gain * i) for s in seeds for i, label in enumerate(labels)]
@@ -113,6 +130,7 @@ def make_json(labels=("yolo11n", "yolo11n-diffattn"), seeds=(0, 1, 2), classes=N
             for a, b in combinations(labels, 2)
             for metric in TASKS["detect"].compared
         ],
+        "facets": [make_facet(labels)],
         "missing": [],
         **more,
     }

@@ -35,6 +35,10 @@ MODEL = {
     **{"seeds": 1, "metrics": {"mAP50": SPREAD}, "per_class": {"cell": SPREAD}, "seconds_per_epoch": None},
     **{"peak_memory_mb": None, "resumed_runs": 0},
 }
+FACET = {
+    **{"title": "Errors", "note": "AP50", "names": ["background"], "models": {"a": [0.1], "b": [0.2]}},
+    "pairs": [{"first": "a", "second": "b", "differences": [0.1], "intervals": [[0.0, 0.2]]}],
+}
 RESULTS = {
     **{"schema": 2, "task": "detect", "created": "2030-01-02T03:04:05+00:00", "versions": {"torch": "2.9.0"}},
     "hardware": {"cpu": "a processor", "cores": 2, "gpu": "none", "system": "Linux"},
@@ -49,6 +53,7 @@ RESULTS = {
     },
     **{"arguments": {"epochs": 1, "augment": None}, "runs": [RUN], "models": {"a": MODEL}, "pairs": [PAIR]},
     "margin": 0.005,
+    "facets": [FACET],
     "missing": ["b seed 1"],
 }
 
@@ -82,7 +87,7 @@ def test_the_page_describes_every_field_of_every_type():
         for name, text in sections.items()
     }
     assert documented == {name: annotations(kind) for name, kind in types_of_results().items()}
-    assert len(documented) == 10
+    assert len(documented) == 12
 
 
 def test_results_are_read_as_they_were_written(tmp_path):

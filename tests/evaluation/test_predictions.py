@@ -90,6 +90,7 @@ def test_round_trip(validated, tmp_path):
     assert [f.name for f in tmp_path.iterdir()] == ["p.npz"]
     for name in Predictions._fields:
         assert np.array_equal(getattr(recorded, name), getattr(again, name)), name
+    assert ((recorded.brightness > 0) & (recorded.brightness < 1)).all()
 
 
 def test_releases_that_leave_out_images_without_anything():
@@ -112,7 +113,7 @@ def test_releases_that_leave_out_images_without_anything():
 
     predictions._update(validator, stock, [box[:0], box, box[:0]], batch)
     predictions._update(validator, stock, [box[:0], box, box[:0]], batch)
-    assert [(file, len(rows), len(right)) for file, _, rows, right, _ in validator.diffattn_rows] == [
+    assert [(file, len(rows), len(right)) for file, _, rows, right, *_ in validator.diffattn_rows] == [
         ("nothing.jpg", 0, 0),
         ("found.jpg", 1, 1),
         ("missed.jpg", 0, 0),

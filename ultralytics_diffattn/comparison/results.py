@@ -11,6 +11,7 @@ import numpy as np
 
 from ultralytics_diffattn.comparison import run_files
 from ultralytics_diffattn.comparison.metrics import Scores, scores
+from ultralytics_diffattn.comparison.origins import facet_results
 from ultralytics_diffattn.comparison.pairs import compare_pairs
 from ultralytics_diffattn.comparison.schema import (
     SCHEMA,
@@ -68,6 +69,7 @@ def collect(runs: Mapping[RunKey, Path], margin: float, missing: Sequence[str] =
         models=_model_results(runs, run_results, spec),
         margin=margin,
         pairs=compare_pairs(run_scores, by_run, spec.task, margin),
+        facets=facet_results(by_run, spec.task),
         missing=list(missing),
     )
 

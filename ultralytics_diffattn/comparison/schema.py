@@ -171,6 +171,27 @@ class PairResult:
 
 
 @dataclass(frozen=True)
+class FacetDifference:
+    """How two models differ in the values of a facet, second minus first."""
+
+    first: str
+    second: str
+    differences: list[float]
+    intervals: list[Interval | None]
+
+
+@dataclass(frozen=True)
+class FacetResult:
+    """One view of where a difference comes from."""
+
+    title: str
+    note: str
+    names: list[str]
+    models: dict[str, list[float]]
+    pairs: list[FacetDifference]
+
+
+@dataclass(frozen=True)
 class DataSummary:
     """The data set of a comparison."""
 
@@ -198,6 +219,7 @@ class Results:
     models: dict[str, ModelResult]
     margin: float
     pairs: list[PairResult]
+    facets: list[FacetResult]
     missing: list[str]
 
     @property

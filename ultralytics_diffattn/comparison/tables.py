@@ -50,6 +50,7 @@ def as_markdown(results: Results) -> str:
         "",
         *_table_by_epoch(results),
         "",
+        *_table_of_errors(results),
         *(f"- {note}" for note in notes),
     ]
     return "\n".join(lines) + "\n"
@@ -193,6 +194,14 @@ def _table_by_epoch(results: Results) -> list[str]:
     epochs = sorted(common & {*EPOCHS, max(common, default=0)})
     rows = [[label, *(mean_sd(by_epoch[epoch]) for epoch in epochs)] for label, by_epoch in values.items()]
     return table([f"{results.main} after epoch", *map(str, epochs)], rows)
+
+
+def _table_of_errors(results: Results) -> list[str]:
+    """Return the table of the AP50 lost to each kind of error; nothing for a task without."""
+    for facet in results.facets[:1]:
+        rows = [[label, *(number(value, 3) for value in values)] for label, values in facet.models.items()]
+        return [*table(["AP50 lost to errors (TIDE)", *facet.names], rows), ""]
+    return []
 
 
 def _values_by_epoch(label: str, results: Results) -> dict[int, list[float]]:

@@ -94,7 +94,21 @@ def mean_ap(prepared: Prepared, weight: Ints | None = None) -> tuple[float, floa
         weight (np.ndarray, optional): (N,) whole numbers; by default each image once.
 
     Returns:
-        (tuple[float, float]): mAP50-95 and mAP50, by ultralytics' definition of AP: the precision envelope at 101
+        (tuple[float, float]): mAP50-95 and mAP50.
+    """
+    ap = ap_by_iou(prepared, weight)
+    return float(ap.mean()), float(ap[0])
+
+
+def ap_by_iou(prepared: Prepared, weight: Ints | None = None) -> Floats:
+    """Return mAP at each IoU of a sample that contains image i `weight[i]` times.
+
+    Args:
+        prepared (Prepared): The predictions.
+        weight (np.ndarray, optional): (N,) whole numbers; by default each image once.
+
+    Returns:
+        (np.ndarray): (10,), at IoU 0.50, 0.55, ..., 0.95, by ultralytics' definition: the precision envelope at 101
             recalls, integrated by the trapezoidal rule, averaged over the classes that have true boxes.
 
     References:
@@ -104,13 +118,13 @@ def mean_ap(prepared: Prepared, weight: Ints | None = None) -> tuple[float, floa
     weight = np.ones(p.images, np.int64) if weight is None else weight
     truths = np.bincount(p.target_cls, weight[p.target_image], p.classes)  # (C,)
     if not truths.any() or not len(p.position):
-        return 0.0, 0.0
+        return np.zeros(10)
     detections = np.concatenate([[0], np.cumsum(weight[p.image])])  # (D + 1,) sampled detections before each
     hits = np.concatenate([[0], np.cumsum(weight[p.image[p.position]])])  # (M + 1,)
     hits = hits[1:] - hits[p.start][p.group]
     # Where the weights leave no detection or no truth, hits is 0, and so is the ratio.
     precision = hits / np.maximum(detections[p.position + 1] - detections[p.first], 1)
-    recall = hits / np.maximum(truths, 1)[p.cls]
+    recall = np.minimum(hits / np.maximum(truths, 1)[p.cls], 1.0)  # in a slice a match may be with an object outside
     # The envelope, the largest precision from here to the group's end: an offset that grows towards the first group
     # keeps the groups apart in one running maximum from the end.
     offset = 2.0 * (len(p.start) - p.group)
@@ -121,8 +135,8 @@ def mean_ap(prepared: Prepared, weight: Ints | None = None) -> tuple[float, floa
     step[p.start] = area[p.start]
     ap = np.zeros(10 * p.classes)
     ap[p.cell] = np.add.reduceat(envelope * step, p.start)
-    ap = ap.reshape(10, p.classes)[:, truths > 0]  # (10, C)
-    return float(ap.mean()), float(ap[0].mean())
+    mean: Floats = ap.reshape(10, p.classes)[:, truths > 0].mean(1)
+    return mean
 
 
 def _below(recall: Floats) -> NDArray[np.intp]:

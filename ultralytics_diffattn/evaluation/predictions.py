@@ -30,6 +30,8 @@ class Predictions(NamedTuple):
         target_image (np.ndarray): (T,) index of its image.
         tp_task (np.ndarray | None): As `tp`, by the masks of segmentation or the keypoints of pose; None where there
             are but boxes.
+        brightness (np.ndarray | None): (N,) mean of the image as the model sees it, 0 to 1; None in files of earlier
+            versions.
     """
 
     names: list[str]
@@ -44,6 +46,7 @@ class Predictions(NamedTuple):
     target_box: NDArray[np.floating]
     target_image: NDArray[np.integer]
     tp_task: NDArray[np.bool_] | None = None
+    brightness: NDArray[np.floating] | None = None
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -82,7 +85,8 @@ def _update(validator: Any, stock: Any, preds: Any, batch: dict[str, Any]) -> No
         nothing = not len(rows) and not (batch["batch_idx"] == i).any()
         # Ultralytics 8.3.108 has no entry for an image without objects and predictions.
         tp = [np.zeros((0, 10))] * 2 if nothing and not complete else map(_array, next(remaining))
-        validator.diffattn_rows.append((file, shape, _array(rows), *tp))
+        brightness = float(batch["img"][i].float().mean()) if "img" in batch else np.nan
+        validator.diffattn_rows.append((file, shape, _array(rows), *tp, brightness))
 
 
 def _rows(preds: Any, i: int, rotated: bool) -> Any:
@@ -124,7 +128,7 @@ def gather(validator: Any) -> Predictions:
     Returns:
         (Predictions): Of every image of the split.
     """
-    files, shapes, rows_of, tp, tp_task = zip(*validator.diffattn_rows, strict=True)
+    files, shapes, rows_of, tp, tp_task, brightness = zip(*validator.diffattn_rows, strict=True)
     count = [len(rows) for rows in rows_of]
     rows = np.concatenate(rows_of)  # (D, 6)
     by_file = {label["im_file"]: label for label in validator.dataloader.dataset.labels}
@@ -147,6 +151,7 @@ def gather(validator: Any) -> Predictions:
         target_box=np.concatenate([target[:, :2] - target[:, 2:] / 2, target[:, 2:]], 1),
         target_image=target_image,
         tp_task=np.concatenate(tp_task).astype(bool).reshape(-1, 10) if validator.args.task in TASK_MATCHES else None,
+        brightness=np.array(brightness),
     )
 
 

@@ -1,12 +1,13 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
 """TIDE: what a detector's errors are, and the AP that it would have without those of one kind.
 
-Bolya et al., TIDE: A General Toolbox for Identifying Object Detection Errors, https://arxiv.org/abs/2008.08115. Matching
+Bolya et al., TIDE: A General Toolbox for Identifying Object Detection Errors, arXiv 2008.08115. Matching
 and kinds are those of its code; AP is ultralytics', so that the figures go with all others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -46,17 +47,39 @@ def find_errors(p: Predictions) -> Errors:
     """
     kind, meant = np.zeros(len(p.conf), np.int64), np.full(len(p.conf), -1)
     missed = np.ones(len(p.target_cls), bool)
+    for d, t in _by_image(p):
+        same = p.cls[d][:, None] == p.target_cls[t]
+        kind[d], of_image, near = _errors_of_image(_iou(p.box[d], p.target_box[t]), same)
+        meant[d] = np.where(of_image < 0, -1, t[of_image])
+        missed[t] = ~near
+    return Errors(kind, meant, missed)
+
+
+def _by_image(p: Predictions) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield the detections, by falling score, and the objects of each image that has both."""
     by_score = np.lexsort((-p.conf, p.image))
     starts = np.searchsorted(p.image[by_score], np.arange(len(p.files) + 1))
     first = np.searchsorted(p.target_image, np.arange(len(p.files) + 1))  # objects come image by image
     for i in range(len(p.files)):
         d, t = by_score[starts[i] : starts[i + 1]], np.arange(first[i], first[i + 1])
         if len(d) and len(t):
-            same = p.cls[d][:, None] == p.target_cls[t]
-            kind[d], of_image, near = _errors_of_image(_iou(p.box[d], p.target_box[t]), same)
-            meant[d] = np.where(of_image < 0, -1, t[of_image])
-            missed[t] = ~near
-    return Errors(kind, meant, missed)
+            yield d, t
+
+
+def nearest_objects(p: Predictions) -> NDArray[np.int64]:
+    """Return the object of its class that each detection overlaps most, if by half at least.
+
+    Args:
+        p (Predictions): With upright boxes.
+
+    Returns:
+        (np.ndarray): (D,), index of the object, or -1.
+    """
+    nearest = np.full(len(p.conf), -1)
+    for d, t in _by_image(p):
+        of_class = _iou(p.box[d], p.target_box[t]) * (p.cls[d][:, None] == p.target_cls[t])
+        nearest[d] = np.where(of_class.max(1) >= FOREGROUND, t[of_class.argmax(1)], -1)
+    return nearest
 
 
 def without_errors(p: Predictions) -> dict[str, Predictions]:

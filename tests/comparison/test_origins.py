@@ -1,0 +1,45 @@
+"""Where the differences of a comparison come from."""
+
+import numpy as np
+import pytest
+
+from tests.comparison.samples import with_boxes
+from tests.evaluation.test_facets import sample
+from tests.samples import random_predictions
+from ultralytics_diffattn.comparison.origins import facet_results
+from ultralytics_diffattn.comparison.schema import RunKey
+from ultralytics_diffattn.evaluation.facets import FACETS
+
+
+def test_models_and_their_differences():
+    recorded = {RunKey(m, s): sample(s + 10 * (m == "ours")) for s in range(3) for m in ("stock", "ours")}
+    results = facet_results(recorded, "detect")
+    assert [r.title for r in results] == [facet.title for facet in FACETS]
+    assert results[0].names[0] == "background"
+    for result, facet in zip(results, FACETS, strict=True):
+        by_run = {key: np.array(facet.measure(p)(np.ones(40, int))) for key, p in recorded.items()}
+        for model, values in result.models.items():
+            assert values == pytest.approx(np.mean([by_run[RunKey(model, s)] for s in range(3)], 0))
+        (pair,) = result.pairs
+        expected = np.mean([by_run[RunKey("ours", s)] - by_run[RunKey("stock", s)] for s in range(3)], 0)
+        assert pair.differences == pytest.approx(expected)
+        for difference, (low, high) in zip(pair.differences, pair.intervals, strict=True):
+            assert low <= difference <= high
+
+
+def test_one_seed_has_no_interval():
+    recorded = {RunKey("stock", 0): sample(0), RunKey("ours", 0): sample(1)}
+    assert {ends for r in facet_results(recorded, "detect") for ends in r.pairs[0].intervals} == {None}
+
+
+def test_masks_count_where_the_task_is_about_them():
+    p = sample(0)
+    recorded = {RunKey("stock", 0): p._replace(tp_task=p.tp & False), RunKey("ours", 0): p._replace(tp_task=p.tp)}
+    by_title = {r.title: r for r in facet_results(recorded, "segment")}
+    assert by_title["IoU"].models["stock"] == [0.0] * 10
+    assert by_title["IoU"].models["ours"][0] > 0
+
+
+@pytest.mark.parametrize("task", ["obb", "classify"])
+def test_tasks_without_upright_boxes_have_none(task):
+    assert facet_results({RunKey("a", 0): with_boxes(random_predictions(0))}, task) == []

@@ -1,0 +1,73 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""Where the differences of a comparison come from: each facet of the models, with paired intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ultralytics_diffattn.comparison.pairs import common_seeds
+from ultralytics_diffattn.comparison.schema import FacetDifference, FacetResult, RunKey
+from ultralytics_diffattn.evaluation import bootstrap
+from ultralytics_diffattn.evaluation.estimates import estimate
+from ultralytics_diffattn.evaluation.facets import FACETS
+from ultralytics_diffattn.evaluation.predictions import UPRIGHT, Predictions
+from ultralytics_diffattn.evaluation.recording import Recorded
+
+RESAMPLES = 200  # enough for a standard error, which is all that is read of them
+
+
+def facet_results(recorded: Mapping[RunKey, Recorded], task: str) -> list[FacetResult]:
+    """Return each facet of the models, and how they differ in it.
+
+    Args:
+        recorded (Mapping[RunKey, Recorded]): What was recorded of the runs, on the same images.
+        task (str): One of `TASKS`.
+
+    Returns:
+        (list[FacetResult]): Errors first; empty for a task without upright boxes.
+    """
+    boxes = {key: p for key, p in recorded.items() if isinstance(p, Predictions)}
+    if task not in UPRIGHT or not boxes:
+        return []
+    images = len(next(iter(boxes.values())).files)
+    measures = {key: _joined([facet.measure(p) for facet in FACETS]) for key, p in boxes.items()}
+    observed = {key: np.array(measure(np.ones(images, np.int64))) for key, measure in measures.items()}
+    samples = bootstrap.resample(list(measures.values()), images, RESAMPLES)  # (resamples, runs, values)
+    resampled = {key: samples[:, i] for i, key in enumerate(measures)}
+    ends = np.cumsum([len(facet.names) for facet in FACETS])
+    results = []
+    for facet, end in zip(FACETS, ends, strict=True):
+        columns = slice(int(end) - len(facet.names), int(end))
+        values = {key: value[columns] for key, value in observed.items()}
+        pairs = _differences(values, {key: value[:, columns] for key, value in resampled.items()}, images)
+        models = dict.fromkeys(key.model for key in values)
+        means = {m: np.mean([v for key, v in values.items() if key.model == m], 0).tolist() for m in models}
+        results.append(FacetResult(facet.title, facet.note, [*facet.names], means, pairs))
+    return results
+
+
+def _joined(measures: list[bootstrap.Measure]) -> Callable[[bootstrap.Ints], list[float]]:
+    """Return a function that gives the values of all facets, one after another."""
+    return lambda weight: [value for measure in measures for value in measure(weight)]
+
+
+def _differences(
+    values: Mapping[RunKey, NDArray[np.float64]], resampled: Mapping[RunKey, NDArray[np.float64]], images: int
+) -> list[FacetDifference]:
+    """Return how the second of each pair of models differs from the first in each value."""
+    differences = []
+    for first, second in combinations(dict.fromkeys(key.model for key in values), 2):
+        seeds = common_seeds(values, first, second)
+        if not seeds:
+            continue
+        per_seed = np.array([values[RunKey(second, s)] - values[RunKey(first, s)] for s in seeds])  # (S, values)
+        by_seed = [resampled[RunKey(second, s)] - resampled[RunKey(first, s)] for s in seeds]
+        mean = np.mean(by_seed, 0)  # (resamples, values)
+        estimates = [estimate(per_seed[:, v].tolist(), mean[:, v], images) for v in range(per_seed.shape[1])]
+        intervals = [e.interval() if e else None for e in estimates]
+        differences.append(FacetDifference(first, second, per_seed.mean(0).tolist(), intervals))
+    return differences

@@ -1,0 +1,162 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""Where a detector's score comes from: errors, IoU, recall, confidence, calibration, kinds of objects and images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ultralytics_diffattn.evaluation import bootstrap, tide
+from ultralytics_diffattn.evaluation.bootstrap import Ints, Measure
+from ultralytics_diffattn.evaluation.predictions import Predictions
+
+CONFIDENCES = 0.1, 0.25, 0.5, 0.75
+LEAST_SURE = 0.05  # predictions below are of no use to anybody, and there are many
+BINS = 10
+SMALL, LARGE = 32**2, 96**2  # pixels, COCO's
+
+
+class Facet(NamedTuple):
+    """One view of a detector's score.
+
+    Attributes:
+        title (str): For people.
+        note (str): What the values are.
+        names (tuple[str, ...]): Of the values.
+        measure (Callable): From predictions to a function of how often each image is taken, which returns the values.
+    """
+
+    title: str
+    note: str
+    names: tuple[str, ...]
+    measure: Callable[[Predictions], Measure]
+
+
+def errors(p: Predictions) -> Measure:
+    """Return a function that gives the AP50 lost to each kind of error."""
+    mended = {kind: bootstrap.prepare(q) for kind, q in tide.without_errors(p).items()}
+
+    def measure(weight: Ints) -> list[float]:
+        ap = {kind: bootstrap.mean_ap(prepared, weight)[1] for kind, prepared in mended.items()}
+        return [max(ap[kind] - ap[""], 0.0) for kind in tide.KINDS]
+
+    return measure
+
+
+def by_iou(p: Predictions) -> Measure:
+    """Return a function that gives AP at each IoU."""
+    prepared = bootstrap.prepare(p, p.right)
+    return lambda weight: [float(ap) for ap in bootstrap.ap_by_iou(prepared, weight)]
+
+
+def recall(p: Predictions) -> Measure:
+    """Return a function that gives the share of objects that are found, the mean over the classes."""
+    classes, true_cls = np.unique(p.target_cls, return_inverse=True)
+    found, iou = np.nonzero(p.right & np.isin(p.cls, classes)[:, None])
+    cell = np.searchsorted(classes, p.cls[found]) * 10 + iou
+
+    def measure(weight: Ints) -> list[float]:
+        true = np.bincount(true_cls, weight[p.target_image], len(classes))
+        hits = np.bincount(cell, weight[p.image[found]], len(classes) * 10).reshape(-1, 10)  # (C, 10)
+        share = (hits[true > 0] / true[true > 0][:, None]).mean(0) if true.any() else np.zeros(10)
+        return [float(share[0]), float(share[5]), float(share.mean())]
+
+    return measure
+
+
+def by_confidence(p: Predictions) -> Measure:
+    """Return a function that gives precision, recall and F1 of the predictions above each confidence, at IoU 0.5."""
+    images = len(p.files)
+    above = [p.conf >= confidence for confidence in CONFIDENCES]
+    said = np.stack([np.bincount(p.image[sure], minlength=images) for sure in above], 1)  # (N, confidences)
+    right = np.stack([np.bincount(p.image[sure & p.right[:, 0]], minlength=images) for sure in above], 1)
+    true = np.bincount(p.target_image, minlength=images)
+
+    def measure(weight: Ints) -> list[float]:
+        s, r, t = weight @ said, weight @ right, max(weight @ true, 1)
+        return [float(x) for x in np.stack([r / np.maximum(s, 1), r / t, 2 * r / (s + t)], 1).ravel()]
+
+    return measure
+
+
+def calibration(p: Predictions) -> Measure:
+    """Return a function that gives the expected calibration error, and the share that is right by score."""
+    sure = p.conf >= LEAST_SURE
+    bins = np.minimum((p.conf[sure] * BINS).astype(int), BINS - 1)
+    cell, size = p.image[sure] * BINS + bins, len(p.files) * BINS
+    of_image = [
+        np.bincount(cell, w, size).reshape(-1, BINS) for w in (None, p.conf[sure], p.right[sure, 0])
+    ]  # (N, BINS)
+
+    def measure(weight: Ints) -> list[float]:
+        count, score, hits = (weight @ x for x in of_image)
+        error = np.abs(score - hits).sum() / max(count.sum(), 1)
+        return [float(error), *map(float, hits / np.maximum(count, 1))]
+
+    return measure
+
+
+def slices(p: Predictions) -> Measure:
+    """Return a function that gives AP50-95 of small, medium and large objects, and of kinds of images."""
+    prepared = [bootstrap.prepare(part, part.right) for part in (*_by_size(p), *_by_image(p))]
+    return lambda weight: [bootstrap.mean_ap(part, weight)[0] for part in prepared]
+
+
+def _by_size(p: Predictions) -> list[Predictions]:
+    """Return what belongs to objects of each size; a prediction has that of the object it overlaps, else its own."""
+    area, own = p.target_box[:, 2:].prod(1), p.box[:, 2:].prod(1)
+    nearest = tide.nearest_objects(p)
+    size = np.where(nearest >= 0, area[nearest], own) if len(area) else own
+    limits = (0, SMALL), (SMALL, LARGE), (LARGE, np.inf)
+    return [_part(p, (size >= low) & (size < high), (area >= low) & (area < high)) for low, high in limits]
+
+
+def _by_image(p: Predictions) -> list[Predictions]:
+    """Return what belongs to the half of the images with fewer and more objects, and to the darker and brighter one."""
+    crowd = np.bincount(p.target_image, minlength=len(p.files)).astype(float)
+    light = np.zeros(len(p.files)) if p.brightness is None else p.brightness
+    halves = [half for values in (crowd, light) for half in (values <= np.median(values), values > np.median(values))]
+    return [_part(p, half[p.image], half[p.target_image]) for half in halves]
+
+
+def _part(p: Predictions, which: NDArray[np.bool_], objects: NDArray[np.bool_]) -> Predictions:
+    """Return some of the detections and some of the objects."""
+    return p._replace(
+        **{name: getattr(p, name)[which] for name in ("tp", "conf", "cls", "box", "image")},
+        **{name: getattr(p, name)[objects] for name in ("target_cls", "target_box", "target_image")},
+        tp_task=None if p.tp_task is None else p.tp_task[which],
+    )
+
+
+FACETS = (
+    Facet("Errors", "AP50 that is lost to each kind of error, by TIDE; less is better.", tide.KINDS, errors),
+    Facet("IoU", "AP at each IoU.", tuple(f"AP{iou}" for iou in range(50, 100, 5)), by_iou),
+    Facet(
+        "Recall",
+        "Share of the objects that are found at all, mean over the classes.",
+        ("AR50", "AR75", "AR50-95"),
+        recall,
+    ),
+    Facet(
+        "Confidence",
+        "Of the predictions from a confidence on, all classes together, at IoU 0.5.",
+        tuple(f"{name} from {c:g}" for c in CONFIDENCES for name in ("precision", "recall", "F1")),
+        by_confidence,
+    ),
+    Facet(
+        "Calibration",
+        "Expected calibration error (less is better), and the share of predictions of each score that is right at IoU "
+        f"0.5; from a score of {LEAST_SURE:g} on.",
+        ("calibration error", *(f"right at {n / BINS:g} to {(n + 1) / BINS:g}" for n in range(BINS))),
+        calibration,
+    ),
+    Facet(
+        "Objects and images",
+        "AP50-95 of objects by COCO's sizes, and of images by halves: fewer and more objects, darker and brighter.",
+        ("small", "medium", "large", "few objects", "many objects", "dark", "bright"),
+        slices,
+    ),
+)
