@@ -49,7 +49,7 @@ class Comparison(NamedTuple):
     """One simulated comparison of models whose true difference is 0."""
 
     per_seed: np.ndarray  # (S,)
-    resamples: np.ndarray  # (resamples,)
+    resamples: np.ndarray  # (resamples, S)
 
 
 def comparisons(
@@ -63,14 +63,14 @@ def comparisons(
         of_seeds = of_seed * rng.standard_normal((seeds, 1))
         by_image = of_seeds + image + of_both * rng.standard_normal((seeds, images))  # (S, N)
         counts = rng.multinomial(images, np.full(images, 1 / images), resamples)  # (resamples, N)
-        yield Comparison(by_image.mean(1), counts @ by_image.mean(0) / images)
+        yield Comparison(by_image.mean(1), counts @ by_image.T / images)
 
 
 def shares(drawn: list[Comparison], images: int) -> list[float]:
     """Return, of the comparisons, the shares that HEAD names after its first three columns."""
     rows = []
     for per_seed, resamples in drawn:
-        by_seed, by_image = intervals.over_seeds(per_seed), intervals.over_resamples(resamples)
+        by_seed, by_image = intervals.over_seeds(per_seed), intervals.over_resamples(resamples.mean(1))
         found = estimate(per_seed, resamples, images)
         assert by_seed is not None
         assert by_image is not None

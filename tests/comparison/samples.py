@@ -69,7 +69,7 @@ def make_pair(first, second, metric, classes):
     both = list(zip(first, second, strict=True))
     gaps = [b["metrics"][metric] - a["metrics"][metric] for a, b in both]
     resamples = np.mean(gaps) + 0.005 * np.random.default_rng(0).standard_normal(1000)
-    found = estimate(gaps, resamples, images=1234)
+    found = estimate(gaps, np.repeat(resamples[:, None], len(gaps), 1), images=1234)
     by_class = {c: [b["per_class"][c] - a["per_class"][c] for a, b in both] for c in classes}
     return {
         **{"first": first[0]["model"], "second": second[0]["model"], "metric": metric},

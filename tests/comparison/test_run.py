@@ -10,6 +10,7 @@ from filelock import FileLock
 
 from ultralytics_diffattn.comparison import run, run_files, schedule, typed_json
 from ultralytics_diffattn.comparison.schema import RunSpec
+from ultralytics_diffattn.evaluation import recording
 from ultralytics_diffattn.output.files import write_json
 
 
@@ -59,15 +60,13 @@ def test_next_step(tmp_path, epoch, step):
 
 @pytest.mark.parametrize("lost", [["run.json"], ["run.json", "predictions.npz"]])
 def test_killed_at_the_end_is_evaluated_and_not_trained_again(finished, lost):
-    from ultralytics_diffattn.evaluation import predictions
-
-    old = predictions.read(finished / "predictions.npz")
+    old = recording.read(finished / "predictions.npz")
     rows = (finished / "epochs.csv").read_text()
     for name in lost:
         (finished / name).unlink()
     assert schedule.train(finished) is None
     assert (finished / "epochs.csv").read_text() == rows
-    new = predictions.read(finished / "predictions.npz")
+    new = recording.read(finished / "predictions.npz")
     assert new.files == old.files
     assert new.tp.shape == old.tp.shape
     assert abs(new.conf - old.conf).max() < 1e-5
@@ -108,7 +107,7 @@ def test_specification_of_another_version_is_refused_in_words(tmp_path):
     write_json(tmp_path / "spec.json", {"model": "yolo11n-diffattn.yaml", "args": {"epochs": 1}})
     error = schedule.train(tmp_path)
     assert "UserError" in error
-    assert "spec.json: the file misses data, files, model_digest, reconstruct, versions" in error
+    assert "spec.json: the file misses data, files, holdout, model_digest, reconstruct, split, task, versions" in error
 
 
 def test_arguments_of_the_process_reach_the_training(tmp_path, monkeypatch):

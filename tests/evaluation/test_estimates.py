@@ -8,7 +8,7 @@ from statsmodels.stats.power import TTestPower
 from ultralytics_diffattn.evaluation import intervals
 from ultralytics_diffattn.evaluation.estimates import Estimate, estimate
 
-STILL = np.zeros(10)  # resamples without any spread: chance is of the seeds alone
+STILL = np.zeros((10, 4))  # resamples without any spread: chance is of the seeds alone
 SEEDS = [0.01, 0.03, 0.02, 0.05]
 
 
@@ -20,8 +20,22 @@ def test_of_seeds_alone_it_is_students():
 
 def test_of_images_alone_it_is_the_resamples_spread():
     resamples = np.random.default_rng(0).normal(0.02, 0.01, 10_000)
-    low, high = estimate([0.02, 0.02], resamples, 1_000_000).interval()
+    low, high = estimate([0.02, 0.02], np.stack([resamples] * 2, 1), 1_000_000).interval()
     assert (low, high) == pytest.approx(intervals.over_resamples(resamples), abs=3e-4)
+
+
+def test_what_seeds_make_of_images_is_counted_once():
+    """Differences of seed, image and both, drawn with variances that are known; resamples by the formula's own."""
+    rng, seeds, images = np.random.default_rng(0), 6, 400
+    found = []
+    for _ in range(300):
+        by_image = rng.normal(0, 0.02, (seeds, 1)) + rng.normal(0, 0.3, images) + rng.normal(0, 0.6, (seeds, images))
+        counts = rng.multinomial(images, np.full(images, 1 / images), 100)
+        found.append(estimate(by_image.mean(1), counts @ by_image.T / images, images))
+    assert np.mean([e.of_images for e in found]) == pytest.approx(0.3**2 / images, rel=0.1)
+    expected = 0.02**2 / seeds + 0.3**2 / images + 0.6**2 / images / seeds
+    assert np.mean([e.error**2 for e in found]) == pytest.approx(expected, rel=0.1)
+    assert np.var([e.difference for e in found]) == pytest.approx(expected, rel=0.25)
 
 
 @pytest.mark.parametrize("margin", [0.001, 0.02, 0.06])
@@ -35,7 +49,8 @@ def test_degrees_of_freedom_are_welchs():
     """Welch's test adds the variances of two means in the same way."""
     rng = np.random.default_rng(1)
     a, b = rng.normal(0, 1, 5), rng.normal(0, 3, 40)
-    resamples = np.array([-1.0, 1.0]) * stats.sem(b) / np.sqrt(2)  # whose variance is that of b's mean
+    spread = np.array([-1.0, 1.0]) * stats.sem(b) / np.sqrt(2)  # whose variance is that of b's mean
+    resamples = np.repeat(spread[:, None], len(a), 1)  # to the seeds all images are alike
     welch = stats.ttest_ind(a, b, equal_var=False)
     found = estimate(a, resamples, len(b))
     assert (found.df, found.error) == pytest.approx((welch.df, abs((a.mean() - b.mean()) / welch.statistic)))
@@ -43,7 +58,7 @@ def test_degrees_of_freedom_are_welchs():
 
 @pytest.mark.parametrize(
     ("per_seed", "resamples", "images"),
-    [([0.1], np.array([0.1, 0.2]), 100), ([0.1, 0.2], np.array([]), 1), ([0.1, 0.2], np.array([0.1, 0.2]), 1)],
+    [([0.1], np.ones((2, 1)), 100), ([0.1, 0.2], np.empty((0, 2)), 1), ([0.1, 0.2], np.ones((2, 2)), 1)],
     ids=["one seed", "one image, no resamples", "one image"],
 )
 def test_none_of_one(per_seed, resamples, images):
@@ -52,7 +67,7 @@ def test_none_of_one(per_seed, resamples, images):
 
 @pytest.mark.parametrize(("difference", "different", "unequal"), [(0.0, 1.0, 0.0), (0.01, 0.0, 1.0), (0.005, 0.0, 0.5)])
 def test_without_any_spread(difference, different, unequal):
-    found = estimate([difference] * 3, np.full(5, difference), 100)
+    found = estimate([difference] * 3, np.full((5, 3), difference), 100)
     assert (found.difference, found.error, found.df) == (difference, 0.0, np.inf)
     assert found.seeds_needed() == (2 if difference else None)
     assert (found.p_different(), found.p_unequal(0.005)) == (different, unequal)

@@ -65,9 +65,9 @@ def _differences(
         if not seeds:
             continue
         per_seed = np.array([values[RunKey(second, s)] - values[RunKey(first, s)] for s in seeds])  # (S, values)
-        by_seed = [resampled[RunKey(second, s)] - resampled[RunKey(first, s)] for s in seeds]
-        mean = np.mean(by_seed, 0)  # (resamples, values)
-        estimates = [estimate(per_seed[:, v].tolist(), mean[:, v], images) for v in range(per_seed.shape[1])]
+        by_seed = np.stack([resampled[RunKey(second, s)] - resampled[RunKey(first, s)] for s in seeds], 1)
+        # by_seed: (resamples, S, values)
+        estimates = [estimate(per_seed[:, v].tolist(), by_seed[:, :, v], images) for v in range(per_seed.shape[1])]
         intervals = [e.interval() if e else None for e in estimates]
         differences.append(FacetDifference(first, second, per_seed.mean(0).tolist(), intervals))
     return differences

@@ -30,7 +30,7 @@ class Difference(NamedTuple):
     metric: str
     seeds: list[int]
     per_seed: list[float]
-    resamples: NDArray[Any]  # (resamples,), the mean over the seeds
+    resamples: NDArray[Any]  # (resamples, seeds)
 
 
 def compare_pairs(
@@ -95,7 +95,7 @@ def _difference(
     per_seed = [_value(scores[RunKey(second, s)], metric) - _value(scores[RunKey(first, s)], metric) for s in seeds]
     n = TASKS[task].compared.index(metric)
     by_seed = [resampled[RunKey(second, s)][:, n] - resampled[RunKey(first, s)][:, n] for s in seeds]
-    return Difference(first, second, metric, seeds, per_seed, np.mean(by_seed, 0))
+    return Difference(first, second, metric, seeds, per_seed, np.stack(by_seed, 1))
 
 
 def _result(
@@ -113,7 +113,7 @@ def _result(
         per_seed=per_seed,
         interval=found.interval() if found else None,
         over_seeds=intervals.over_seeds(per_seed),
-        over_images=intervals.over_resamples(resamples),
+        over_images=intervals.over_resamples(resamples.mean(1)),
         p_different=verdict.p_different,
         p_unequal=verdict.p_unequal,
         verdict=verdict.word,

@@ -19,7 +19,7 @@ class Estimate(NamedTuple):
     Attributes:
         difference (float): The mean over seeds.
         of_seed (float): Variance of one seed's difference, in the square of the same unit.
-        of_images (float): Variance of the mean over seeds, from resampled images.
+        of_images (float): Variance that the images add to all seeds alike.
         seeds (int): Number of seeds.
         images (int): Number of validation images.
     """
@@ -88,26 +88,30 @@ class Estimate(NamedTuple):
 def estimate(per_seed: Sequence[float], resamples: np.ndarray, images: int) -> Estimate | None:
     """Return the estimate of a difference from its two sources of chance.
 
-    The variances of the mean over seeds and over resampled images are added, as if independent; the degrees of freedom
-    are Satterthwaite's. `scripts/comparison_rule.py` measures how often the interval holds the truth.
+    A seed's difference varies with the seed and with what that seed makes of each image; resampled images vary with
+    the images and with the same. What both have is told from how far the seeds agree on the resamples, and counted
+    once. Degrees of freedom are Satterthwaite's. `scripts/comparison_rule.py` measures how often the interval holds
+    the truth.
 
     Args:
-        per_seed (Sequence[float]): The difference for each seed.
-        resamples (np.ndarray): (resamples,), the mean over seeds for resampled images, the same for both models.
+        per_seed (Sequence[float]): The difference for each of S seeds.
+        resamples (np.ndarray): (resamples, S), the same on resampled images, which are the same for all seeds.
         images (int): Number of validation images.
 
     Returns:
         (Estimate | None): None for fewer than two seeds or images, as one has no spread.
 
     Examples:
-        >>> found = estimate([0.01, 0.02, 0.03], np.array([0.019, 0.020, 0.021]), images=100)
-        >>> [round(x, 3) for x in found.interval()]
+        >>> resamples = np.array([[0.009, 0.019, 0.029], [0.010, 0.020, 0.030], [0.011, 0.021, 0.031]])
+        >>> [round(x, 3) for x in estimate([0.01, 0.02, 0.03], resamples, images=100).interval()]
         [-0.004, 0.044]
     """
-    if len(per_seed) < 2 or images < 2 or len(resamples) < 2:
+    seeds = len(per_seed)
+    if seeds < 2 or images < 2 or len(resamples) < 2:
         return None
-    of_seed, of_images = float(np.var(per_seed, ddof=1)), float(np.var(resamples, ddof=1))
-    return Estimate(float(np.mean(per_seed)), of_seed, of_images, len(per_seed), images)
+    of_seed, of_mean = float(np.var(per_seed, ddof=1)), float(np.var(resamples.mean(1), ddof=1))
+    of_both = max(float(np.var(resamples, axis=0, ddof=1).mean()) - of_mean, 0.0) * seeds / (seeds - 1)
+    return Estimate(float(np.mean(per_seed)), of_seed, max(of_mean - of_both / seeds, 0.0), seeds, images)
 
 
 def _error(found: Estimate, seeds: Any) -> Any:

@@ -76,7 +76,7 @@ def by_confidence(p: Predictions) -> Measure:
     true = np.bincount(p.target_image, minlength=images)
 
     def measure(weight: Ints) -> list[float]:
-        s, r, t = weight @ said, weight @ right, max(weight @ true, 1)
+        s, r, t = weight @ said, weight @ right, max(int(weight @ true), 1)
         return [float(x) for x in np.stack([r / np.maximum(s, 1), r / t, 2 * r / (s + t)], 1).ravel()]
 
     return measure
