@@ -7,7 +7,7 @@ from ultralytics_diffattn.comparison.verdicts import verdicts
 from ultralytics_diffattn.evaluation.estimates import Estimate
 
 MARGIN = 0.005
-SURE = Estimate(0.02, of_seed=1e-6, of_images=1e-6, seeds=3, images=500)
+SURE = Estimate(0.02, of_seed=1e-6, of_images=1e-6, of_both=0.0, seeds=3, images=500)
 
 
 @pytest.mark.parametrize(

@@ -24,18 +24,20 @@ def test_of_images_alone_it_is_the_resamples_spread():
     assert (low, high) == pytest.approx(intervals.over_resamples(resamples), abs=3e-4)
 
 
-def test_what_seeds_make_of_images_is_counted_once():
-    """Differences of seed, image and both, drawn with variances that are known; resamples by the formula's own."""
+def test_the_parts_of_the_spread_are_told_apart():
+    """Differences of seed, image and both, drawn with variances that are known."""
     rng, seeds, images = np.random.default_rng(0), 6, 400
     found = []
     for _ in range(300):
         by_image = rng.normal(0, 0.02, (seeds, 1)) + rng.normal(0, 0.3, images) + rng.normal(0, 0.6, (seeds, images))
         counts = rng.multinomial(images, np.full(images, 1 / images), 100)
-        found.append(estimate(by_image.mean(1), counts @ by_image.T / images, images))
+        resamples = counts @ by_image.T / images  # (resamples, S)
+        found.append(estimate(by_image.mean(1), resamples, images))
+        added = np.var(by_image.mean(1), ddof=1) / seeds + np.var(resamples.mean(1), ddof=1)
+        assert found[-1].error == pytest.approx(added**0.5)
     assert np.mean([e.of_images for e in found]) == pytest.approx(0.3**2 / images, rel=0.1)
-    expected = 0.02**2 / seeds + 0.3**2 / images + 0.6**2 / images / seeds
-    assert np.mean([e.error**2 for e in found]) == pytest.approx(expected, rel=0.1)
-    assert np.var([e.difference for e in found]) == pytest.approx(expected, rel=0.25)
+    assert np.mean([e.of_both for e in found]) == pytest.approx(0.6**2 / images, rel=0.1)
+    assert np.mean([e.of_seed for e in found]) == pytest.approx(0.02**2 + 0.6**2 / images, rel=0.1)
 
 
 @pytest.mark.parametrize("margin", [0.001, 0.02, 0.06])
@@ -75,7 +77,7 @@ def test_without_any_spread(difference, different, unequal):
 
 @pytest.mark.parametrize(("difference", "sd"), [(0.02, 0.01), (0.01, 0.02), (-0.03, 0.03)])
 def test_seeds_needed_without_images_is_that_of_the_t_test(difference, sd):
-    n = Estimate(difference, sd**2, 0.0, 3, 100).seeds_needed()
+    n = Estimate(difference, sd**2, 0.0, 0.0, 3, 100).seeds_needed()
     before, at = (TTestPower().power(abs(difference) / sd, seeds, 0.025, alternative="larger") for seeds in (n - 1, n))
     assert before < 0.8 <= at
 
@@ -83,9 +85,9 @@ def test_seeds_needed_without_images_is_that_of_the_t_test(difference, sd):
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
-        (Estimate(0.0, 1e-4, 1e-5, 3, 100), None),  # nothing to find
-        (Estimate(0.01, 1e-4, 1e-4, 3, 100), None),  # the images alone hide it
-        (Estimate(1e-6, 1e-4, 0.0, 3, 100), None),  # more than 1,000
+        (Estimate(0.0, 1e-4, 1e-5, 0.0, 3, 100), None),  # nothing to find
+        (Estimate(0.01, 1e-4, 1e-4, 0.0, 3, 100), None),  # the images alone hide it
+        (Estimate(1e-6, 1e-4, 0.0, 0.0, 3, 100), None),  # more than 1,000
     ],
 )
 def test_no_number_of_seeds(found, expected):

@@ -44,7 +44,7 @@ def verdicts(estimates: Sequence[Estimate | None], margin: float) -> list[Verdic
             fewer than 3 seeds or 10 images there is none.
 
     Examples:
-        >>> found = Estimate(0.02, of_seed=1e-6, of_images=1e-6, seeds=3, images=500)
+        >>> found = Estimate(0.02, of_seed=1e-6, of_images=1e-6, of_both=0.0, seeds=3, images=500)
         >>> [verdict.word for verdict in verdicts([found, found._replace(difference=0.0), None], margin=0.005)]
         ['better', 'equal', 'no verdict']
     """

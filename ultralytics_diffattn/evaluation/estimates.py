@@ -20,6 +20,7 @@ class Estimate(NamedTuple):
         difference (float): The mean over seeds.
         of_seed (float): Variance of one seed's difference, in the square of the same unit.
         of_images (float): Variance that the images add to all seeds alike.
+        of_both (float): Variance that the images add to one seed by itself.
         seeds (int): Number of seeds.
         images (int): Number of validation images.
     """
@@ -27,6 +28,7 @@ class Estimate(NamedTuple):
     difference: float
     of_seed: float
     of_images: float
+    of_both: float
     seeds: int
     images: int
 
@@ -71,7 +73,7 @@ class Estimate(NamedTuple):
             (int | None): At least 2; None if `most` seeds would not suffice, as with too few images none does.
 
         Examples:
-            >>> Estimate(0.02, of_seed=0.0001, of_images=0.0, seeds=3, images=1000).seeds_needed()
+            >>> Estimate(0.02, of_seed=0.0001, of_images=0.0, of_both=0.0, seeds=3, images=1000).seeds_needed()
             5
         """
         from scipy.stats import nct, t
@@ -88,10 +90,9 @@ class Estimate(NamedTuple):
 def estimate(per_seed: Sequence[float], resamples: np.ndarray, images: int) -> Estimate | None:
     """Return the estimate of a difference from its two sources of chance.
 
-    A seed's difference varies with the seed and with what that seed makes of each image; resampled images vary with
-    the images and with the same. What both have is told from how far the seeds agree on the resamples, and counted
-    once. Degrees of freedom are Satterthwaite's. `scripts/comparison_rule.py` measures how often the interval holds
-    the truth.
+    The variances of the mean over seeds and over resampled images are added, as if independent, though both hold what
+    a seed makes of each image: to count that once was measured, too, and errs more often. Degrees of freedom are
+    Satterthwaite's. `scripts/comparison_rule.py` measures how often the interval holds the truth.
 
     Args:
         per_seed (Sequence[float]): The difference for each of S seeds.
@@ -111,17 +112,23 @@ def estimate(per_seed: Sequence[float], resamples: np.ndarray, images: int) -> E
         return None
     of_seed, of_mean = float(np.var(per_seed, ddof=1)), float(np.var(resamples.mean(1), ddof=1))
     of_both = max(float(np.var(resamples, axis=0, ddof=1).mean()) - of_mean, 0.0) * seeds / (seeds - 1)
-    return Estimate(float(np.mean(per_seed)), of_seed, max(of_mean - of_both / seeds, 0.0), seeds, images)
+    of_images = max(of_mean - of_both / seeds, 0.0)
+    return Estimate(float(np.mean(per_seed)), of_seed, of_images, seeds * (of_mean - of_images), seeds, images)
 
 
 def _error(found: Estimate, seeds: Any) -> Any:
     """Return the standard error with that many seeds."""
-    return (found.of_seed / seeds + found.of_images) ** 0.5
+    return (found.of_seed / seeds + _of_mean(found, seeds)) ** 0.5
+
+
+def _of_mean(found: Estimate, seeds: Any) -> Any:
+    """Return the variance of the mean over that many seeds on resampled images."""
+    return found.of_images + found.of_both / seeds
 
 
 def _df(found: Estimate, seeds: Any) -> Any:
     """Return Satterthwaite's degrees of freedom with that many seeds; infinite without any spread."""
-    parts = (found.of_seed / seeds) ** 2 / (seeds - 1) + found.of_images**2 / (found.images - 1)
+    parts = (found.of_seed / seeds) ** 2 / (seeds - 1) + _of_mean(found, seeds) ** 2 / (found.images - 1)
     with np.errstate(divide="ignore"):
         return np.where(parts > 0, _error(found, seeds) ** 4 / np.where(parts > 0, parts, 1.0), np.inf)
 
