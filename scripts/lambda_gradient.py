@@ -20,7 +20,7 @@ from torch import Tensor
 from ultralytics import YOLO
 
 from ultralytics_diffattn.errors import UserError
-from ultralytics_diffattn.nn.attention import PairedLambdaMixin
+from ultralytics_diffattn.nn.lambdas import PairedLambdaMixin
 from ultralytics_diffattn.output.formatting import mean_sd
 from ultralytics_diffattn.output.markdown import table
 from ultralytics_diffattn.verbs.arguments import listed, parse

@@ -30,8 +30,8 @@ from ultralytics.utils.torch_utils import ModelEMA
 from ultralytics_diffattn import DiffAttention
 from ultralytics_diffattn.nn.aifi import AIFI_Diff
 from ultralytics_diffattn.nn.area import A2C2f_Diff
-from ultralytics_diffattn.nn.attention import LAMBDA
 from ultralytics_diffattn.nn.blocks import C2PSA_Diff, C3k2_Diff
+from ultralytics_diffattn.nn.lambdas import LAMBDA
 from ultralytics_diffattn.plugin import lambda_log, lambda_plot
 
 EPOCHS = 3

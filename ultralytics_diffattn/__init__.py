@@ -11,7 +11,7 @@ _EXPORTS = {
     "__version__": "version",
     "DiffAttention": "nn.attention",
     "diff_attention": "nn.functional",
-    "lambda_init_schedule": "nn.attention",
+    "lambda_init_schedule": "nn.lambdas",
     "CLIP": "clip.model",
     "DiffCLIP": "clip.model",
     "AIFI_Diff": "nn.aifi",
@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     from ultralytics_diffattn.maps.attention_maps import attention_maps  # noqa: F401
     from ultralytics_diffattn.nn.aifi import AIFI_Diff  # noqa: F401
     from ultralytics_diffattn.nn.area import A2C2f_Diff, AAttn_Diff  # noqa: F401
-    from ultralytics_diffattn.nn.attention import DiffAttention, lambda_init_schedule  # noqa: F401
+    from ultralytics_diffattn.nn.attention import DiffAttention  # noqa: F401
     from ultralytics_diffattn.nn.blocks import Attention_Diff, C2PSA_Diff, C3k2_Diff, PSABlock_Diff  # noqa: F401
     from ultralytics_diffattn.nn.functional import diff_attention  # noqa: F401
+    from ultralytics_diffattn.nn.lambdas import lambda_init_schedule  # noqa: F401
     from ultralytics_diffattn.nn.paired import PairedAttention_Diff  # noqa: F401
     from ultralytics_diffattn.plugin.attach import register  # noqa: F401
     from ultralytics_diffattn.version import __version__  # noqa: F401

@@ -7,8 +7,8 @@ from ultralytics.nn.modules.block import AAttn, Attention
 
 from ultralytics_diffattn.nn.aifi import MultiheadAttention_Diff
 from ultralytics_diffattn.nn.area import AAttn_Diff
-from ultralytics_diffattn.nn.attention import lambda_init_schedule
 from ultralytics_diffattn.nn.blocks import C2PSA_Diff
+from ultralytics_diffattn.nn.lambdas import lambda_init_schedule
 from ultralytics_diffattn.nn.paired import PairedAttention_Diff
 
 KINDS = {

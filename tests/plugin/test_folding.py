@@ -13,7 +13,7 @@ from ultralytics.nn.modules.block import C2PSA
 
 from tests.samples import randomize
 from ultralytics_diffattn import Attention_Diff, C2PSA_Diff, DiffAttention, PSABlock_Diff
-from ultralytics_diffattn.nn.attention import LAMBDA
+from ultralytics_diffattn.nn.lambdas import LAMBDA
 from ultralytics_diffattn.plugin import folding
 
 MODULES = {  # class, arguments; 72 channels: with 3 heads, the scale is no power of two

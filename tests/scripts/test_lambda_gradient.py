@@ -8,7 +8,7 @@ import torch
 from ultralytics import YOLO
 
 from tests.places import ROOT
-from ultralytics_diffattn.nn.attention import PairedLambdaMixin
+from ultralytics_diffattn.nn.lambdas import PairedLambdaMixin
 
 
 @pytest.fixture(scope="module")

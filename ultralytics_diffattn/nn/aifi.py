@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from ultralytics.nn.modules.transformer import AIFI
 
 from ultralytics_diffattn.nn.arguments import ArgumentError, check_count, check_divides, check_switch
-from ultralytics_diffattn.nn.attention import PairedLambdaMixin
 from ultralytics_diffattn.nn.functional import diff_attention
+from ultralytics_diffattn.nn.lambdas import PairedLambdaMixin
 from ultralytics_diffattn.nn.protocol import QueriesAndKeys
 from ultralytics_diffattn.nn.safe_global import safe_global
 

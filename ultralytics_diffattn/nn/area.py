@@ -11,8 +11,8 @@ from ultralytics.nn.modules.block import A2C2f, AAttn
 from ultralytics.nn.modules.conv import Conv
 
 from ultralytics_diffattn.nn.arguments import ArgumentError, check_count, check_divides, check_ratio, is_traced
-from ultralytics_diffattn.nn.attention import PairedLambdaMixin
 from ultralytics_diffattn.nn.functional import diff_attention
+from ultralytics_diffattn.nn.lambdas import PairedLambdaMixin
 from ultralytics_diffattn.nn.paired import share_first_map
 from ultralytics_diffattn.nn.protocol import QueriesAndKeys
 from ultralytics_diffattn.nn.safe_global import safe_global

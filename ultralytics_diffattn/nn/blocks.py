@@ -13,8 +13,9 @@ from ultralytics.nn.modules.block import C2PSA, Attention, Bottleneck, C3k2, PSA
 from ultralytics.nn.modules.conv import Conv
 
 from ultralytics_diffattn.nn.arguments import ArgumentError, check_count, check_divides, check_switch, key_width
-from ultralytics_diffattn.nn.attention import DiffAttention, DiffRMSNorm, LambdaMixin
+from ultralytics_diffattn.nn.attention import DiffAttention, DiffRMSNorm
 from ultralytics_diffattn.nn.functional import diff_attention
+from ultralytics_diffattn.nn.lambdas import LambdaMixin
 from ultralytics_diffattn.nn.paired import PairedAttention_Diff
 from ultralytics_diffattn.nn.protocol import QueriesAndKeys
 from ultralytics_diffattn.nn.safe_global import safe_global

@@ -9,8 +9,8 @@ from ultralytics.nn.modules.block import Attention
 from ultralytics.nn.modules.conv import Conv
 
 from ultralytics_diffattn.nn.arguments import ArgumentError, key_width
-from ultralytics_diffattn.nn.attention import PairedLambdaMixin
 from ultralytics_diffattn.nn.functional import diff_attention
+from ultralytics_diffattn.nn.lambdas import PairedLambdaMixin
 from ultralytics_diffattn.nn.protocol import QueriesAndKeys
 from ultralytics_diffattn.nn.safe_global import safe_global
 

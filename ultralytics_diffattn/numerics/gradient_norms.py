@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from ultralytics.models.yolo.detect import DetectionTrainer
 
 from ultralytics_diffattn.maps.hooks import attentions
-from ultralytics_diffattn.nn.attention import LAMBDA, DiffRMSNorm
+from ultralytics_diffattn.nn.attention import DiffRMSNorm
+from ultralytics_diffattn.nn.lambdas import LAMBDA
 from ultralytics_diffattn.output.files import write_text
 from ultralytics_diffattn.plugin.lambda_log import read
 

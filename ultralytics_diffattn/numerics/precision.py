@@ -21,7 +21,7 @@ from ultralytics.utils.patches import imread
 from ultralytics_diffattn.errors import MissingFileError
 from ultralytics_diffattn.maps.hooks import attentions
 from ultralytics_diffattn.nn import functional
-from ultralytics_diffattn.nn.attention import LAMBDA
+from ultralytics_diffattn.nn.lambdas import LAMBDA
 from ultralytics_diffattn.numerics.tf32 import tf32
 
 HEAD = "head of the model"

@@ -44,7 +44,7 @@ def fold(model: nn.Module) -> None:
         >>> model[0].folded
         True
     """
-    from ultralytics_diffattn.nn.attention import LambdaMixin
+    from ultralytics_diffattn.nn.lambdas import LambdaMixin
 
     for module in model.modules():
         if isinstance(module, LambdaMixin):

@@ -49,7 +49,7 @@ def unprepared(model: nn.Module, weights: nn.Module) -> list[str]:
         >>> unprepared(split, stock), unprepared(paired, stock), unprepared(split, split)
         (['model.10.m.0.attn'], [], [])
     """
-    from ultralytics_diffattn.nn.attention import PairedLambdaMixin
+    from ultralytics_diffattn.nn.lambdas import PairedLambdaMixin
     from ultralytics_diffattn.nn.protocol import DifferentialAttention
 
     known = weights.state_dict().keys()

@@ -13,7 +13,7 @@ from ultralytics.utils import LOGGER
 
 from ultralytics_diffattn.errors import UserError, as_user_errors
 from ultralytics_diffattn.nn.arguments import ArgumentError
-from ultralytics_diffattn.nn.attention import PairedLambdaMixin
+from ultralytics_diffattn.nn.lambdas import PairedLambdaMixin
 from ultralytics_diffattn.nn.protocol import DifferentialAttention
 from ultralytics_diffattn.plugin.module_table import MODULES
 from ultralytics_diffattn.weights.checkpoints import load
