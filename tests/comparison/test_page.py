@@ -249,6 +249,7 @@ def test_colours_stand_out_in_light_and_dark():
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 MEASURE = """<script>onload = () => {
+  for (const folded of f.contentDocument.querySelectorAll("details")) folded.open = true;
   const page = f.contentDocument, root = page.documentElement, style = f.contentWindow.getComputedStyle(page.body);
   const outside = [...page.querySelectorAll("svg text")].filter(text => {
     const a = text.getBoundingClientRect(), b = text.closest("svg").getBoundingClientRect(), slack = b.width / 100;

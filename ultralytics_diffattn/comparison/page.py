@@ -19,7 +19,7 @@ from ultralytics_diffattn.comparison.page_charts import (
 from ultralytics_diffattn.comparison.page_tables import COSTS, difference_rows, model_rows
 from ultralytics_diffattn.comparison.schema import Results
 from ultralytics_diffattn.evaluation.tasks import TASKS
-from ultralytics_diffattn.output.formatting import number
+from ultralytics_diffattn.output.formatting import number, signed
 from ultralytics_diffattn.output.html import template
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -35,7 +35,7 @@ def render(results: Results, image_grid: Sequence[PairImages]) -> str:
     Returns:
         (str): HTML, with everything that it shows inside.
     """
-    filters = {f.__name__: f for f in (number, tables.sentence, tables.warnings, tables.split_in_words)}
+    filters = {f.__name__: f for f in (number, signed, tables.sentence, tables.warnings, tables.split_in_words)}
     page = template(TEMPLATE, **filters)
     return page.render(
         results=results,
