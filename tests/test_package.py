@@ -50,7 +50,7 @@ def test_wheel_holds_what_a_checkout_has(wheel):
         for name in (
             "py.typed",
             "datasets.yaml",
-            "comparison/report.html.j2",
+            "comparison/page.html.j2",
             "maps/gallery.html.j2",
             "output/page.css",
         )

@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""The results of a comparison as one page that needs nothing else: `report.html.j2` filled with tables and charts."""
+"""The results of a comparison as one page that needs nothing else: `page.html.j2` filled with tables and charts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ultralytics_diffattn.evaluation.tasks import TASKS
 from ultralytics_diffattn.output.formatting import number, signed
 from ultralytics_diffattn.output.html import template
 
-TEMPLATE = Path(__file__).with_name("report.html.j2")
+TEMPLATE = Path(__file__).with_name("page.html.j2")
 
 
 def render(results: Results, image_grid: Sequence[PairImages]) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ultralytics_diffattn.comparison import run_files
+from ultralytics_diffattn.comparison.facet_differences import facet_results
 from ultralytics_diffattn.comparison.metrics import Scores, scores
-from ultralytics_diffattn.comparison.origins import facet_results
 from ultralytics_diffattn.comparison.pairs import compare_pairs
 from ultralytics_diffattn.comparison.schema import (
     SCHEMA,

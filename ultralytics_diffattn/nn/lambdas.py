@@ -127,6 +127,7 @@ class LambdaMixin(_Module):
         ultralytics' `fuse()` ends with it. Like a fused convolution, a folded module cannot be trained any more.
 
         Examples:
+            >>> from ultralytics_diffattn import DiffAttention
             >>> attention = DiffAttention(dim=64, num_heads=4)
             >>> attention.fold()
             >>> sorted(dict(attention.named_buffers())), "lambda_q1" in dict(attention.named_parameters())

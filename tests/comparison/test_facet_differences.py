@@ -6,7 +6,7 @@ import pytest
 from tests.comparison.samples import with_boxes
 from tests.evaluation.test_facets import sample
 from tests.samples import random_predictions
-from ultralytics_diffattn.comparison.origins import facet_results
+from ultralytics_diffattn.comparison.facet_differences import facet_results
 from ultralytics_diffattn.comparison.schema import RunKey
 from ultralytics_diffattn.evaluation.facets import FACETS
 
