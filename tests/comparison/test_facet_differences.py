@@ -6,9 +6,22 @@ import pytest
 from tests.comparison.samples import with_boxes
 from tests.evaluation.test_facets import sample
 from tests.samples import random_predictions
-from ultralytics_diffattn.comparison.facet_differences import facet_results
+from ultralytics_diffattn.comparison.facet_differences import RESAMPLES, facet_results
 from ultralytics_diffattn.comparison.schema import RunKey
+from ultralytics_diffattn.evaluation.estimates import estimate
 from ultralytics_diffattn.evaluation.facets import FACETS
+
+
+def by_hand(facet, recorded, v):
+    """Return the estimate of value `v` of a facet, each resample drawn and each run measured by itself."""
+    draws = [np.random.default_rng([0, n]).integers(0, 40, 40) for n in range(RESAMPLES)]
+    weights = [np.ones(40, int), *(np.bincount(draw, minlength=40) for draw in draws)]
+    values = {}
+    for key, p in recorded.items():
+        measure = facet.measure(p)
+        values[key] = np.array([measure(w)[v] for w in weights])
+    gaps = np.stack([values[RunKey("ours", s)] - values[RunKey("stock", s)] for s in range(3)], 1)
+    return estimate(gaps[0].tolist(), gaps[1:], 40)
 
 
 def test_models_and_their_differences():
@@ -19,12 +32,16 @@ def test_models_and_their_differences():
     for result, facet in zip(results, FACETS, strict=True):
         by_run = {key: np.array(facet.measure(p)(np.ones(40, int))) for key, p in recorded.items()}
         for model, values in result.models.items():
-            assert values == pytest.approx(np.mean([by_run[RunKey(model, s)] for s in range(3)], 0))
+            expected = np.mean([by_run[RunKey(model, s)] for s in range(3)], 0)
+            assert np.array(values, float) == pytest.approx(expected, nan_ok=True)
         (pair,) = result.pairs
         expected = np.mean([by_run[RunKey("ours", s)] - by_run[RunKey("stock", s)] for s in range(3)], 0)
-        assert pair.differences == pytest.approx(expected)
-        for difference, (low, high) in zip(pair.differences, pair.intervals, strict=True):
-            assert low <= difference <= high
+        assert np.array(pair.differences, float) == pytest.approx(expected, nan_ok=True)
+        for v in (0, -1):
+            ends = pair.intervals[v]
+            by_itself = by_hand(facet, recorded, v)
+            assert (ends is None) == np.isnan(by_itself.error)
+            assert ends is None or ends == pytest.approx(by_itself.interval())
 
 
 def test_one_seed_has_no_interval():

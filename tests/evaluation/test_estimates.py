@@ -71,7 +71,7 @@ def test_none_of_one(per_seed, resamples, images):
 def test_without_any_spread(difference, different, unequal):
     found = estimate([difference] * 3, np.full((5, 3), difference), 100)
     assert (found.difference, found.error, found.df) == (difference, 0.0, np.inf)
-    assert found.seeds_needed() == (2 if difference else None)
+    assert found.seeds_needed() == (3 if difference else None)
     assert (found.p_different(), found.p_unequal(0.005)) == (different, unequal)
 
 
@@ -80,6 +80,15 @@ def test_seeds_needed_without_images_is_that_of_the_t_test(difference, sd):
     n = Estimate(difference, sd**2, 0.0, 0.0, 3, 100).seeds_needed()
     before, at = (TTestPower().power(abs(difference) / sd, seeds, 0.025, alternative="larger") for seeds in (n - 1, n))
     assert before < 0.8 <= at
+
+
+def test_of_several_tests_each_takes_more_seeds():
+    found = Estimate(0.02, 4e-4, 0.0, 0.0, 3, 100)
+    counts = [found.seeds_needed(tests) for tests in (1, 2, 6)]
+    assert counts == sorted(set(counts))
+    for tests, n in zip((1, 2, 6), counts, strict=True):
+        power = [TTestPower().power(1.0, k, 0.025 / tests, alternative="larger") for k in (n - 1, n)]
+        assert power[0] < 0.8 <= power[1]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """What is recorded of each task, against what ultralytics itself makes of the same validation."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -72,3 +74,13 @@ def test_metrics_are_ultralytics_own(task, tiny, tmp_path):
 def test_a_column_of_results_csv_for_each_task():
     for task, names in ULTRALYTICS.items():
         assert TASKS[task].column == f"metrics/{names[TASKS[task].main]}"
+
+
+def test_a_process_that_sees_a_part_of_the_images_records_nothing(monkeypatch, tmp_path):
+    """With several GPUs each validates its share; the run is then evaluated once more, on one."""
+    validator = SimpleNamespace(training=False, save_dir=tmp_path / "train", args=SimpleNamespace(task="detect"))
+    monkeypatch.setattr("ultralytics.utils.RANK", 0)
+    recording.begin(validator)
+    recording.save(validator)
+    assert not hasattr(validator, "diffattn_rows")
+    assert list(tmp_path.iterdir()) == []

@@ -144,6 +144,7 @@ def test_foreign_files_are_refused(tiny, tmp_path, capsys):
         (["margin=True"], "above 0 and below 1"),
         (["holdout=0"], "holdout=0 must be a share of the validation images"),
         (["holdout=0.1"], "of 4 validation images leaves none apart"),
+        (["split=test"], "test: in the data YAML"),
         (["holdout=0.9"], "of 4 validation images leaves none to choose on"),
         (["time=1"], "epochs="),
         (["epochs=many"], "epochs"),
@@ -167,6 +168,8 @@ def test_held_out_images(tiny, tmp_path):
         apart = (tmp_path / "c" / "holdout" / "test.txt").read_text().split()
         assert recording.read(run / "predictions.npz").files == apart
     assert "2 images held out of the validation images (0.5)" in (tmp_path / "c" / "results.md").read_text()
+    assert results.arguments["data"] == results.data.file == str(tiny)
+    assert results.arguments["holdout"] == 0.5
     assert "on which nothing was chosen" in (tmp_path / "c" / "report.html").read_text(encoding="utf-8")
 
 

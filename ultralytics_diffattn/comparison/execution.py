@@ -7,8 +7,8 @@ from filelock import FileLock, Timeout
 
 from ultralytics_diffattn.comparison import report, schedule
 from ultralytics_diffattn.comparison.specification import Specification, prepare_run_folders
-from ultralytics_diffattn.comparison.verdicts import LEAST_SEEDS
 from ultralytics_diffattn.errors import UserError
+from ultralytics_diffattn.evaluation.intervals import LEAST_SEEDS
 
 
 def execute(specification: Specification, margin: float, over_ray: bool = False) -> bool:

@@ -45,7 +45,7 @@ def facet_results(recorded: Mapping[RunKey, Recorded], task: str) -> list[FacetR
         values = {key: value[columns] for key, value in observed.items()}
         pairs = _differences(values, {key: value[:, columns] for key, value in resampled.items()}, images)
         models = dict.fromkeys(key.model for key in values)
-        means = {m: np.mean([v for key, v in values.items() if key.model == m], 0).tolist() for m in models}
+        means = {m: _known(np.mean([v for key, v in values.items() if key.model == m], 0)) for m in models}
         results.append(FacetResult(facet.title, facet.note, [*facet.names], means, pairs))
     return results
 
@@ -68,6 +68,11 @@ def _differences(
         by_seed = np.stack([resampled[RunKey(second, s)] - resampled[RunKey(first, s)] for s in seeds], 1)
         # by_seed: (resamples, S, values)
         estimates = [estimate(per_seed[:, v].tolist(), by_seed[:, :, v], images) for v in range(per_seed.shape[1])]
-        intervals = [e.interval() if e else None for e in estimates]
-        differences.append(FacetDifference(first, second, per_seed.mean(0).tolist(), intervals))
+        intervals = [e.interval() if e and np.isfinite(e.error) else None for e in estimates]
+        differences.append(FacetDifference(first, second, _known(per_seed.mean(0)), intervals))
     return differences
+
+
+def _known(values: NDArray[np.float64]) -> list[float | None]:
+    """Return the values, None where a run has nothing to measure."""
+    return [None if np.isnan(value) else float(value) for value in values]

@@ -60,7 +60,7 @@ def compare_pairs(
     estimates = [estimate(d.per_seed, d.resamples, images) for d in differences]
     learned = [_has_learned(scores, d) for d in differences]
     said = verdicts([e if ok else None for e, ok in zip(estimates, learned, strict=True)], margin)
-    return [_result(*parts, scores, task) for parts in zip(differences, estimates, said, strict=True)]
+    return [_result(*parts, scores, task, len(differences)) for parts in zip(differences, estimates, said, strict=True)]
 
 
 def common_seeds(runs: Mapping[RunKey, object], first: str, second: str) -> list[int]:
@@ -99,7 +99,12 @@ def _difference(
 
 
 def _result(
-    difference: Difference, found: Estimate | None, verdict: Verdict, scores: Mapping[RunKey, Scores], task: str
+    difference: Difference,
+    found: Estimate | None,
+    verdict: Verdict,
+    scores: Mapping[RunKey, Scores],
+    task: str,
+    tests: int,
 ) -> PairResult:
     """Return the result of one pair in one metric."""
     first, second, metric, seeds, per_seed, resamples = difference
@@ -117,7 +122,7 @@ def _result(
         p_different=verdict.p_different,
         p_unequal=verdict.p_unequal,
         verdict=verdict.word,
-        seeds_needed=found.seeds_needed() if found else None,
+        seeds_needed=found.seeds_needed(tests) if found else None,
         per_class=_per_class([(scores[RunKey(first, s)], scores[RunKey(second, s)]) for s in seeds])
         if by_class
         else None,

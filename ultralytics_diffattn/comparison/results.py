@@ -63,6 +63,8 @@ def collect(runs: Mapping[RunKey, Path], margin: float, missing: Sequence[str] =
         data=_data_summary(spec, next(iter(by_run.values()))),
         arguments={
             **{key: value for key, value in spec.args.items() if key not in VARIES_BY_RUN},
+            "data": spec.source,
+            **({} if spec.holdout is None else {"holdout": spec.holdout}),
             **({"reconstruct": True} if spec.reconstruct else {}),
         },
         runs=run_results,
@@ -175,7 +177,7 @@ def _run_result(key: RunKey, run: Path, run_scores: Scores, task: str) -> RunRes
 def _data_summary(spec: RunSpec, validation: Recorded) -> DataSummary:
     """Return the data set of the runs."""
     return DataSummary(
-        file=spec.args["data"],
+        file=spec.source,
         sha256=spec.data,
         split=spec.split,
         holdout=spec.holdout,

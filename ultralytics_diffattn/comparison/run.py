@@ -42,6 +42,23 @@ from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.evaluation import recording
 from ultralytics_diffattn.output.files import write_json
 
+VALIDATION = (  # arguments of a training that its final validation reads
+    *(
+        "data",
+        "imgsz",
+        "workers",
+        "cache",
+        "conf",
+        "iou",
+        "max_det",
+        "single_cls",
+        "classes",
+        "agnostic_nms",
+        "augment",
+    ),
+    *("mask_ratio", "overlap_mask"),
+)
+
 
 def train(folder: Path, remaining: int = 0, device: str | None = None) -> None:
     """Train what `spec.json` says, from where an earlier process was killed, and write `run.json`.
@@ -133,11 +150,11 @@ def _evaluate(folder: Path, spec: RunSpec) -> None:
     model = YOLO(folder / BEST)
     recording.listen(model)
     model.add_callback("on_val_end", recording.save)
-    keys = ("data", "imgsz", "workers", "iou", "max_det", "single_cls", "cache")
+    factor = 1 if spec.task in ("obb", "semantic", "depth") else 2  # as the trainer
     model.val(
-        **{key: spec.args[key] for key in keys if key in spec.args},
+        **{key: spec.args[key] for key in VALIDATION if key in spec.args},
         split=spec.split,
-        batch=2 * spec.args["batch"],
+        batch=factor * spec.args["batch"],
         device=str(spec.args.get("device") or "").split(",")[0] or None,  # one is enough
         plots=False,
         project=str(folder),

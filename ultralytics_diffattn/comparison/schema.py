@@ -39,7 +39,7 @@ class RunSpec:
 
     `files` holds SHA-256 of weights and teacher in `args`; `reconstruct` says that attention of ours first learns what
     stock's does in these weights. The final model is scored on `split`: "test" where the data set has one,
-    or `holdout` of the validation images were set apart.
+    or `holdout` of the validation images of `source` were set apart.
     """
 
     model: str
@@ -52,6 +52,7 @@ class RunSpec:
     task: str = "detect"
     split: str = "val"
     holdout: float | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ class FacetDifference:
 
     first: str
     second: str
-    differences: list[float]
+    differences: list[float | None]
     intervals: list[Interval | None]
 
 
@@ -187,7 +188,7 @@ class FacetResult:
     title: str
     note: str
     names: list[str]
-    models: dict[str, list[float]]
+    models: dict[str, list[float | None]]
     pairs: list[FacetDifference]
 
 

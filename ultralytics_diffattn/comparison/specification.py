@@ -89,6 +89,7 @@ def specify(
     set_apart = {} if holdout is None else hold_out(checked, holdout, folder / "holdout", task)
     own_test = has_test(checked, task)
     data_digest = fingerprint(checked, task, ("train", "val", "test") if own_test else ("train", "val"))
+    source = args["data"]
     if set_apart:
         args["data"] = str(next(iter(set_apart)))
     split = "test" if own_test or set_apart else "val"
@@ -97,7 +98,7 @@ def specify(
     if reconstruct:
         for model in models.values():
             check_reconstruct(model, args)
-    fixed = files, data_digest, versions(), reconstruct, task, split, holdout
+    fixed = files, data_digest, versions(), reconstruct, task, split, holdout, source
     specs = {
         RunKey(label, seed): RunSpec(model, digests[label], {**args, "seed": seed}, *fixed)
         for seed in seeds
@@ -254,9 +255,14 @@ def prepare_run_folders(specification: Specification) -> None:
     for key, run in folders.items():
         check_specification(run, specification.runs[key])
     for file, text in specification.files.items():
-        if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_text(file, text)
+        if file.exists() and file.read_text(encoding="utf-8") != text and any(run.exists() for run in folders.values()):
+            raise UserError(
+                f"{file.parent} holds another choice of images, which runs here were trained with. Choose another "
+                "name=, or move the folder away; nothing was changed."
+            )
+    for file, text in specification.files.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, text)
     for key, run in folders.items():
         if not (run / SPEC).exists():
             run.mkdir(parents=True, exist_ok=True)

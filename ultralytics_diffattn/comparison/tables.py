@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 from ultralytics_diffattn.comparison.pairs import NOTHING
 from ultralytics_diffattn.comparison.schema import DataSummary, ModelResult, PairResult, Results, RunResult, Spread
-from ultralytics_diffattn.comparison.verdicts import LEAST_SEEDS
 from ultralytics_diffattn.evaluation import intervals
 from ultralytics_diffattn.evaluation.tasks import TASKS
 from ultralytics_diffattn.output.formatting import interval, mean_sd, number, signed
@@ -122,10 +121,10 @@ def _why_none(pair: PairResult, images: int) -> str:
     """Return why there is no verdict."""
     if images < intervals.LEAST_IMAGES:
         return intervals.too_few(images)
-    if len(pair.seeds) >= LEAST_SEEDS:
+    if len(pair.seeds) >= intervals.LEAST_SEEDS:
         return "neither has learned anything: train longer"
     few = "one seed" if len(pair.seeds) == 1 else f"{len(pair.seeds)} seeds"
-    return f"{few} cannot tell a model from its luck: give {LEAST_SEEDS} or more, as seeds=0,1,2"
+    return f"{few} cannot tell a model from its luck: give {intervals.LEAST_SEEDS} or more, as seeds=0,1,2"
 
 
 def as_csv(results: Results) -> str:

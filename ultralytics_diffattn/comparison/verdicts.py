@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ultralytics_diffattn.evaluation.estimates import Estimate
-from ultralytics_diffattn.evaluation.intervals import LEAST_IMAGES, LEVEL, NO_VERDICT
-
-LEAST_SEEDS = 3  # two seeds are too few for any rule
+from ultralytics_diffattn.evaluation.intervals import LEAST_IMAGES, LEAST_SEEDS, LEVEL, NO_VERDICT
 
 
 class Verdict(NamedTuple):
@@ -32,8 +30,8 @@ class Verdict(NamedTuple):
 def verdicts(estimates: Sequence[Estimate | None], margin: float) -> list[Verdict]:
     """Return what may be said of each difference of a report.
 
-    Each is tested twice, whether there is a difference and whether it is smaller than the margin, and each of the two
-    families is adjusted by Holm's method, so that 95 % hold for the report as a whole.
+    Each is tested twice, whether there is a difference and whether it is smaller than the margin. Each of the two
+    questions is adjusted by Holm's method, so that 95 % hold for all its answers in a report together.
 
     Args:
         estimates (Sequence[Estimate | None]): The differences; None for one that has no interval.

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import inspect
 import os
 from collections.abc import Mapping, Sequence
 from multiprocessing.pool import ThreadPool
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ultralytics.data import ClassificationDataset
 from ultralytics.data.utils import IMG_FORMATS, check_cls_dataset, check_det_dataset, img2label_paths
 from ultralytics.utils import NUM_THREADS
 
@@ -54,7 +56,21 @@ def check(data_yaml: str | Path, expected_classes: int | None = None, task: str 
         )
     for split in ("train", "val"):
         _check_split(data_yaml, data, split, task)
+    if task == "classify":
+        _check_folders(data)
     return data
+
+
+def _check_folders(data: Mapping[str, Any]) -> None:
+    """Raise if `val` has other folders than `train`, and this ultralytics numbers the classes of each by itself."""
+    if "names" in inspect.signature(ClassificationDataset.__init__).parameters:
+        return
+    folders = [{entry.name for entry in Path(data[s]).iterdir() if entry.is_dir()} for s in ("train", "val")]
+    if different := folders[0] ^ folders[1]:
+        raise UserError(
+            f"{data['val']} and {data['train']} have different folders of classes, such as {min(different)!r}, which "
+            "this release of ultralytics would mix up: update it, or make the folders the same."
+        )
 
 
 def has_test(data: Mapping[str, Any], task: str = "detect") -> bool:
@@ -65,16 +81,17 @@ def has_test(data: Mapping[str, Any], task: str = "detect") -> bool:
         task (str): What the data are for.
 
     Returns:
-        (bool): False for a `test:` without labels, as that of COCO, and for one that shares images with `val:`.
+        (bool): False for a `test:` without labels, as that of COCO, and for one that shares images with `train:` or
+            `val:`.
 
     Examples:
         >>> has_test(check("shapes.yaml"))
         False
     """
     images = [f for f in list_images(data, "test") if os.path.isfile(f)]
-    if not images or {*images} & {*list_images(data, "val")}:
+    if not images or {*images} & {*list_images(data, "train"), *list_images(data, "val")}:
         return False
-    return task == "classify" or _count_labelled(images, data, task) > 0
+    return count_labelled(images, data, task) > 0
 
 
 def _check_split(data_yaml: str | Path, data: Mapping[str, Any], split: str, task: str) -> None:
@@ -91,9 +108,7 @@ def _check_split(data_yaml: str | Path, data: Mapping[str, Any], split: str, tas
             f"{len(missing)} of the {len(images)} images in `{split}: {data[split]}` of {data_yaml} do not exist, "
             f"the first is {missing[0]}: finish the download, or take them off the list."
         )
-    if task == "classify":  # the folder is the label
-        return
-    if not _count_labelled(images, data, task):
+    if not count_labelled(images, data, task):
         file = _label_files(images[:1], data, task)[0]
         raise MissingFileError(
             f"{data_yaml} has {len(images)} images in `{split}: {data[split]}` and not one "
@@ -101,8 +116,22 @@ def _check_split(data_yaml: str | Path, data: Mapping[str, Any], split: str, tas
         )
 
 
-def _count_labelled(images: Sequence[str], data: Mapping[str, Any], task: str) -> int:
-    """Return the number of objects that the images have, or of maps of labels; raise if a class is none."""
+def count_labelled(images: Sequence[str], data: Mapping[str, Any], task: str) -> int:
+    """Return the number of objects that images have, or of those that have a map of labels or lie in a class's folder.
+
+    Args:
+        images (Sequence[str]): Their files.
+        data (Mapping[str, Any]): As from `check`.
+        task (str): What the data are for.
+
+    Returns:
+        (int): Their number.
+
+    Raises:
+        UserError: If a label has a class that the data set has not.
+    """
+    if not images or task == "classify":
+        return len(images)
     labels = _label_files(images, data, task)
     in_rows = labels[0].endswith(".txt")
     with ThreadPool(NUM_THREADS) as pool:
@@ -157,7 +186,7 @@ def list_images(data: Mapping[str, Any], split: str) -> list[str]:
             parent = os.path.dirname(source) + os.sep
             lines = Path(source).read_text(encoding="utf-8-sig").strip().splitlines()
             files += (parent + line[2:] if line.startswith("./") else line for line in lines)
-    return sorted(f.replace("/", os.sep) for f in files if f.rpartition(".")[2].lower() in IMG_FORMATS)
+    return sorted({f.replace("/", os.sep) for f in files if f.rpartition(".")[2].lower() in IMG_FORMATS})
 
 
 def _label_files(images: Sequence[str], data: Mapping[str, Any], task: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ultralytics_diffattn.evaluation.intervals import LEVEL
+from ultralytics_diffattn.evaluation.intervals import LEAST_SEEDS, LEVEL
 
 POWER = 0.8  # share of experiments in which a difference is to be found
 
@@ -61,16 +61,17 @@ class Estimate(NamedTuple):
 
         return float(t.sf(_in_errors(margin - abs(self.difference), self.error), self.df))
 
-    def seeds_needed(self, most: int = 1000) -> int | None:
+    def seeds_needed(self, tests: int = 1, most: int = 1000) -> int | None:
         """Return the number of seeds that would find a difference so large in 80 % of experiments.
 
         The images stay those that there are. The spread of a few seeds is itself uncertain, and so is this number.
 
         Args:
+            tests (int): Number of tests that it is one of; the strictest of Holm's levels is meant.
             most (int): The largest number to consider.
 
         Returns:
-            (int | None): At least 2; None if `most` seeds would not suffice, as with too few images none does.
+            (int | None): At least `LEAST_SEEDS`; None if `most` would not suffice, as with too few images none does.
 
         Examples:
             >>> Estimate(0.02, of_seed=0.0001, of_images=0.0, of_both=0.0, seeds=3, images=1000).seeds_needed()
@@ -79,10 +80,10 @@ class Estimate(NamedTuple):
         from scipy.stats import nct, t
 
         if self.error == 0:
-            return 2 if self.difference else None
-        seeds = np.arange(2, most + 1)
+            return LEAST_SEEDS if self.difference else None
+        seeds = np.arange(LEAST_SEEDS, most + 1)
         df = _df(self, seeds)
-        power = nct.sf(t.ppf((1 + LEVEL) / 2, df), df, abs(self.difference) / _error(self, seeds))
+        power = nct.sf(t.isf((1 - LEVEL) / 2 / tests, df), df, abs(self.difference) / _error(self, seeds))
         enough = power >= POWER
         return int(seeds[enough.argmax()]) if enough.any() else None
 

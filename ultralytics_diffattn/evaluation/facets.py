@@ -94,7 +94,8 @@ def calibration(p: Predictions) -> Measure:
     def measure(weight: Ints) -> list[float]:
         count, score, hits = (weight @ x for x in of_image)
         error = np.abs(score - hits).sum() / max(count.sum(), 1)
-        return [float(error), *map(float, hits / np.maximum(count, 1))]
+        shares = np.where(count > 0, hits / np.maximum(count, 1), np.nan)  # nan where there is nothing to measure
+        return [float(error), *map(float, shares)]
 
     return measure
 
@@ -102,7 +103,12 @@ def calibration(p: Predictions) -> Measure:
 def slices(p: Predictions) -> Measure:
     """Return a function that gives AP50-95 of small, medium and large objects, and of kinds of images."""
     prepared = [bootstrap.prepare(part, part.right) for part in (*_by_size(p), *_by_image(p))]
-    return lambda weight: [bootstrap.mean_ap(part, weight)[0] for part in prepared]
+
+    def measure(weight: Ints) -> list[float]:
+        there = [weight[part.target_image].any() for part in prepared]
+        return [bootstrap.mean_ap(p, weight)[0] if ok else np.nan for p, ok in zip(prepared, there, strict=True)]
+
+    return measure
 
 
 def _by_size(p: Predictions) -> list[Predictions]:
@@ -117,7 +123,7 @@ def _by_size(p: Predictions) -> list[Predictions]:
 def _by_image(p: Predictions) -> list[Predictions]:
     """Return what belongs to the half of the images with fewer and more objects, and to the darker and brighter one."""
     crowd = np.bincount(p.target_image, minlength=len(p.files)).astype(float)
-    light = np.zeros(len(p.files)) if p.brightness is None else p.brightness
+    light = np.full(len(p.files), np.nan) if p.brightness is None else p.brightness  # nan is in no half
     halves = [half for values in (crowd, light) for half in (values <= np.median(values), values > np.median(values))]
     return [_part(p, half[p.image], half[p.target_image]) for half in halves]
 
@@ -132,7 +138,7 @@ def _part(p: Predictions, which: NDArray[np.bool_], objects: NDArray[np.bool_]) 
 
 
 FACETS = (
-    Facet("Errors", "AP50 that is lost to each kind of error, by TIDE; less is better.", tide.KINDS, errors),
+    Facet("Errors", "AP50 of boxes that is lost to each kind of error, by TIDE; less is better.", tide.KINDS, errors),
     Facet("IoU", "AP at each IoU.", tuple(f"AP{iou}" for iou in range(50, 100, 5)), by_iou),
     Facet(
         "Recall",
@@ -155,7 +161,8 @@ FACETS = (
     ),
     Facet(
         "Objects and images",
-        "AP50-95 of objects by COCO's sizes, and of images by halves: fewer and more objects, darker and brighter.",
+        "AP50-95 of objects by COCO's sizes of their boxes, and of halves of the images: with fewer and more objects, "
+        "darker and brighter.",
         ("small", "medium", "large", "few objects", "many objects", "dark", "bright"),
         slices,
     ),

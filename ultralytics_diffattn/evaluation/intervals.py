@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 LEVEL = 0.95
+LEAST_SEEDS = 3  # two are too few for any rule, see docs/statistics.md
 LEAST_IMAGES = 10  # below, a percentile interval over images is far too narrow for a verdict
 NO_VERDICT = "no verdict"
 

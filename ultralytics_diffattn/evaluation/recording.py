@@ -41,15 +41,22 @@ def collect(model: Any) -> list[Any]:
 
 
 def begin(validator: Any) -> None:
-    """Start to record a validation, unless it is one between epochs; a callback for its start."""
-    if not validator.training:
+    """Start to record a validation, unless it is one between epochs or sees a part of the images; for its start."""
+    if _is_whole(validator):
         _kind(validator).begin(validator)
 
 
 def save(validator: Any) -> None:
     """Write `predictions.npz` beside the run folder; a callback for the end of a validation."""
-    if not validator.training:
+    if _is_whole(validator):
         write(Path(validator.save_dir).parent / "predictions.npz", _kind(validator).gather(validator))
+
+
+def _is_whole(validator: Any) -> bool:
+    """Return whether a validation is a final one of all images; with several GPUs each process sees its share."""
+    from ultralytics.utils import RANK
+
+    return not validator.training and RANK == -1
 
 
 def _kind(validator: Any) -> Any:

@@ -21,6 +21,7 @@ OWN = {
 NOT_OURS = {  # what differs between the runs, or says where a run goes
     "model": "models=a.yaml,b.yaml",
     "seed": "seeds=0,1,2",
+    "split": "test: in the data YAML, or holdout=0.5",
     "save_dir": "project= and name=",
     "resume": "the same command again; it continues by itself",
     "exist_ok": "the same command again; it continues by itself",
