@@ -25,7 +25,8 @@ NOT_OURS = {  # what differs between the runs, or says where a run goes
     "save_dir": "project= and name=",
     "resume": "the same command again; it continues by itself",
     "exist_ok": "the same command again; it continues by itself",
-    "mode": "nothing",
+    "mode": "none: it trains",
+    "task": "none: the models say which",
 }
 
 
@@ -85,7 +86,10 @@ def parse_models(models: str | Sequence[str]) -> dict[str, str]:
     files = [file for file in listed(models) if file]
     labels = [Path(file).stem for file in files]
     if len(files) < 2:
-        raise UserError(f"models={models!r} names {len(files)}; a comparison takes two or more, with commas between.")
+        raise UserError(
+            f"models={models!r} names {len(files)} model{'s' * (len(files) != 1)}; a comparison takes two or "
+            "more, with commas between."
+        )
     if len(set(labels)) < len(labels):
         raise UserError(f"models={models!r}: two have the same name, and so the same folder; rename one file.")
     paths = [str(Path(file).resolve()) if Path(file).exists() else file for file in files]
@@ -152,7 +156,7 @@ def parse_margin(margin: float | str) -> float:
         >>> parse_margin("0.005")
         0.005
     """
-    return _fraction(margin, "margin", "a difference of the metric that does not matter", 0.005)
+    return _fraction(margin, "margin", "the largest difference of the metric that you would ignore", 0.005)
 
 
 def _fraction(value: float | str, name: str, what: str, example: float) -> float:
