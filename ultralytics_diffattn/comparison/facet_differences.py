@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ultralytics_diffattn.comparison.pairs import common_seeds
+from ultralytics_diffattn.comparison.pairs import paired_models
 from ultralytics_diffattn.comparison.schema import FacetDifference, FacetResult, RunKey
 from ultralytics_diffattn.evaluation import bootstrap
 from ultralytics_diffattn.evaluation.estimates import estimate
@@ -60,10 +59,7 @@ def _differences(
 ) -> list[FacetDifference]:
     """Return how the second of each pair of models differs from the first in each value."""
     differences = []
-    for first, second in combinations(dict.fromkeys(key.model for key in values), 2):
-        seeds = common_seeds(values, first, second)
-        if not seeds:
-            continue
+    for first, second, seeds in paired_models(values):
         per_seed = np.array([values[RunKey(second, s)] - values[RunKey(first, s)] for s in seeds])  # (S, values)
         by_seed = np.stack([resampled[RunKey(second, s)] - resampled[RunKey(first, s)] for s in seeds], 1)
         # by_seed: (resamples, S, values)

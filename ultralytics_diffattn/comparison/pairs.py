@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple, TypeAlias
 
@@ -50,17 +50,29 @@ def compare_pairs(
     images = len(next(iter(recorded.values())).files)
     samples = bootstrap.resample([measure(r, task) for r in recorded.values()], images)  # (resamples, runs, metrics)
     resampled = {key: samples[:, i] for i, key in enumerate(recorded)}
-    pairs = combinations(dict.fromkeys(label for label, _ in scores), 2)
     differences = [
         _difference(first, second, metric, seeds, scores, resampled, task)
-        for first, second in pairs
+        for first, second, seeds in paired_models(scores)
         for metric in TASKS[task].compared
-        if (seeds := common_seeds(scores, first, second))
     ]
     estimates = [estimate(d.per_seed, d.resamples, images) for d in differences]
     learned = [_has_learned(scores, d) for d in differences]
     said = verdicts([e if ok else None for e, ok in zip(estimates, learned, strict=True)], margin)
     return [_result(*parts, scores, task, len(differences)) for parts in zip(differences, estimates, said, strict=True)]
+
+
+def paired_models(runs: Mapping[RunKey, object]) -> Iterator[tuple[str, str, list[int]]]:
+    """Yield each pair of models that have a seed in common.
+
+    Args:
+        runs (Mapping[RunKey, object]): All runs, in the order of the models.
+
+    Yields:
+        (tuple[str, str, list[int]]): Both labels, and the seeds.
+    """
+    for first, second in combinations(dict.fromkeys(key.model for key in runs), 2):
+        if seeds := common_seeds(runs, first, second):
+            yield first, second, seeds
 
 
 def common_seeds(runs: Mapping[RunKey, object], first: str, second: str) -> list[int]:

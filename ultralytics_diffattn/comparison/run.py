@@ -43,20 +43,19 @@ from ultralytics_diffattn.evaluation import recording
 from ultralytics_diffattn.output.files import write_json
 
 VALIDATION = (  # arguments of a training that its final validation reads
-    *(
-        "data",
-        "imgsz",
-        "workers",
-        "cache",
-        "conf",
-        "iou",
-        "max_det",
-        "single_cls",
-        "classes",
-        "agnostic_nms",
-        "augment",
-    ),
-    *("mask_ratio", "overlap_mask"),
+    "data",
+    "imgsz",
+    "workers",
+    "cache",
+    "conf",
+    "iou",
+    "max_det",
+    "single_cls",
+    "classes",
+    "agnostic_nms",
+    "augment",
+    "mask_ratio",
+    "overlap_mask",
 )
 
 

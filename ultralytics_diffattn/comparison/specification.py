@@ -81,7 +81,8 @@ def specify(
     from ultralytics_diffattn.evaluation.environment import versions
     from ultralytics_diffattn.weights.conversion import check_reconstruct
 
-    task = task_of(models)
+    built = {label: _build(model) for label, model in models.items()}
+    task = task_of(built)
     dataset = catalogue.resolve(data, task)
     folder = comparison_folder(project, name or dataset.name)
     args = training_arguments({**dataset.budget, **arguments, "data": dataset.data})
@@ -94,7 +95,7 @@ def specify(
         args["data"] = str(next(iter(set_apart)))
     split = "test" if own_test or set_apart else "val"
     files = file_digests(args)
-    digests = {label: model_digest(model, args.get("pretrained")) for label, model in models.items()}
+    digests = {label: model_digest(model, built[label], args.get("pretrained")) for label, model in models.items()}
     if reconstruct:
         for model in models.values():
             check_reconstruct(model, args)
@@ -182,11 +183,12 @@ def file_digests(args: TrainingArguments) -> dict[str, str]:
     return {key: _digest(file) for key, file in files.items() if file.is_file()}
 
 
-def model_digest(model: str, pretrained: str | bool | None) -> str:
+def model_digest(model: str, yolo: Any, pretrained: str | bool | None) -> str:
     """Return a hash of a model.
 
     Args:
         model (str): A YAML or a checkpoint.
+        yolo (ultralytics.YOLO): The model that it makes.
         pretrained (str | bool, optional): Weights that the training is to start from.
 
     Returns:
@@ -197,7 +199,6 @@ def model_digest(model: str, pretrained: str | bool | None) -> str:
     """
     from ultralytics_diffattn.weights.transfer import check_pretrained
 
-    yolo = _build(model)
     if Path(model).suffix == ".pt":
         return _digest(Path(yolo.ckpt_path))
     if isinstance(pretrained, str):
@@ -205,19 +206,19 @@ def model_digest(model: str, pretrained: str | bool | None) -> str:
     return hashlib.sha256(json.dumps(yolo.model.yaml, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def task_of(models: dict[str, str]) -> str:
-    """Return the task of all models, after building each.
+def task_of(models: dict[str, Any]) -> str:
+    """Return the task of all models.
 
     Args:
-        models (dict[str, str]): YAMLs or checkpoints by label.
+        models (dict[str, ultralytics.YOLO]): By label.
 
     Returns:
         (str): One of `TASKS`.
 
     Raises:
-        UserError: If one does not build, they are for different tasks, or theirs is none that is measured.
+        UserError: If they are for different tasks, or theirs is none that is measured.
     """
-    tasks = {label: _build(model).task for label, model in models.items()}
+    tasks = {label: model.task for label, model in models.items()}
     if len(set(tasks.values())) > 1:
         listed = ", ".join(f"{label} is for {task}" for label, task in tasks.items())
         raise UserError(f"{listed}: a comparison takes models of one task.")
