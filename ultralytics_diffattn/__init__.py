@@ -23,7 +23,7 @@ _EXPORTS = {
     "PSABlock_Diff": "nn.blocks",
     "attention_maps": "maps.attention_maps",
     "PairedAttention_Diff": "nn.paired",
-    "register": "plugin.attach",
+    "register": "plugin.register",
 }
 __all__ = tuple(_EXPORTS)
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ultralytics_diffattn.nn.functional import diff_attention  # noqa: F401
     from ultralytics_diffattn.nn.lambdas import lambda_init_schedule  # noqa: F401
     from ultralytics_diffattn.nn.paired import PairedAttention_Diff  # noqa: F401
-    from ultralytics_diffattn.plugin.attach import register  # noqa: F401
+    from ultralytics_diffattn.plugin.register import register  # noqa: F401
     from ultralytics_diffattn.version import __version__  # noqa: F401
 
 

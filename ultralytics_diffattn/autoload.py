@@ -3,7 +3,8 @@
 
 `ultralytics_diffattn.pth` (and from Python 3.15 `ultralytics_diffattn.start`) imports it in every interpreter, so also
 in the `yolo` command, in DataLoader workers and in the processes of a multi-GPU training. It does one thing: it waits
-for ultralytics to import the modules below, and then lets `plugin.attach.attach` add our names to them.
+for ultralytics to import the modules below, and then lets `plugin.attach.attach` add our names to them. A
+second finder, the last of all, finds the files with modules of their own that users have made known.
 """
 
 import os
@@ -37,6 +38,7 @@ def install() -> None:
         return
     if Watcher not in sys.meta_path:
         sys.meta_path.insert(0, Watcher)
+        sys.meta_path.append(UserFiles)
     Watcher.pending.update(WATCHED)
     for module in _loaded():
         _attach(module)
@@ -125,3 +127,31 @@ class Loader:
     def __getattr__(self, name: str) -> "Any":
         """Return any other attribute, such as `get_source`, of the original loader."""
         return getattr(self.loader, name)
+
+
+class UserFiles:
+    """The last finder, for files that a user has made known: `plugin/user_files.py` says which, and finds them."""
+
+    @classmethod
+    def find_spec(
+        cls, name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
+    ) -> "ModuleSpec | None":
+        """Return the spec of a known file, if nobody else has found a module of that name; else None."""
+        try:
+            if path is not None or "." in name or not any(name in text for text in _places()):
+                return None
+            from ultralytics_diffattn.plugin.user_files import Finder
+
+            return Finder.find_spec(name)
+        except Exception:  # a broken record must not reach a program that may not use this package at all
+            return None
+
+
+def _places() -> "list[str]":
+    """Return the texts in which the name of a known file stands."""
+    texts = [os.environ.get(name, "") for name in ("DIFFATTN_MODULES", "DIFFATTN_REGISTERED")]
+    try:
+        with open(os.path.join(sys.prefix, "share", "ultralytics-diffattn", "modules.json"), encoding="utf-8") as file:
+            return [*texts, file.read()]
+    except OSError:
+        return texts

@@ -7,24 +7,15 @@ import threading
 from importlib import import_module
 from types import ModuleType
 
-from ultralytics_diffattn.plugin import folding, lambda_log, loading, text_encoder, yaml_lookup
+from ultralytics_diffattn.plugin import folding, lambda_log, loading, text_encoder, user_modules, yaml_lookup
 from ultralytics_diffattn.plugin.module_table import MODULES
-from ultralytics_diffattn.plugin.twins import Twin
+from ultralytics_diffattn.plugin.twins import put
 
 _lock = threading.RLock()
 
 
-def register() -> None:
-    """Make the model rows and bundled YAMLs of this package known to ultralytics, in this process.
-
-    Installed with pip, the package does so by itself; call this where that is turned off (`DIFFATTN_AUTOLOAD=0`) or
-    start-up files are not read (`python -S`). It may be called any number of times, from any thread.
-
-    Examples:
-        >>> register()
-        >>> from ultralytics import YOLO
-        >>> model = YOLO("yolo11n-diffattn.yaml")
-    """
+def attach_all() -> None:
+    """Attach to all of them, importing those that are not loaded."""
     for name in TO_ATTACH:
         attach(import_module(name))
 
@@ -38,16 +29,15 @@ def attach(module: ModuleType) -> None:
     with _lock:
         TO_ATTACH[module.__name__](module)
     if module.__name__ == "ultralytics.nn.tasks":  # not under the lock: another thread may be at these imports
-        for module_name in {row.build.partition(":")[0] for row in MODULES.values()}:
+        for module_name in {row.build.partition(":")[0] for row in MODULES.values() if not row.source}:
             import_module(module_name)  # puts its classes on torch's list for ULTRALYTICS_SAFE_LOAD
 
 
 def _tasks(tasks: ModuleType) -> None:
-    """Add the twins, the look-up of model YAMLs, the folding, the text encoder, and what is logged."""
-    for name, row in MODULES.items():
-        present, stock = (tasks.__dict__.get(x) for x in (name, row.like))
-        if present is None or (isinstance(present, Twin) and present.stock is not stock):  # new, or reloaded
-            setattr(tasks, name, Twin(name, row, stock, vars(tasks)))  # a module of that name in a fork is left alone
+    """Add the twins, users' modules, the look-up of model YAMLs, the folding, the text encoder, and what is logged."""
+    for name, row in list(MODULES.items()):
+        put(tasks, name, row)  # a module of that name in a fork is left alone
+    user_modules.attach(tasks)
     yaml_lookup.attach(tasks, "check_yaml", rows=tuple(MODULES))
     folding.attach(tasks)
     loading.attach(tasks)

@@ -1,33 +1,33 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""Twins: classes that stand in ultralytics' globals for our modules, so that `parse_model` reads our rows as stock's.
+"""Twins: classes that stand in ultralytics' globals for registered modules, so that `parse_model` reads their rows.
 
 `parse_model` looks a row's module up in the globals of `ultralytics.nn.tasks` and decides by tests such as
 `m in {C2PSA, ...}` which arguments it gets. A *twin* is a class with the hash and the `==` of a stock class, so these
-tests accept it; calling the twin builds our module. Each of our modules has a twin of the stock module whose rows ours
-resemble. Models and checkpoints hold only the ordinary class; `parse_model` stays as it is.
+tests accept it; calling the twin builds the real module. Each registered module has a twin of the stock module whose
+rows its own resemble. Models and checkpoints hold only the ordinary class; `parse_model` stays as it is.
 """
 
 from __future__ import annotations
 
-import dis
-import functools
 import inspect
 from collections.abc import Callable
 from pkgutil import resolve_name
-from types import CodeType, FunctionType
+from types import ModuleType
 from typing import Any
 
 from torch import nn
 
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.nn.arguments import ArgumentError
-from ultralytics_diffattn.plugin.module_table import Row
+from ultralytics_diffattn.plugin import dry_run, needs
+from ultralytics_diffattn.plugin.registry import Row
 from ultralytics_diffattn.plugin.row_context import RowContext
+from ultralytics_diffattn.plugin.signatures import SEVERAL, function_codes, leading, special_cases
 from ultralytics_diffattn.plugin.versions import ADVICE, VersionError, require_ultralytics, ultralytics_version
 
 
 class Twin(type):
-    """The type of a class that stands in ultralytics' globals for one of our modules."""
+    """The type of a class that stands in ultralytics' globals for one of the registered modules."""
 
     row: Row
     stock: type | None
@@ -35,7 +35,8 @@ class Twin(type):
 
     def __new__(mcs, name: str, row: Row, stock: type | None, namespace: dict[str, Any]) -> Twin:
         """Create the twin of `stock`, which is None if this ultralytics no longer has that module."""
-        twin = super().__new__(mcs, name, (stock or nn.Module,), {"__module__": "ultralytics_diffattn"})
+        module = row.build.partition(":")[0] if row.source else "ultralytics_diffattn"
+        twin = super().__new__(mcs, name, (stock or nn.Module,), {"__module__": module})
         twin.row, twin.stock, twin.namespace = row, stock, namespace
         return twin
 
@@ -51,7 +52,7 @@ class Twin(type):
         return hash(cls.stock)
 
     def __call__(cls, *args: object, **named: object) -> nn.Module:
-        """Build our module from the arguments that `parse_model` gives, or say which row is wrong and why."""
+        """Build the real module from the arguments that `parse_model` gives, or say which row is wrong and why."""
         context = RowContext.of_caller()
         require_ultralytics(cls.__name__)
         if cls.stock is None:
@@ -62,22 +63,30 @@ class Twin(type):
         if not isinstance(context.repeats, int) or isinstance(context.repeats, bool):
             raise UserError(f"repeats={context.repeats!r} must be an integer >= 1{context}.")
         received = (*args, named) if named else args
-        if cls.row.adjust is not None and context.c1 is not None:
+        if cls.row.adjust is not None and (context.c1 is not None or context.inputs):
             args = tuple(cls.row.adjust(list(args), context))
-        if named or not cls._are_read_as_stocks(args, context) or cls._has_unknown_special_cases(context):
+        if named or not cls._are_read_as_expected(args, context) or cls._has_unknown_special_cases(context):
             raise VersionError(
-                f"ultralytics {ultralytics_version()} does not read rows of {cls.__name__} as it reads those of "
-                f"{cls.row.like}: it gave the arguments {received}{context}. {ADVICE}"
+                f"ultralytics {ultralytics_version()} does not read rows of {cls.__name__} as it reads "
+                f"{cls.row.described}: it gave the arguments {received}{context}. {ADVICE}"
             )
-        return cls._build(args, context)
+        module = cls._build(args, context)
+        if cls.row.source:  # a user's, which nobody has tried
+            dry_run.check(module, cls.__name__, context, several=cls.row.signature == SEVERAL)
+            needs.note(module, cls.__name__, cls.row)
+        return module
 
     def _build(cls, args: tuple[Any, ...], context: RowContext) -> nn.Module:
-        """Build our module, or name the row whose arguments it refuses; other errors are bugs and pass as they are."""
+        """Build the module, or name the row whose arguments it refuses; other errors are bugs and pass as they are."""
         build: Callable[..., nn.Module] = resolve_name(cls.row.build)
         try:
             inspect.signature(build).bind(*args)
         except TypeError as error:  # more arguments than there are
-            raise UserError(f"{cls.__name__}: {error}{context}") from error
+            called = f"{cls.__name__}({', '.join(map(repr, args))})"
+            detail = f"; it was called as {called}, by {cls.row.described}, and its class has {signature_of(build)}"
+            raise UserError(f"{cls.__name__}: {error}{detail if cls.row.source else ''}{context}") from error
+        if "legacy" in vars(cls) and isinstance(build, type) and cls.row.signature != SEVERAL:
+            setattr(build, "legacy", vars(cls)["legacy"])  # noqa: B010 - what parse_model tells a head's class
         try:
             return build(*args)
         except ArgumentError as error:
@@ -87,29 +96,50 @@ class Twin(type):
                 error.add_note(f"while building {cls.__name__}{context}")
             raise
 
-    def _are_read_as_stocks(cls, args: tuple[Any, ...], context: RowContext) -> bool:
-        """Return whether the arguments begin with those of the stock module: c1, c2 and n, as far as it takes them."""
-        assert cls.stock is not None
-        leading = [p for p in inspect.signature(cls.stock).parameters if p in {"c1", "c2", "n"}]
-        are_integers = all(isinstance(a, int) and not isinstance(a, bool) for a in args[: len(leading)])
+    def _are_read_as_expected(cls, args: tuple[Any, ...], context: RowContext) -> bool:
+        """Return whether the arguments begin as they are to: with c1, c2 and n, as far as the rows it is like do."""
+        names = leading(cls.row.signature or cls.row.like, cls.stock)
+        if names == ["channels"]:
+            return bool(context.inputs) and args[:1] == (list(context.inputs),)
+        are_integers = all(isinstance(a, int) and not isinstance(a, bool) for a in args[: len(names)])
         is_adjusted = cls.row.adjust is None or context.c1 is not None
-        return len(args) >= len(leading) and are_integers and is_adjusted and context.c1 in {None, args[0]}
+        begins_with_c1 = "c1" not in names or context.c1 in (None, *args[:1])
+        return len(args) >= len(names) and are_integers and is_adjusted and begins_with_c1
 
     def _has_unknown_special_cases(cls, context: RowContext) -> bool:
         """Return whether `parse_model` has more special cases for the stock class than `Row.adjust` makes up for."""
-        cases: dict[str, int] = {}  # by function: if another plugin has wrapped one, both are present, and count once
-        functions = {f.__code__ for f in cls.namespace.values() if isinstance(f, FunctionType)} | context.code
-        for code in functions:
-            cases[code.co_name] = max(cases.get(code.co_name, 0), _count_special_cases(code, cls.row.like))
-        handled = 1 if cls.row.adjust is not None else 0
-        return sum(cases.values()) > handled
+        handled = 1 if cls.row.adjust is not None and not cls.row.signature else 0
+        cases = special_cases(function_codes(cls.namespace) | context.code, cls.row.like) if cls.row.like else 0
+        return cases > handled
 
 
-@functools.cache
-def _count_special_cases(code: CodeType, name: str) -> int:
-    """Return how often a function compares with a class by `is` or by its name: tests that a twin fails."""
-    steps = list(dis.get_instructions(code)) if name in (*code.co_names, *code.co_varnames) else []
-    by_is = sum(s.opname == "IS_OP" and name in [x.argval for x in steps[i - 2 : i]] for i, s in enumerate(steps))
-    inner = sum(_count_special_cases(c, name) for c in code.co_consts if isinstance(c, CodeType))
-    named = sum(c == name or (isinstance(c, (frozenset, tuple)) and name in c) for c in code.co_consts)
-    return int(by_is + inner + named)
+def put(tasks: ModuleType, name: str, row: Row) -> None:
+    """Put the twin of a module where `parse_model` looks for it, unless a module of others has that name.
+
+    Args:
+        tasks (ModuleType): `ultralytics.nn.tasks`, loaded.
+        name (str): In a YAML.
+        row (Row): The module.
+    """
+    present = vars(tasks).get(name)
+    stock = vars(tasks).get(row.like) if row.like else nn.Module  # of which no set of parse_model's knows
+    if present is None or (isinstance(present, Twin) and (present.stock is not stock or present.row != row)):
+        setattr(tasks, name, Twin(name, row, stock, vars(tasks)))
+
+
+def signature_of(build: Callable[..., Any]) -> str:
+    """Return the signature of a class or function without types, such as `CBAM(c1, kernel_size=7)`.
+
+    Args:
+        build (Callable): The class or function.
+
+    Returns:
+        (str): For messages.
+
+    Examples:
+        >>> signature_of(type("CBAM", (), {"__init__": lambda self, c1, kernel_size=7: None}))
+        'CBAM(c1, kernel_size=7)'
+    """
+    parameters = inspect.signature(build).parameters.values()
+    short = (str(parameter.replace(annotation=inspect.Parameter.empty)) for parameter in parameters)
+    return f"{getattr(build, '__name__', build)}({', '.join(short)})"

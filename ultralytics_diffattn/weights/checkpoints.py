@@ -15,6 +15,7 @@ from torch import nn
 
 from ultralytics_diffattn.errors import ExistingFileError, MissingFileError, MissingPackageError, UserError
 from ultralytics_diffattn.output.files import whole
+from ultralytics_diffattn.plugin import user_modules
 
 
 def load(weights: str) -> tuple[nn.Module, dict[str, Any]]:
@@ -39,6 +40,8 @@ def load(weights: str) -> tuple[nn.Module, dict[str, Any]]:
         )
     try:
         checkpoint = read(weights)
+    except MissingPackageError:
+        raise
     except ImportError as e:
         raise MissingPackageError(f"{weights} cannot be read: {e}") from e
     except Exception as e:
@@ -64,10 +67,14 @@ def read(weights: str | Path) -> dict[str, Any]:
 
     Returns:
         (dict): As ultralytics wrote it.
+
+    Raises:
+        MissingPackageError: If it holds modules of a user's whose package or file is missing.
     """
     from ultralytics.nn import tasks
     from ultralytics.utils.patches import torch_load
 
+    user_modules.prepare(weights)
     if getattr(tasks, "SAFE_LOAD", False):
         checkpoint: dict[str, Any] = tasks.torch_safe_load(weights)[0]
         return checkpoint

@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""Block reconstruction: each attention of ours is trained, alone, to give what the stock module in its place gives.
+"""Block reconstruction: what stands in the place of a stock module is trained, alone, to give what that one gives.
 
 No labels. All else stays as it is, bit for bit. As quantization knows it: BRECQ, https://arxiv.org/abs/2102.05426.
 """
@@ -19,9 +19,11 @@ from torch import Tensor, nn
 from ultralytics.utils import LOGGER, TQDM
 
 from ultralytics_diffattn.errors import UserError
+from ultralytics_diffattn.nn.protocol import DifferentialAttention
 from ultralytics_diffattn.weights import block_inputs
 from ultralytics_diffattn.weights.block_inputs import BlockInputs
-from ultralytics_diffattn.weights.transfer import attentions, match_rows
+from ultralytics_diffattn.weights.rows import match_rows, replaces
+from ultralytics_diffattn.weights.transfer import attentions
 
 # Measured on yolo11n and 178 images of COCO at 640 px: 30 passes at 1e-3 end at twice the error of 60 at 2e-3.
 STEPS = 1200
@@ -53,16 +55,21 @@ class ReconstructedBlock(NamedTuple):
 
 
 def counterparts(source: Any, target: Any) -> Iterator[tuple[str, Any, nn.Module | None]]:
-    """Yield each differential attention of a model and what stands in its place in the stock model.
+    """Yield each differential attention, and each user's module, and what stands in its place in the stock model.
 
     Args:
         source (BaseModel): A stock model.
-        target (BaseModel): One of ours that its weights were transferred to.
+        target (BaseModel): Another that its weights were transferred to.
 
     Yields:
-        (tuple): Name of the attention, the attention, and its counterpart, None in a row that only the target has.
+        (tuple): Name of the module, the module, and its counterpart, None for an attention in a row that only the
+            target has, and for a user's module over several inputs.
     """
     for j, i in enumerate(match_rows(source.model, target.model)):
+        if i is not None and replaces(target.model[j], source.model[i]):
+            several = isinstance(target.model[j].f, list)
+            yield f"model.{j}", target.model[j], None if several else source.model[i]
+            continue
         for start, attention in attentions(target.model[j]):
             name = start.rstrip(".")
             stock = None if i is None else source.model[i].get_submodule(name)
@@ -100,7 +107,8 @@ def reconstruct(source: Any, target: Any, files: Sequence[str], imgsz: int, seed
     pairs = [pair for pair in pairs if pair[2] is not None]
     if not pairs:
         raise UserError(
-            "no attention of the model has a counterpart in the stock model: there is nothing to reconstruct."
+            "no attention of the model has a counterpart in the stock model, and no module of yours stands in the "
+            "place of a stock module: there is nothing to reconstruct."
         )
     device = _device()
     order = torch.randperm(len(files), generator=torch.Generator().manual_seed(seed)).tolist()
@@ -195,7 +203,8 @@ def _train(
     if not before < float("inf"):
         raise UserError(f"{title}: its output is not finite before it is trained; look at the weights.")
     best, best_state = before, deepcopy(attention.state_dict())
-    parameters = [p for name, p in attention.named_parameters() if not name.startswith("lam")]
+    is_ours = isinstance(attention, DifferentialAttention)
+    parameters = [p for name, p in attention.named_parameters() if not (is_ours and name.startswith("lam"))]
     for parameter in attention.parameters():
         parameter.requires_grad_(any(parameter is p for p in parameters))
     optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.0)

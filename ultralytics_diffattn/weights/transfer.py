@@ -15,8 +15,8 @@ from ultralytics_diffattn.errors import UserError, as_user_errors
 from ultralytics_diffattn.nn.arguments import ArgumentError
 from ultralytics_diffattn.nn.lambdas import PairedLambdaMixin
 from ultralytics_diffattn.nn.protocol import DifferentialAttention
-from ultralytics_diffattn.plugin.module_table import MODULES
 from ultralytics_diffattn.weights.checkpoints import load
+from ultralytics_diffattn.weights.rows import class_name, is_users, match_rows, replaces, stock_name
 
 SHOWN = 8  # mismatches in a message
 
@@ -39,13 +39,13 @@ def transfer(source: Any, target: Any) -> list[TransferredTensor]:
 
     Args:
         source (BaseModel): A trained model of ultralytics.
-        target (BaseModel): A model that differs from it in modules of ours, or in further rows.
+        target (BaseModel): A model that differs from it in modules of ours or of a user's, or in further rows.
 
     Returns:
         (list[TransferredTensor]): The status of each tensor, in the target's order.
 
     Raises:
-        UserError: If a tensor outside our modules is missing in one of the models or differs in shape, the target
+        UserError: If a tensor outside these modules is missing in one of the models or differs in shape, the target
             being unchanged then, or a lambda of 1 cannot start as stock.
 
     Examples:
@@ -65,8 +65,8 @@ def transfer(source: Any, target: Any) -> list[TransferredTensor]:
         row_tensors, row_errors = _compare_row(new, old, before, f"model.{j}.", f"model.{i}.")
         tensors += [*row_tensors, *(TransferredTensor("folded", f"model.{i}.{n}", tuple(b.shape)) for n, b in folded)]
         errors += row_errors
-        names = new.state_dict().keys()
-        copies.append((new, {name: value for name, value in before.items() if name in names}))
+        shapes = {name: value.shape for name, value in new.state_dict().items()}
+        copies.append((new, {name: value for name, value in before.items() if shapes.get(name) == value.shape}))
         if old is not None and not _is_whole(new, old):
             rows.append((f"model.{j}.", new, old))
     if errors:
@@ -91,7 +91,7 @@ def _alive(new: nn.Module, old: nn.Module) -> Iterator[tuple[str, PairedLambdaMi
 
 def _is_whole(new: nn.Module, old: nn.Module) -> bool:
     """Return whether a row is replaced by one that shares no tensor with it."""
-    return _name(old) not in {_name(new), _stock(new)}
+    return class_name(old) not in {class_name(new), stock_name(new)}
 
 
 def _fold_biases(before: dict[str, Tensor], after: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
@@ -122,7 +122,8 @@ def _compare_row(
     tensors: list[TransferredTensor] = []
     errors: list[str] = []
     after = new.state_dict()
-    replaced = ("",) if old is None or _is_whole(new, old) else _replaced(new)
+    is_free = old is not None and replaces(new, old)  # then what fits by name and shape is kept, and the rest is new
+    replaced = ("",) if old is None or is_free or _is_whole(new, old) else _replaced(new)
     ours = (*replaced, *_added(new))
     halves = _halved(new)
     for name, value in after.items():
@@ -131,6 +132,9 @@ def _compare_row(
             tensors.append(TransferredTensor("added", full_name, shape))
             if not name.startswith(ours):
                 errors.append(f"{full_name} {shape} is not in the checkpoint")
+        elif before[name].shape != value.shape and is_free:
+            tensors.append(TransferredTensor("added", full_name, shape))
+            tensors.append(TransferredTensor("dropped", old_prefix + name, tuple(before[name].shape)))
         elif before[name].shape != value.shape:
             errors.append(f"{full_name} has shape {tuple(before[name].shape)} in the checkpoint, {shape} in the model")
         else:
@@ -141,43 +145,6 @@ def _compare_row(
         if not name.startswith(replaced):
             errors.append(f"{old_prefix}{name} of the checkpoint has no place in the model")
     return tensors, errors
-
-
-def match_rows(source: nn.Sequential, target: nn.Sequential) -> list[int | None]:
-    """Return the row of the source that each row of the target continues.
-
-    Args:
-        source (nn.Sequential): Layers of a trained model.
-        target (nn.Sequential): Layers of another, which may have more.
-
-    Returns:
-        (list[int | None]): Indices, None for a row that the source does not have.
-
-    Raises:
-        UserError: If the rows do not match, with the first at which they part.
-    """
-    matches: list[int | None] = []
-    spare, i, parted = len(target) - len(source), 0, ""
-    for j, layer in enumerate(target):
-        alike = i < len(source) and _name(source[i]) in {_name(layer), _stock(layer)}
-        if alike or (i < len(source) and spare == 0 and _is_ours(layer)):  # the latter: DiffAttention for C2PSA
-            matches.append(i)
-        else:
-            other = f"{_name(source[i])} at its row {i}" if i < len(source) else "none"
-            parted = parted or f"at row {j} the model has {_name(layer)}, the checkpoint {other}"
-            matches.append(None)
-            spare -= 1
-            if spare < 0:
-                break
-            continue
-        i += 1
-    if i < len(source):
-        parted = parted or f"row {i} of the checkpoint, {_name(source[i])}, has no place"
-        raise UserError(
-            f"the layers part: {parted}, and rows of the checkpoint have no place (it has {len(source)}, the model "
-            f"{len(target)}). Give a model of the same family, such as yolo11-diffattn-paired.yaml for a yolo11."
-        )
-    return matches
 
 
 def check_pretrained(weights: str, model: Any) -> None:
@@ -196,7 +163,7 @@ def check_pretrained(weights: str, model: Any) -> None:
         return
     source: Any = load(weights)[0]
     known, present, head = source.state_dict(), model.state_dict(), source.model[-1]
-    rows = ((j, (*_replaced(m), *_added(m))) for j, m in enumerate(model.model))
+    rows = ((j, ("",) if is_users(m) else (*_replaced(m), *_added(m))) for j, m in enumerate(model.model))
     free = (*(f"model.{j}.{name}" for j, names in rows for name in names), f"model.{len(model.model) - 1}.")
     wrong = []
     for name, value in present.items():
@@ -221,8 +188,8 @@ def check_pretrained(weights: str, model: Any) -> None:
             "official YOLO12 weights into the norms behind them, and train that."
         )
     LOGGER.info(
-        f"pretrained={weights}: all but the head fits, and of the head, which is {_name(head)} for "
-        f"{len(source.names)} classes there and {_name(model.model[-1])} here, what fits."
+        f"pretrained={weights}: all but the head fits, and of the head, which is {class_name(head)} for "
+        f"{len(source.names)} classes there and {class_name(model.model[-1])} here, what fits."
     )
 
 
@@ -244,21 +211,6 @@ def summary(tensors: Iterable[TransferredTensor]) -> str:
     lines = [f"{t.status:<7} {t.name} ({', '.join(map(str, t.shape))})" for t in tensors if t.status != "kept"]
     count = Counter(t.status for t in tensors)
     return "\n".join([*lines, ", ".join(f"{n} {status}" for status, n in count.items())])
-
-
-def _name(layer: nn.Module) -> str:
-    """Return the class of a row's module, of which there may be several in a row."""
-    return type(layer[0] if type(layer) is nn.Sequential and len(layer) else layer).__name__
-
-
-def _stock(layer: nn.Module) -> str:
-    """Return the class of the stock module that a row's module replaces."""
-    name = _name(layer)
-    return MODULES[name].like if name in MODULES else name
-
-
-def _is_ours(layer: nn.Module) -> bool:
-    return _name(layer) in MODULES
 
 
 def attentions(layer: nn.Module) -> Iterator[tuple[str, DifferentialAttention]]:

@@ -1,0 +1,133 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""What a checkpoint needs: each module of a user's carries a note of where its class comes from.
+
+The note is a line of JSON in an attribute, so that it stands in the file as plain text and can be read without
+executing anything of it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import nn
+
+from ultralytics_diffattn.errors import MissingPackageError
+from ultralytics_diffattn.plugin import user_files
+from ultralytics_diffattn.plugin.registry import Row
+
+ATTRIBUTE = "diffattn_needs"  # of a module, and the first key of the note
+
+
+class Need(NamedTuple):
+    """Where the class of a module comes from.
+
+    Attributes:
+        name (str): In model YAMLs.
+        build (str): "package.module:Class".
+        like (str): What its rows are read like.
+        source (str): The package with its version, or the file.
+        sha256 (str): Of the file; empty for a package.
+    """
+
+    name: str
+    build: str
+    like: str
+    source: str
+    sha256: str = ""
+
+    @property
+    def module(self) -> str:
+        """The name that is imported first."""
+        return self.build.partition(":")[0].partition(".")[0]
+
+
+def note(module: nn.Module, name: str, row: Row) -> None:
+    """Leave in a module of a user's the note of where its class comes from.
+
+    Args:
+        module (nn.Module): Just built.
+        name (str): Its name in the YAML.
+        row (Row): Its entry in the registry.
+    """
+    need = Need(name, row.build, row.signature or row.like, row.source, user_files.digest(row.source))
+    text = json.dumps({ATTRIBUTE: need.build, **need._asdict()})
+    vars(module)[ATTRIBUTE] = text
+
+
+def read(weights: str | Path) -> list[Need]:
+    """Return what a checkpoint needs besides ultralytics and this package, without executing anything of it.
+
+    Args:
+        weights (str | Path): The file; nothing is needed where it is none, or not one of PyTorch's.
+
+    Returns:
+        (list[Need]): Each once.
+
+    Examples:
+        >>> read("no-such-file.pt")
+        []
+    """
+    if not Path(weights).is_file() or not zipfile.is_zipfile(weights):
+        return []
+    with zipfile.ZipFile(weights) as archive:
+        texts = [archive.read(name) for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
+    found: dict[Need, None] = {}
+    for text in texts:
+        for part in text.split(b'{"' + ATTRIBUTE.encode() + b'": ')[1:]:
+            try:
+                values = json.loads(b'{"' + ATTRIBUTE.encode() + b'": ' + part.partition(b"}")[0] + b"}")
+                found[Need(*(str(values[field]) for field in Need._fields))] = None
+            except (ValueError, KeyError):  # not a note of ours
+                continue
+    return list(found)
+
+
+def check(weights: str | Path) -> list[Need]:
+    """Return what a checkpoint needs, or raise if it is missing; log where a file has changed since.
+
+    Args:
+        weights (str | Path): The file.
+
+    Returns:
+        (list[Need]): What it needs.
+
+    Raises:
+        MissingPackageError: With the package or the file.
+    """
+    found = read(weights)
+    for need in {n.module: n for n in found}.values():
+        file = _file_of(need.module)
+        if file is None:
+            raise MissingPackageError(
+                f"{weights} needs {_missing(need, [n for n in found if n.module == need.module])}"
+            )
+        user_files.warn_if_changed(file, need.sha256, f"since {weights} was made")
+    return found
+
+
+def _file_of(module: str) -> str | None:
+    """Return the file that a module is imported from, without importing it; None where there is none."""
+    if module in sys.modules:
+        return str(getattr(sys.modules[module], "__file__", None) or "")
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return None if spec is None else str(spec.origin or "")
+
+
+def _missing(need: Need, alike: list[Need]) -> str:
+    """Return what is missing, and what to do."""
+    names = ", ".join(dict.fromkeys(n.build.partition(":")[2] for n in alike))
+    if need.sha256:
+        file = Path(need.source).name
+        return (
+            f"{names} of the file {file} (it was {need.source}, sha256 {need.sha256[:12]}), which no Python here "
+            f"knows: get the file and run `diffattn modules add {file}`, or set DIFFATTN_MODULES to its path."
+        )
+    return f"{names} of the package {need.source}, which is not installed here: install it."

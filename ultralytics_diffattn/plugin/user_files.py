@@ -1,0 +1,156 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""Files with modules that a user has made known: which they are, and how Python finds them by their names.
+
+Standard library only, since the finder of autoload.py asks here. A file is known if `DIFFATTN_MODULES` names it, if
+`diffattn modules add` has recorded it for this environment, or if the process that started this one has registered a
+class of it. Nothing is looked for in any folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from importlib.machinery import ModuleSpec
+from typing import Any, NamedTuple
+
+PATHS = "DIFFATTN_MODULES"  # in the environment: paths, separated as in PATH
+INHERITED = "DIFFATTN_REGISTERED"  # in the environment of child processes: what their parent has registered, as JSON
+
+
+class UserFile(NamedTuple):
+    """A file that may be imported by its name.
+
+    Attributes:
+        path (str): Absolute.
+        origin (str): Who has made it known, for messages.
+        sha256 (str): Of what was recorded; empty where only the path was given.
+    """
+
+    path: str
+    origin: str
+    sha256: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it is imported as."""
+        folder, file = os.path.split(self.path)
+        return os.path.basename(folder) if file == "__init__.py" else os.path.splitext(file)[0]
+
+
+def record() -> str:
+    """Return the path of the file in which `diffattn modules add` records files for this environment."""
+    return os.path.join(sys.prefix, "share", "ultralytics-diffattn", "modules.json")  # as in autoload.py
+
+
+def recorded() -> list[UserFile]:
+    """Return the files that are recorded for this environment, in their order."""
+    try:
+        with open(record(), encoding="utf-8") as file:
+            entries = json.load(file)
+        return [UserFile(entry["path"], "diffattn modules add", entry["sha256"]) for entry in entries]
+    except FileNotFoundError:
+        return []
+
+
+def named() -> list[UserFile]:
+    """Return the files that `DIFFATTN_MODULES` names."""
+    paths = os.environ.get(PATHS, "").split(os.pathsep)
+    return [UserFile(os.path.abspath(os.path.expanduser(path)), PATHS) for path in paths if path.strip()]
+
+
+def inherited() -> list[dict[str, str]]:
+    """Return what the process that started this one has registered, with the arguments of `bequeath`."""
+    entries: list[dict[str, str]] = json.loads(os.environ.get(INHERITED) or "[]")
+    return entries
+
+
+def bequeath(build: str, like: str, name: str, source: str, file: str) -> None:
+    """Let processes that this one starts know a module that was registered here.
+
+    Args:
+        build (str): "package.module:Class".
+        like (str): What its rows are read like.
+        name (str): In a YAML.
+        source (str): The package or file that it comes from, for messages.
+        file (str): Which is imported first: that of the module, or `__init__.py` of its package.
+    """
+    entries = [entry for entry in inherited() if entry["name"] != name]
+    entries.append({"build": build, "like": like, "name": name, "source": source, "file": file})
+    os.environ[INHERITED] = json.dumps(entries, ensure_ascii=False)
+
+
+def known() -> list[UserFile]:
+    """Return all files that are known, each once."""
+    files = [*named(), *recorded()]
+    files += [UserFile(entry["file"], INHERITED) for entry in inherited() if entry["file"]]
+    by_path: dict[str, UserFile] = {}
+    for file in files:
+        by_path.setdefault(os.path.realpath(file.path), file)
+    return list(by_path.values())
+
+
+def spec(name: str) -> ModuleSpec | None:
+    """Return how Python is to import a known file; None for any other name, and where two files have that name.
+
+    Args:
+        name (str): Of a module, without a dot.
+
+    Returns:
+        (ModuleSpec | None): For `sys.meta_path`.
+    """
+    from importlib.util import spec_from_file_location
+
+    files = [file for file in known() if file.name == name]
+    if len({digest(file.path) for file in files}) != 1 or not os.path.isfile(files[0].path):
+        return None
+    file = files[0]
+    if file.sha256:
+        warn_if_changed(file.path, file.sha256, f"since `diffattn modules add {file.path}`, which would renew it")
+    folder = os.path.dirname(file.path)
+    places: Any = [folder] if os.path.basename(file.path) == "__init__.py" else None
+    return spec_from_file_location(name, file.path, submodule_search_locations=places)
+
+
+def digest(path: str) -> str:
+    """Return the SHA-256 of a file, or "" where there is none."""
+    import hashlib
+
+    try:
+        with open(path, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
+    except OSError:
+        return ""
+
+
+_warned: set[tuple[str, str]] = set()
+
+
+def warn_if_changed(path: str, sha256: str, since: str) -> None:
+    """Log once, in the first of several processes, that a file is another than it was.
+
+    Args:
+        path (str): The file.
+        sha256 (str): Of the file as it was; empty where that is not known.
+        since (str): When it was, for the message.
+    """
+    import logging
+
+    now = digest(path)
+    if not sha256 or not now or now == sha256 or (path, sha256) in _warned:
+        return
+    _warned.add((path, sha256))
+    if os.environ.get("RANK", "-1") in {"-1", "0"}:
+        logging.getLogger("ultralytics").warning(f"{path} has changed {since}: it is used as it is now.")
+
+
+class Finder:
+    """The last finder: it finds known files by name where nothing else is found by it."""
+
+    @classmethod
+    def find_spec(cls, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """Return the spec of a known file, or None."""
+        try:
+            return None if path is not None or "." in name else spec(name)
+        except Exception:  # a broken record must not reach a program that may not use this package at all
+            return None

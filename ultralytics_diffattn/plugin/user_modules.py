@@ -1,0 +1,213 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""Modules of users: imported when a model or a checkpoint names one that is not known yet, and not before.
+
+They come from packages that declare an entry point in the group `ultralytics_diffattn.modules`, from the files of
+user_files.py, and from what the process that started this one has registered. One that cannot be imported costs a
+warning.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from ultralytics_diffattn.errors import UserError
+from ultralytics_diffattn.plugin import needs, registry, user_files
+from ultralytics_diffattn.plugin.registry import MODULES
+from ultralytics_diffattn.plugin.replacing import replace
+from ultralytics_diffattn.plugin.signatures import SEVERAL, leading
+from ultralytics_diffattn.plugin.twins import Twin, put
+from ultralytics_diffattn.suggestions import did_you_mean
+
+GROUP = "ultralytics_diffattn.modules"
+
+_lock = threading.RLock()
+_failures: dict[str, str] = {}  # by source: "" after success
+_package = ""  # that is being imported, with its version
+
+
+class UnknownModuleError(UserError, KeyError):
+    """A row of a model YAML whose module neither ultralytics has nor anybody has registered; also a `KeyError`."""
+
+    __str__ = Exception.__str__  # that of KeyError would quote the message
+
+
+def attach(tasks: ModuleType) -> None:
+    """Let `parse_model` and `torch_safe_load` of ultralytics know the modules of users that they come across.
+
+    Args:
+        tasks (ModuleType): `ultralytics.nn.tasks`, loaded.
+    """
+
+    def make_parser(stock: Callable[..., Any]) -> Callable[..., Any]:
+        def with_modules(*args: Any, **kwargs: Any) -> Any:
+            d = args[0] if args else kwargs.get("d")
+            if isinstance(d, dict):
+                _check_rows(d, tasks)
+            return stock(*args, **kwargs)
+
+        return with_modules
+
+    def make_loader(stock: Callable[..., Any]) -> Callable[..., Any]:
+        def with_needs(weight: Any, *args: Any, **kwargs: Any) -> Any:
+            prepare(weight)
+            return stock(weight, *args, **kwargs)
+
+        return with_needs
+
+    replace(tasks, "parse_model", make_parser)
+    replace(tasks, "torch_safe_load", make_loader)
+
+
+def prepare(weights: Any) -> None:
+    """Import what a checkpoint needs, as far as it is known, or say which package or file is missing.
+
+    What is imported, the user has made known: a checkpoint decides nothing but when.
+
+    Args:
+        weights (str | Path): The checkpoint.
+
+    Raises:
+        MissingPackageError: If a package or a file is missing.
+    """
+    if needs.check(weights):
+        load()
+    allow()
+
+
+def allow() -> None:
+    """Put the registered classes, and the other modules of their files, on torch's list for ULTRALYTICS_SAFE_LOAD."""
+    for module in {row.build.partition(":")[0] for row in MODULES.values() if row.source}:
+        loaded = list(vars(sys.modules.get(module, object)).values())
+        classes: list[Any] = [
+            c for c in loaded if isinstance(c, type) and issubclass(c, nn.Module) and c.__module__ == module
+        ]
+        if classes:
+            torch.serialization.add_safe_globals(classes)
+
+
+def source() -> str:
+    """Return the package that is being imported by its entry point, with its version, or ""."""
+    return _package
+
+
+def load() -> dict[str, str]:
+    """Import all modules of users that have not been tried yet, and log a warning for each that fails.
+
+    Returns:
+        (dict[str, str]): Why it failed, by where the module comes from.
+    """
+    with _lock:
+        for entry in user_files.inherited():
+            if entry["name"] not in MODULES:
+                registry.add(entry["build"], entry["like"], entry["name"], entry["source"])
+                _put(entry["name"])
+        for origin, import_it in _sources():
+            if origin in _failures:
+                continue
+            _failures[origin] = ""  # also while it is being imported
+            try:
+                import_it()
+            except (Exception, SystemExit) as error:
+                _failures[origin] = f"{type(error).__name__}: {error}"
+                _warn(f"{origin} cannot be imported, and its modules are missing: {_failures[origin]}")
+        return {origin: reason for origin, reason in _failures.items() if reason}
+
+
+def _put(name: str) -> None:
+    """Put the twin of a module into `ultralytics.nn.tasks`."""
+    tasks = sys.modules.get("ultralytics.nn.tasks")
+    if tasks is not None:
+        put(tasks, name, MODULES[name])
+
+
+def _sources() -> Iterator[tuple[str, Callable[[], object]]]:
+    """Yield where modules of users come from, and how each is imported."""
+    files = [file for file in user_files.known() if file.origin != user_files.INHERITED]
+    for file in files:
+        others = [other.path for other in files if other.name == file.name and other.path != file.path]
+        yield file.path, lambda file=file, others=others: _import_file(file, others)  # type: ignore[misc]
+    for point in sorted(entry_points(group=GROUP)):
+        package = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+        yield f"{point.name} of {package}", lambda point=point, package=package: _import(point, package)  # type: ignore[misc]
+
+
+def _import_file(file: user_files.UserFile, others: list[str]) -> None:
+    """Import a known file, unless another file has its name."""
+    if not os.path.isfile(file.path):
+        raise FileNotFoundError(f"{file.origin} names it, but there is no such file")
+    different = [path for path in others if user_files.digest(path) != user_files.digest(file.path)]
+    if different:
+        raise UserError(f"{' and '.join(different)} has the same name and another content; keep one of them")
+    module = import_module(file.name)
+    imported = getattr(module, "__file__", None)
+    if imported and user_files.digest(imported) != user_files.digest(file.path):
+        raise UserError(f"Python has imported {imported} as {file.name}; rename one of the two files")
+
+
+def _import(point: EntryPoint, package: str) -> None:
+    """Import what an entry point names."""
+    global _package
+    _package = package
+    try:
+        point.load()
+    finally:
+        _package = ""
+
+
+def _warn(message: str) -> None:
+    """Log a warning, in the first of several processes."""
+    from ultralytics.utils import LOGGER, RANK
+
+    if RANK in {-1, 0}:
+        LOGGER.warning(message)
+
+
+def _check_rows(d: dict[str, Any], tasks: ModuleType) -> None:
+    """Import what a model needs, and raise for a row that is unknown, or that has not the inputs of its signature."""
+    rows = [row for row in [*(d.get("backbone") or ()), *(d.get("head") or ())] if isinstance(row, (list, tuple))]
+    rows = [row for row in rows if len(row) == 4 and isinstance(row[2], str)]  # others are stock's business
+    missing = [row[2] for row in rows if not row[2].startswith(("nn.", "torchvision.ops."))]
+    missing = [name for name in dict.fromkeys(missing) if name not in vars(tasks)]
+    if missing:
+        failures = load()
+        unknown = [name for name in missing if name not in vars(tasks)]
+        if unknown:
+            raise UnknownModuleError(_unknown(unknown[0], failures, tasks))
+    for i, (f, _, name, args) in enumerate(rows):
+        twin = vars(tasks).get(name)
+        if isinstance(twin, Twin) and twin.row.source:
+            _check_row(f, args, twin, f" (row {i} of the model YAML: {[f, _, name, args]}).")
+
+
+def _check_row(f: Any, args: Any, twin: Twin, row: str) -> None:
+    """Raise unless a user's row has as many inputs as its signature, and a first argument where there must be one."""
+    several = twin.row.signature == SEVERAL
+    if several and not isinstance(f, list):
+        raise UserError(f"{twin.__name__} is a module over several inputs: give a list, such as [-1, 6]{row}")
+    if not several and isinstance(f, list) and "c1" in leading(twin.row.signature or twin.row.like, twin.stock):
+        raise UserError(f"{twin.__name__} has one input; like={SEVERAL!r} is for several{row}")
+    if "c2" in leading(twin.row.signature or twin.row.like, twin.stock) and not args:
+        raise UserError(f"{twin.__name__} needs the number of its output channels as the first argument{row}")
+
+
+def _unknown(name: str, failures: dict[str, str], tasks: ModuleType) -> str:
+    """Return what to say of a name that nobody knows."""
+    modules = [n for n, m in vars(tasks).items() if isinstance(m, type) and issubclass(m, nn.Module)]
+    lines = [f"{origin} could not be imported: {reason}" for origin, reason in failures.items()]
+    own = [n for n, row in MODULES.items() if row.source]
+    lines.append(f"registered are {', '.join(own)}" if own else "no module of yours is registered")
+    return (
+        f"{name!r} is no module of ultralytics, and nobody has registered one of that name."
+        f"{did_you_mean(name, modules)} {'; '.join(lines)}. To add it: @register(like=...) above its class, and "
+        "`diffattn modules add FILE.py`, or DIFFATTN_MODULES=FILE.py in the environment."
+    )
