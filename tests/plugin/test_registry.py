@@ -155,7 +155,7 @@ BAD = [  # what is registered, with what; what the message says
     (lambda: dict, dict(like="(*args)"), "the type dict is no class of nn.Module"),
     (inside_a_function, dict(like="(*args)"), "inside_a_function.<locals>.Local is a class inside a function"),
     (lambda: nn.Identity, dict(like="(*args)", name="LOGGER"), "LOGGER is taken"),
-    (lambda: nn.ReLU6, dict(like="(c1, c2, *args)"), "call ReLU6(c1, c2, *args), but its class has ReLU6(inplace=False)"),
+    (lambda: nn.ReLU6, dict(like="(c1, c2, *args)"), "ReLU6(c1, c2, *args), but its class has ReLU6(inplace=False)"),
     (lambda: nn.Flatten, dict(like="C2f"), "would call Flatten(c1, c2, n, *args), as C2f is, but its class has"),
     (lambda: "my_blocks.CBAM", dict(like="Conv"), '\'my_blocks.CBAM\' must be "package.module:Class"'),
     (lambda: "no_such_file:CBAM", dict(like="Conv"), "no_such_file:CBAM cannot be imported: No module named"),
@@ -189,23 +189,10 @@ def test_a_name_of_another_plugin(monkeypatch):
         register(nn.Identity, like="(*args)", name="Rival")
 
 
-IN = "(2, 128, 128, 128)"
+IN, BEHIND = "(2, 128, 128, 128)", "the rows behind it count on"
 WRONG = [  # arguments of the class, its forward, like, row; what the message says
-    # fmt: off
-    (
-        "",
-        "return x[:, :64]",
-        "(*args)",
-        [],
-        f"gives (2, 64, 128, 128) for an input of {IN}, but the rows behind it count on {IN}",
-    ),
-    (
-        ", c1, c2",
-        "return x",
-        "Conv",
-        [64],
-        f"gives {IN} for an input of {IN}, but the rows behind it count on (2, 64, 128, 128)",
-    ),
+    ("", "return x[:, :64]", "(*args)", [], f"gives (2, 64, 128, 128) for an input of {IN}, but {BEHIND} {IN}"),
+    (", c1, c2", "return x", "Conv", [64], f"gives {IN} for an input of {IN}, but {BEHIND} (2, 64, 128, 128)"),
     (", c1", "return (x, x)", "(c1, *args)", [], f"gives a tuple for an input of {IN}"),
     (", c1", "return x.mean()", "(c1, *args)", [], "gives a tensor of () for"),
     (", c1", "return x @ torch.ones(3, 3)", "(c1, *args)", [], f"fails on an input of {IN}: "),
@@ -225,7 +212,6 @@ WRONG = [  # arguments of the class, its forward, like, row; what the message sa
     ),
     (", c1, c2", "return x", "Conv", [], "needs the number of its output channels as the first argument"),
     (", c", "return x[0]", "(channels, *args)", [], "is a module over several inputs: give a list, such as [-1, 6]"),
-    # fmt: on
 ]
 
 

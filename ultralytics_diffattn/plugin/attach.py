@@ -3,11 +3,20 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from importlib import import_module
 from types import ModuleType
 
-from ultralytics_diffattn.plugin import folding, lambda_log, loading, text_encoder, user_modules, yaml_lookup
+from ultralytics_diffattn.plugin import (
+    folding,
+    lambda_log,
+    loading,
+    text_encoder,
+    user_files,
+    user_modules,
+    yaml_lookup,
+)
 from ultralytics_diffattn.plugin.module_table import MODULES
 from ultralytics_diffattn.plugin.twins import put
 
@@ -18,6 +27,8 @@ def attach_all() -> None:
     """Attach to all of them, importing those that are not loaded."""
     for name in TO_ATTACH:
         attach(import_module(name))
+    if not {"UserFiles", "Finder"} & {getattr(finder, "__name__", "") for finder in sys.meta_path}:
+        sys.meta_path.append(user_files.Finder)  # autoload.py, which does so else, is turned off
 
 
 def attach(module: ModuleType) -> None:

@@ -53,6 +53,47 @@ def recorded() -> list[UserFile]:
         return []
 
 
+def add(path: str) -> None:
+    """Record a file for this environment, or its present content where it is recorded already.
+
+    Args:
+        path (str): The file.
+    """
+    path = os.path.abspath(path)
+    _write([*(file for file in recorded() if file.path != path), UserFile(path, "", digest(path))])
+
+
+def remove(path: str) -> bool:
+    """Take a file out of what is recorded for this environment.
+
+    Args:
+        path (str): The file, by its path or the name that it is imported by.
+
+    Returns:
+        (bool): Whether it was recorded.
+    """
+    files = recorded()
+    kept = [file for file in files if path != file.name and os.path.abspath(path) != file.path]
+    if len(kept) < len(files):
+        _write(kept)
+    return len(kept) < len(files)
+
+
+def _write(files: list[UserFile]) -> None:
+    """Write what is recorded, whole or not at all; nothing of it is left behind where there is nothing to record."""
+    from pathlib import Path
+
+    from ultralytics_diffattn.output.files import write_text
+
+    place = Path(record())
+    if files:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        entries = [{"path": file.path, "sha256": file.sha256} for file in files]
+        write_text(place, json.dumps(entries, indent=1, ensure_ascii=False) + "\n")
+    else:
+        place.unlink(missing_ok=True)
+
+
 def named() -> list[UserFile]:
     """Return the files that `DIFFATTN_MODULES` names."""
     paths = os.environ.get(PATHS, "").split(os.pathsep)
@@ -105,8 +146,7 @@ def spec(name: str) -> ModuleSpec | None:
     if len({digest(file.path) for file in files}) != 1 or not os.path.isfile(files[0].path):
         return None
     file = files[0]
-    if file.sha256:
-        warn_if_changed(file.path, file.sha256, f"since `diffattn modules add {file.path}`, which would renew it")
+    say_if_changed(file)
     folder = os.path.dirname(file.path)
     places: Any = [folder] if os.path.basename(file.path) == "__init__.py" else None
     return spec_from_file_location(name, file.path, submodule_search_locations=places)
@@ -142,6 +182,11 @@ def warn_if_changed(path: str, sha256: str, since: str) -> None:
     _warned.add((path, sha256))
     if os.environ.get("RANK", "-1") in {"-1", "0"}:
         logging.getLogger("ultralytics").warning(f"{path} has changed {since}: it is used as it is now.")
+
+
+def say_if_changed(file: UserFile) -> None:
+    """Log once where a recorded file is another than it was when it was recorded."""
+    warn_if_changed(file.path, file.sha256, f"since `diffattn modules add {file.path}`, which would renew it")
 
 
 class Finder:

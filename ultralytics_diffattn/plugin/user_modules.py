@@ -123,6 +123,29 @@ def load() -> dict[str, str]:
         return {origin: reason for origin, reason in _failures.items() if reason}
 
 
+def import_file(path: str) -> None:
+    """Import a file with modules of a user's by its name, as it is from now on imported where it is known.
+
+    Args:
+        path (str): The file.
+
+    Raises:
+        UserError: If it fails, or if Python knows another module by that name.
+    """
+    file = user_files.UserFile(os.path.abspath(path), user_files.PATHS)
+    if not file.name.isidentifier():
+        raise UserError(f"{path} cannot be imported by its name: give it letters, digits and underscores.")
+    with _lock:
+        before = os.environ.get(user_files.PATHS, "")
+        os.environ[user_files.PATHS] = os.pathsep.join([file.path, before])
+        try:
+            _import_file(file, [])
+        except (Exception, SystemExit) as error:
+            raise UserError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+        finally:
+            os.environ[user_files.PATHS] = before
+
+
 def _put(name: str) -> None:
     """Put the twin of a module into `ultralytics.nn.tasks`."""
     tasks = sys.modules.get("ultralytics.nn.tasks")
@@ -148,6 +171,7 @@ def _import_file(file: user_files.UserFile, others: list[str]) -> None:
     different = [path for path in others if user_files.digest(path) != user_files.digest(file.path)]
     if different:
         raise UserError(f"{' and '.join(different)} has the same name and another content; keep one of them")
+    user_files.say_if_changed(file)
     module = import_module(file.name)
     imported = getattr(module, "__file__", None)
     if imported and user_files.digest(imported) != user_files.digest(file.path):
