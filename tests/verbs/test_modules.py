@@ -23,7 +23,7 @@ def environment(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_add_list_and_remove(environment):
+def test_add_list_and_remove(environment, monkeypatch):
     (said,) = modules("add", "my_blocks.py")
     assert "Mixer, whose rows are read as those of Conv" in said
     assert "Join, whose rows are read as (channels, *args)" in said
@@ -39,6 +39,7 @@ def test_add_list_and_remove(environment):
     assert modules() == [f"{file}: by diffattn modules add, missing"]
     modules("remove", "my_blocks")  # by its name, though the file is gone
     assert not place.exists()
+    monkeypatch.setenv(user_files.INHERITED, "[]")  # what this process has registered, its children know
     assert modules() == ["No modules of yours are known here: diffattn modules add my_blocks.py"]
 
 
@@ -93,6 +94,20 @@ def test_a_bad_file_is_not_recorded(content, name, error, message, environment):
 def test_bad_words(words, message, capsys):
     assert cli.main(["modules", *words]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_broken_record_is_said_and_kept(environment, monkeypatch):
+    place = environment / "env" / "share" / "ultralytics-diffattn" / "modules.json"
+    place.parent.mkdir(parents=True)
+    place.write_text("[{")
+    with pytest.raises(UserError, match=r"modules\.json is broken; delete it, and add its files again"):
+        modules("add", "my_blocks.py")
+    assert place.read_text() == "[{"
+    said = []
+    monkeypatch.setattr("logging.Logger.warning", lambda self, message, *args: said.append(message))
+    monkeypatch.setattr(user_files, "_warned", set())
+    assert [user_files.known() for _ in range(2)][1][0].origin == user_files.INHERITED
+    assert [m for m in said if "modules.json is broken" in m] == said
 
 
 def test_an_environment_that_cannot_be_written(environment):

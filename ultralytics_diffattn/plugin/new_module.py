@@ -159,7 +159,8 @@ def write(name: str, like: str, folder: Path) -> tuple[list[Path], list[str]]:
     if find_spec(stem) is not None:
         raise UserError(f"{stem}.py would hide the module {stem} that Python has: choose another name.")
     names = tuple(leading(like, vars(tasks).get(like)))
-    if names not in BODIES or (like not in PLAIN and list(names) != _first_parameters(vars(tasks)[like], len(names))):
+    is_begun_so = like in PLAIN or (names and list(names) == _first_parameters(vars(tasks)[like], len(names)))
+    if names not in BODIES or not is_begun_so:
         raise UserError(
             f"there is no template for like={like}: take one of {', '.join(map(repr, PLAIN))}, or Conv, C2f."
         )

@@ -44,13 +44,20 @@ def record() -> str:
 
 
 def recorded() -> list[UserFile]:
-    """Return the files that are recorded for this environment, in their order."""
+    """Return the files that are recorded for this environment, in their order.
+
+    Raises:
+        ValueError: If the record is broken.
+    """
     try:
         with open(record(), encoding="utf-8") as file:
-            entries = json.load(file)
-        return [UserFile(entry["path"], "diffattn modules add", entry["sha256"]) for entry in entries]
-    except FileNotFoundError:
+            text = file.read()
+    except OSError:
         return []
+    try:
+        return [UserFile(entry["path"], "diffattn modules add", entry["sha256"]) for entry in json.loads(text)]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{record()} is broken; delete it, and add its files again: {error!r}") from error
 
 
 def add(path: str) -> None:
@@ -123,7 +130,11 @@ def bequeath(build: str, like: str, name: str, source: str, file: str) -> None:
 
 def known() -> list[UserFile]:
     """Return all files that are known, each once."""
-    files = [*named(), *recorded()]
+    files = named()
+    try:
+        files += recorded()
+    except ValueError as error:
+        _warn(("", str(error)), str(error))
     files += [UserFile(entry["file"], INHERITED) for entry in inherited() if entry["file"]]
     by_path: dict[str, UserFile] = {}
     for file in files:
@@ -174,14 +185,18 @@ def warn_if_changed(path: str, sha256: str, since: str) -> None:
         sha256 (str): Of the file as it was; empty where that is not known.
         since (str): When it was, for the message.
     """
+    now = digest(path)
+    if sha256 and now and now != sha256:
+        _warn((path, sha256), f"{path} has changed {since}: it is used as it is now.")
+
+
+def _warn(about: tuple[str, str], message: str) -> None:
+    """Log a warning once, in the first of several processes."""
     import logging
 
-    now = digest(path)
-    if not sha256 or not now or now == sha256 or (path, sha256) in _warned:
-        return
-    _warned.add((path, sha256))
-    if os.environ.get("RANK", "-1") in {"-1", "0"}:
-        logging.getLogger("ultralytics").warning(f"{path} has changed {since}: it is used as it is now.")
+    if about not in _warned and os.environ.get("RANK", "-1") in {"-1", "0"}:
+        logging.getLogger("ultralytics").warning(message)
+    _warned.add(about)
 
 
 def say_if_changed(file: UserFile) -> None:

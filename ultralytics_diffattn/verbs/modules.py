@@ -67,7 +67,7 @@ def _add(file: str) -> list[str]:
     names = [f"{name}, whose rows are read as {row.described}" for name, row in MODULES.items() if row.source == path]
     if not names:
         raise UserError(f'{file} registers nothing: put @register(like="Conv"), or another like=, above its class.')
-    with as_user_errors(OSError):
+    with as_user_errors(OSError, ValueError):
         user_files.add(file)
     return [f"{file} is known from now on in this environment, {user_files.record()}: {'; '.join(names)}"]
 
@@ -76,7 +76,7 @@ def _remove(file: str) -> list[str]:
     """Forget a file."""
     from ultralytics_diffattn.plugin import user_files
 
-    with as_user_errors(OSError):
+    with as_user_errors(OSError, ValueError):
         if not user_files.remove(file):
             known = ", ".join(known.path for known in user_files.recorded()) or "nothing"
             raise UserError(f"{file} is not recorded in this environment; recorded is {known}.")
