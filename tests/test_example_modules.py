@@ -142,6 +142,7 @@ def test_the_exported_graph_of_all_of_them_computes_the_same(tmp_path):
     rows = "\n".join(f"  - [-1, 1, {name}, []]" for name in CLASSES.values() if name != "BiFPNConcat")
     (tmp_path / "all.yaml").write_text(f"""
 nc: 3
+scales: {{n: [1, 1, 1024]}}
 backbone:
   - [-1, 1, Conv, [16, 3, 2]]
   - [-1, 1, Conv, [32, 3, 2]]

@@ -20,6 +20,8 @@ from tests.samples import old_checkpoint
 from ultralytics_diffattn import cli
 from ultralytics_diffattn.benchmark import report, retrieval_report
 from ultralytics_diffattn.data import catalogue, shapes
+from ultralytics_diffattn.plugin import new_module, user_files
+from ultralytics_diffattn.plugin.registry import MODULES
 from ultralytics_diffattn.verbs import compare
 from ultralytics_diffattn.verbs.arguments import parse
 from ultralytics_diffattn.weights import reconstruction
@@ -32,6 +34,9 @@ NOT_RUN = {  # command: why
         if re.match(r"python scripts/(captions|clip_|words)", c)
     },
     'pip install ".[ray]"': "network",
+    "diffattn new CBAM like=Conv": "the workplace has what it writes; verbs/test_new.py",
+    "python -m pytest test_cbam.py": "verbs/test_new.py",
+    "diffattn modules add cbam.py": "it writes into the environment; verbs/test_modules.py",
     "python scripts/matrix.py": "an hour of installing; test_matrix.py",
     "ray start --head": "starts servers; test_schedule.py spreads runs over Ray",
     "diffattn compare data=data.yaml ray=True project=/shared/compare": "a folder outside; test_schedule.py",
@@ -77,9 +82,11 @@ def test_first_result(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory, tiny):
+def workplace(tmp_path_factory, tiny, request):
     """Return a folder with small stand-ins for the files that the commands name; what is in the folder comes first."""
     cwd = tmp_path_factory.mktemp("readme")
+    monkeypatch = pytest.MonkeyPatch()
+    request.addfinalizer(monkeypatch.undo)
     detect = tiny.read_text() + f"path: {tiny.parent}\n"
     for name in ("coco", "VOC", "data"):
         (cwd / f"{name}.yaml").write_text(detect)
@@ -95,6 +102,8 @@ def workplace(tmp_path_factory, tiny):
         (polygons / label.parent.name / label.name).write_text("\n".join(rows))
     shutil.copytree(tiny.parent / "images", cwd / "seg" / "images")
     (cwd / "data-seg.yaml").write_text(tiny.read_text() + f"path: {cwd / 'seg'}\n")
+    new_module.write("CBAM", "Conv", cwd)
+    monkeypatch.setenv(user_files.PATHS, str(cwd / "cbam.py"))  # in the place of `diffattn modules add`
     for name in ("yolo11n", "yolo11s", "yolo11n-seg", "yolo26n"):
         YOLO(f"{name}.yaml").save(cwd / f"{name}.pt")
     official = YOLO("yolo12n.yaml")
@@ -365,10 +374,14 @@ def test_docstring_examples(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # what an example leaves goes with the test
     monkeypatch.setitem(settings, "datasets_dir", str(tmp_path))
+    monkeypatch.setenv(user_files.INHERITED, "[]")  # what an example registers goes with the test, too
+    rows = dict(MODULES)
     tried = 0
     for file in (ROOT / "ultralytics_diffattn").rglob("[a-z]*.py"):
         module = importlib.import_module(".".join(file.relative_to(ROOT).with_suffix("").parts))
         result = doctest.testmod(module, extraglobs={"torch": torch}, optionflags=doctest.ELLIPSIS)
         assert result.failed == 0, file
         tried += result.attempted
+    for name in MODULES.keys() - rows.keys():
+        del MODULES[name]
     assert tried > 60

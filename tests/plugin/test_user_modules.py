@@ -20,6 +20,7 @@ from ultralytics_diffattn.plugin.user_modules import UnknownModuleError
 
 YAML = """
 nc: 3
+scales: {n: [1, 1, 1024]}
 backbone: [[-1, 1, Conv, [16, 3, 2]], [-1, 1, Mixer, [16]], [-1, 1, Conv, [32, 3, 2]], [[-1, -1], 1, Join, []]]
 head: [[-1, 1, Attend, []], [[4], 1, Detect, [nc]]]
 """

@@ -21,6 +21,8 @@ from ultralytics_diffattn.weights.rows import match_rows
 from ultralytics_diffattn.weights.transfer import check_pretrained, transfer
 
 STOCK = {
+    "nc": 3,
+    "scales": {"n": [1, 1, 1024]},
     "backbone": [
         [-1, 1, "Conv", [16, 3, 2]],
         [-1, 1, "C3k2", [32]],
@@ -36,7 +38,7 @@ def variant(*changes, backbone=STOCK["backbone"], head=STOCK["head"]):
     rows = [*map(list, backbone)]
     for index, row, *new in changes:
         rows[index : index + (not new)] = [row]
-    return {"nc": 3, "backbone": rows, "head": [*map(list, head)]}
+    return {**STOCK, "backbone": rows, "head": [*map(list, head)]}
 
 
 SHIFTED = [[[-1, 3], 1, "Concat", [1]], [-1, 1, "C3k2", [32]], [[6], 1, "Detect", ["nc"]]]
@@ -59,7 +61,7 @@ VARIANTS = {  # rows; which row of the stock model each continues
 @pytest.fixture
 def stock(known):  # noqa: F811 - the fixture
     """Return a stock model in which no two tensors are alike."""
-    model = DetectionModel({**STOCK, "nc": 3}, verbose=False)
+    model = DetectionModel(variant(), verbose=False)
     for i, value in enumerate(model.state_dict().values()):
         value.copy_(torch.rand(value.shape) + i)
     return model.eval()

@@ -134,19 +134,34 @@ def known_likes(tasks: ModuleType) -> list[str]:
         >>> {"Conv", "C2PSA", "C3k2"} <= set(known_likes(tasks)), "Concat" in known_likes(tasks)
         (True, False)
     """
-    codes = function_codes(vars(tasks))
     parser = inspect.unwrap(tasks.parse_model).__code__
+    codes = codes_of(frozenset({parser}), vars(tasks))
     modules = [
         name
         for name in parser.co_names
         if isinstance(vars(tasks).get(name), type) and issubclass(vars(tasks)[name], nn.Module)
     ]
-    return sorted(name for name in modules if special_cases(codes | {parser}, name) <= (name in BRANCHES))
+    return sorted(name for name in modules if special_cases(codes, name) <= (name in BRANCHES))
 
 
-def function_codes(namespace: dict[str, Any]) -> frozenset[CodeType]:
-    """Return the code of all functions in a namespace."""
-    return frozenset(f.__code__ for f in namespace.values() if isinstance(f, FunctionType))
+def codes_of(parser: frozenset[CodeType], namespace: dict[str, Any]) -> frozenset[CodeType]:
+    """Return the code of a parser and of the functions that it calls, of all functions where the parser is not known.
+
+    Args:
+        parser (frozenset[CodeType]): That of `parse_model`, or none.
+        namespace (dict[str, Any]): Its globals.
+
+    Returns:
+        (frozenset[CodeType]): All code in which a class may be a case of its own.
+    """
+    functions = [f.__code__ for f in namespace.values() if isinstance(f, FunctionType)]
+    called = {name for code in parser for name in _names(code)}
+    return parser | {code for code in functions if not parser or code.co_name in called}
+
+
+def _names(code: CodeType) -> set[str]:
+    """Return the names that a function, and the functions within it, look up."""
+    return set(code.co_names).union(*(_names(c) for c in code.co_consts if isinstance(c, CodeType)))
 
 
 def special_cases(codes: Iterable[CodeType], name: str) -> int:

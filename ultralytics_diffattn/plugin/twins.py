@@ -22,7 +22,7 @@ from ultralytics_diffattn.nn.arguments import ArgumentError
 from ultralytics_diffattn.plugin import dry_run, needs
 from ultralytics_diffattn.plugin.registry import Row
 from ultralytics_diffattn.plugin.row_context import RowContext
-from ultralytics_diffattn.plugin.signatures import SEVERAL, function_codes, leading, special_cases
+from ultralytics_diffattn.plugin.signatures import SEVERAL, codes_of, leading, special_cases
 from ultralytics_diffattn.plugin.versions import ADVICE, VersionError, require_ultralytics, ultralytics_version
 
 
@@ -109,7 +109,7 @@ class Twin(type):
     def _has_unknown_special_cases(cls, context: RowContext) -> bool:
         """Return whether `parse_model` has more special cases for the stock class than `Row.adjust` makes up for."""
         handled = 1 if cls.row.adjust is not None and not cls.row.signature else 0
-        cases = special_cases(function_codes(cls.namespace) | context.code, cls.row.like) if cls.row.like else 0
+        cases = special_cases(codes_of(context.code, cls.namespace), cls.row.like) if cls.row.like else 0
         return cases > handled
 
 
