@@ -82,11 +82,10 @@ def test_first_result(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory, tiny, request):
-    """Return a folder with small stand-ins for the files that the commands name; what is in the folder comes first."""
+def workplace(tmp_path_factory, tiny):
+    """Yield a folder with small stand-ins for the files that the commands name; what is in the folder comes first."""
     cwd = tmp_path_factory.mktemp("readme")
     monkeypatch = pytest.MonkeyPatch()
-    request.addfinalizer(monkeypatch.undo)
     detect = tiny.read_text() + f"path: {tiny.parent}\n"
     for name in ("coco", "VOC", "data"):
         (cwd / f"{name}.yaml").write_text(detect)
@@ -118,7 +117,8 @@ def workplace(tmp_path_factory, tiny, request):
     for i in range(16):
         (cwd / "images").mkdir(exist_ok=True)
         (cwd / "images" / f"{i}.jpg").write_bytes(image.read_bytes())
-    return cwd
+    yield cwd
+    monkeypatch.undo()
 
 
 def as_voc_and_coco(root, cwd):
