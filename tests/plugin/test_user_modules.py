@@ -1,5 +1,7 @@
 """Where users' modules come from: each source, in each kind of process, and what is said when one is missing."""
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from tests.interpreters import forked, python, run
 from tests.plugin.conftest import BLOCKS
 from tests.samples import build_rows
 from ultralytics_diffattn import register
+from ultralytics_diffattn.comparison import specification
 from ultralytics_diffattn.errors import MissingPackageError
 from ultralytics_diffattn.plugin import needs, user_files, user_modules
 from ultralytics_diffattn.plugin.registry import MODULES
@@ -228,6 +231,18 @@ def test_a_file_that_has_changed_since_the_checkpoint_says_so(yaml, blocks, monk
     monkeypatch.setattr("logging.Logger.warning", lambda self, message, *args: said.append(message))
     YOLO(file)
     assert [m for m in said if "has changed since" in m and "own.pt was made: it is used as it is now" in m]
+
+
+def test_a_comparison_tells_two_versions_of_a_file_apart(yaml, blocks, monkeypatch):
+    """Else a killed one would go on with another module, under the same name in the report."""
+    monkeypatch.setenv(user_files.PATHS, str(blocks))
+    stock = YOLO("yolo11n.yaml")
+    digests = [specification.model_digest(str(yaml), YOLO(yaml), None)]
+    blocks.write_text(BLOCKS + "\n# another version\n")
+    digests.append(specification.model_digest(str(yaml), YOLO(yaml), None))
+    assert digests[0] != digests[1]
+    plain = hashlib.sha256(json.dumps(stock.model.yaml, sort_keys=True, default=str).encode()).hexdigest()
+    assert specification.model_digest("yolo11n.yaml", stock, None) == plain  # as it ever was
 
 
 SAFE = """

@@ -192,18 +192,23 @@ def model_digest(model: str, yolo: Any, pretrained: str | bool | None) -> str:
         pretrained (str | bool, optional): Weights that the training is to start from.
 
     Returns:
-        (str): SHA-256 of the checkpoint, or of the YAML as ultralytics reads it.
+        (str): SHA-256 of the checkpoint, or of the YAML as ultralytics reads it; with a user's modules in it, of their
+            files, too.
 
     Raises:
         UserError: If the weights do not fit.
     """
+    from ultralytics_diffattn.plugin import needs, user_files
     from ultralytics_diffattn.weights.transfer import check_pretrained
 
     if Path(model).suffix == ".pt":
-        return _digest(Path(yolo.ckpt_path))
-    if isinstance(pretrained, str):
-        check_pretrained(pretrained, yolo.model)
-    return hashlib.sha256(json.dumps(yolo.model.yaml, sort_keys=True, default=str).encode()).hexdigest()
+        digest = _digest(Path(yolo.ckpt_path))
+    else:
+        if isinstance(pretrained, str):
+            check_pretrained(pretrained, yolo.model)
+        digest = hashlib.sha256(json.dumps(yolo.model.yaml, sort_keys=True, default=str).encode()).hexdigest()
+    code = sorted({(need.source, user_files.digest(need.source)) for need in needs.of(yolo.model)})
+    return hashlib.sha256(json.dumps([digest, code]).encode()).hexdigest() if code else digest
 
 
 def task_of(models: dict[str, Any]) -> str:

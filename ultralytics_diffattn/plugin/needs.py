@@ -11,6 +11,7 @@ import importlib.util
 import json
 import sys
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from ultralytics_diffattn.plugin import user_files
 from ultralytics_diffattn.plugin.registry import Row
 
 ATTRIBUTE = "diffattn_needs"  # of a module, and the first key of the note
+LONGEST = 10_000  # characters of a note, with two long paths
 
 
 class Need(NamedTuple):
@@ -59,6 +61,23 @@ def note(module: nn.Module, name: str, row: Row) -> None:
     vars(module)[ATTRIBUTE] = text
 
 
+def of(model: nn.Module) -> list[Need]:
+    """Return what a model needs besides ultralytics and this package.
+
+    Args:
+        model (nn.Module): Any model.
+
+    Returns:
+        (list[Need]): Each once.
+
+    Examples:
+        >>> of(nn.Sequential(nn.ReLU()))
+        []
+    """
+    texts = [vars(module)[ATTRIBUTE] for module in model.modules() if ATTRIBUTE in vars(module)]
+    return _parsed(str(text).encode() for text in texts)
+
+
 def read(weights: str | Path) -> list[Need]:
     """Return what a checkpoint needs besides ultralytics and this package, without executing anything of it.
 
@@ -75,15 +94,20 @@ def read(weights: str | Path) -> list[Need]:
     if not Path(weights).is_file() or not zipfile.is_zipfile(weights):
         return []
     with zipfile.ZipFile(weights) as archive:
-        texts = [archive.read(name) for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
+        return _parsed(archive.read(name) for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl")
+
+
+def _parsed(texts: Iterable[bytes]) -> list[Need]:
+    """Return the notes that stand in texts, each once."""
+    start = b'{"' + ATTRIBUTE.encode() + b'": '
     found: dict[Need, None] = {}
-    for text in texts:
-        for part in text.split(b'{"' + ATTRIBUTE.encode() + b'": ')[1:]:
-            try:
-                values = json.loads(b'{"' + ATTRIBUTE.encode() + b'": ' + part.partition(b"}")[0] + b"}")
-                found[Need(*(str(values[field]) for field in Need._fields))] = None
-            except (ValueError, KeyError):  # not a note of ours
-                continue
+    for part in (part for text in texts for part in text.split(start)[1:]):
+        try:
+            values, _ = json.JSONDecoder().raw_decode((start + part[:LONGEST]).decode(errors="replace"))
+            fields = (str(values[field]) for field in Need._fields)
+            found[Need(*("".join(c for c in text if c.isprintable()) for text in fields))] = None
+        except (ValueError, KeyError, TypeError):  # not a note of ours
+            continue
     return list(found)
 
 
