@@ -164,6 +164,13 @@ print(subprocess.run([sys.executable, "-c", code], cwd=os.sep, capture_output=Tr
     assert "built GatedConcat" in run(sys.executable, script, cwd=tmp_path).stdout
 
 
+def test_a_child_in_another_folder_knows_a_relative_path(blocks, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(user_files.PATHS, "my_blocks.py")
+    build_rows([-1, 1, "Attend", []])
+    assert os.environ[user_files.PATHS] == user_files.environment()[user_files.PATHS] == str(blocks)
+
+
 def saved(yaml, blocks, monkeypatch, name="own.pt"):
     """Save an untrained model with the file known, then forget the file; return the checkpoint."""
     monkeypatch.setenv(user_files.PATHS, str(blocks))

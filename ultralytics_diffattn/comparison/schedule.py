@@ -13,6 +13,7 @@ from ultralytics_diffattn.child_process import run_module
 from ultralytics_diffattn.comparison.run_files import SPEC, is_finished, read_failure
 from ultralytics_diffattn.errors import MissingPackageError, UserError
 from ultralytics_diffattn.output.formatting import duration
+from ultralytics_diffattn.plugin import user_files
 
 MODULE = "ultralytics_diffattn.comparison.run"  # trains one run, in a process of its own
 DISK_FULL = errno.ENOSPC, errno.EDQUOT
@@ -75,7 +76,9 @@ def over_ray(runs: list[Path]) -> list[Path]:
     resources = ray.cluster_resources()
     gpu = resources.get("GPU", 0) > 0
     # Ray does not retry a failed run: the user's next command continues it.
-    task = ray.remote(num_cpus=1, num_gpus=int(gpu), max_retries=0)(train)
+    users = user_files.environment()  # a worker of a running cluster has the environment of its machine
+    options = {"runtime_env": {"env_vars": users}} if users else {}
+    task = ray.remote(num_cpus=1, num_gpus=int(gpu), max_retries=0, **options)(train)
     waiting = [run for run in runs if not is_finished(run)]
     LOGGER.info(f"compare: {len(waiting)} of {len(runs)} runs over Ray, {resources}")
     pending = {task.remote(run, 0, gpu): run for run in waiting}

@@ -107,6 +107,12 @@ def named() -> list[UserFile]:
     return [UserFile(os.path.abspath(os.path.expanduser(path)), PATHS) for path in paths if path.strip()]
 
 
+def environment() -> dict[str, str]:
+    """Return the variables by which another process, in whatever folder, knows what this one knows by them."""
+    values = {PATHS: os.pathsep.join(file.path for file in named()), INHERITED: os.environ.get(INHERITED, "")}
+    return {name: value for name, value in values.items() if value}
+
+
 def inherited() -> list[dict[str, str]]:
     """Return what the process that started this one has registered, with the arguments of `bequeath`."""
     entries: list[dict[str, str]] = json.loads(os.environ.get(INHERITED) or "[]")

@@ -107,6 +107,7 @@ def load() -> dict[str, str]:
         (dict[str, str]): Why it failed, by where the module comes from.
     """
     with _lock:
+        os.environ.update(user_files.environment())  # for children that begin in another folder
         for entry in user_files.inherited():
             if entry["name"] not in MODULES:
                 registry.add(entry["build"], entry["like"], entry["name"], entry["source"])
