@@ -154,8 +154,8 @@ BAD = [  # what is registered, with what; what the message says
     (lambda: nn.Identity, dict(like="(*args)", name="C2PSA"), "C2PSA is taken: ultralytics.nn.modules"),
     (lambda: nn.Identity, dict(like="(*args)", name="C2PSA_Diff"), "registered already, of ultralytics-diffattn"),
     (lambda: nn.Identity, dict(like="(*args)", name="my block"), "cannot stand in a row"),
-    (lambda: nn.functional.relu, dict(like="(*args)"), "a function is no class of nn.Module"),
-    (lambda: (lambda x: x), dict(like="(*args)"), "a function is no class of nn.Module"),
+    (lambda: nn.functional.relu, dict(like="(*args)"), "the function relu is no class of nn.Module"),
+    (lambda: (lambda x: x), dict(like="(*args)"), "a lambda, which cannot be pickled, is no class"),
     (lambda: dict, dict(like="(*args)"), "the type dict is no class of nn.Module"),
     (inside_a_function, dict(like="(*args)"), "inside_a_function.<locals>.Local is a class inside a function"),
     (lambda: nn.Identity, dict(like="(*args)", name="LOGGER"), "LOGGER is taken"),
@@ -231,9 +231,10 @@ def test_what_does_not_fit_names_the_row(parameters, forward, like, args, messag
 
 
 @pytest.mark.usefixtures("known")
-def test_a_module_with_one_input_and_a_row_with_two():
-    with pytest.raises(UserError, match=r"Attend has one input; like='\(channels, \*args\)' is for several \(row 1"):
-        build_rows([[-1, 0], 1, "Attend", []])
+@pytest.mark.parametrize("name", ["Attend", "Scale", "Mixer"])
+def test_a_module_with_one_input_and_a_row_with_two(name):
+    with pytest.raises(UserError, match=rf"{name} has one input; like='\(channels, \*args\)' is for several \(row 1"):
+        build_rows([[-1, 0], 1, name, [8]])
 
 
 def test_what_cannot_run_on_the_meta_device_is_run_on_zeros(tmp_path, monkeypatch):

@@ -110,6 +110,16 @@ def test_a_broken_source_costs_one_warning_and_only_where_it_is_needed(blocks, y
         assert said.count(name) == 1, said
 
 
+def test_a_file_is_tried_again_when_it_is_mended(blocks, monkeypatch):
+    monkeypatch.setenv(user_files.PATHS, str(blocks))
+    blocks.write_text("1 / 0")
+    for _ in range(2):
+        with pytest.raises(UnknownModuleError, match="ZeroDivisionError"):
+            build_rows([-1, 1, "Attend", []])
+    blocks.write_text(BLOCKS)
+    assert build_rows([-1, 1, "Attend", []])
+
+
 def test_two_files_of_one_name(blocks, monkeypatch, tmp_path):
     other = tmp_path / "other" / "my_blocks.py"
     other.parent.mkdir()

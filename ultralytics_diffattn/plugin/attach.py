@@ -49,7 +49,7 @@ def _tasks(tasks: ModuleType) -> None:
     for name, row in list(MODULES.items()):
         put(tasks, name, row)  # a module of that name in a fork is left alone
     user_modules.attach(tasks)
-    yaml_lookup.attach(tasks, "check_yaml", rows=tuple(MODULES))
+    yaml_lookup.attach(tasks, "check_yaml", rows=tuple(name for name, row in MODULES.items() if not row.source))
     folding.attach(tasks)
     loading.attach(tasks)
     text_encoder.attach(tasks)

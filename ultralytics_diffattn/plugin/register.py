@@ -109,7 +109,8 @@ def _imported(place: str) -> Any:
 def _check_class(cls: Any) -> None:
     """Raise unless checkpoints and other processes can name a class."""
     if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
-        what = "a function" if inspect.isfunction(cls) else f"the {type(cls).__name__} {getattr(cls, '__name__', cls)}"
+        what = f"the {type(cls).__name__} {getattr(cls, '__name__', cls)}"
+        what = "a lambda, which cannot be pickled," if "<lambda>" in what else what
         raise UserError(f"{what} is no class of nn.Module: register a class.")
     if "<" in cls.__qualname__:  # <locals>
         raise UserError(
@@ -132,7 +133,8 @@ def _check_name(name: str, build: str, source: str, tasks: ModuleType | None) ->
     if old is not None and old.build != build:
         whose = f"of {old.source}" if old.source else "of ultralytics-diffattn"
         raise UserError(f"{name} is registered already, {whose}; give another, as in name='My{name}'.")
-    if old is not None and old.source != source:
+    digests = [user_files.digest(where) for where in (old.source, source)] if old is not None else []
+    if old is not None and all(digests) and digests[0] != digests[1]:
         raise UserError(f"{name} is registered already, from {old.source}, and now from {source}: keep one of them.")
     present = vars(tasks).get(name) if tasks is not None else None
     if present is not None and not isinstance(present, Twin):

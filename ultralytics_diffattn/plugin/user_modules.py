@@ -31,7 +31,7 @@ from ultralytics_diffattn.suggestions import did_you_mean
 GROUP = "ultralytics_diffattn.modules"
 
 _lock = threading.RLock()
-_failures: dict[str, str] = {}  # by source: "" after success
+_failures: dict[str, tuple[str, str]] = {}  # by source: which version was tried, and why it failed, "" after success
 _package = ""  # that is being imported, with its version
 
 
@@ -101,7 +101,7 @@ def source() -> str:
 
 
 def load() -> dict[str, str]:
-    """Import all modules of users that have not been tried yet, and log a warning for each that fails.
+    """Import all modules of users that have not been tried yet as they are, and log a warning for each that fails.
 
     Returns:
         (dict[str, str]): Why it failed, by where the module comes from.
@@ -112,16 +112,17 @@ def load() -> dict[str, str]:
             if entry["name"] not in MODULES:
                 registry.add(entry["build"], entry["like"], entry["name"], entry["source"])
                 _put(entry["name"])
-        for origin, import_it in _sources():
-            if origin in _failures:
+        for origin, version, import_it in _sources():
+            if _failures.get(origin, ("", ""))[0] == version:
                 continue
-            _failures[origin] = ""  # also while it is being imported
+            _failures[origin] = version, ""  # also while it is being imported
             try:
                 import_it()
             except (Exception, SystemExit) as error:
-                _failures[origin] = f"{type(error).__name__}: {error}"
-                _warn(f"{origin} cannot be imported, and its modules are missing: {_failures[origin]}")
-        return {origin: reason for origin, reason in _failures.items() if reason}
+                reason = f"{type(error).__name__}: {error}"
+                _failures[origin] = version, reason
+                _warn(f"{origin} cannot be imported, and its modules are missing: {reason}")
+        return {origin: reason for origin, (_, reason) in _failures.items() if reason}
 
 
 def import_file(path: str) -> None:
@@ -154,15 +155,16 @@ def _put(name: str) -> None:
         put(tasks, name, MODULES[name])
 
 
-def _sources() -> Iterator[tuple[str, Callable[[], object]]]:
-    """Yield where modules of users come from, and how each is imported."""
+def _sources() -> Iterator[tuple[str, str, Callable[[], object]]]:
+    """Yield where modules of users come from, which version is there, and how each is imported."""
     files = [file for file in user_files.known() if file.origin != user_files.INHERITED]
     for file in files:
         others = [other.path for other in files if other.name == file.name and other.path != file.path]
-        yield file.path, lambda file=file, others=others: _import_file(file, others)  # type: ignore[misc]
+        version = user_files.digest(file.path) or "missing"
+        yield file.path, version, lambda file=file, others=others: _import_file(file, others)  # type: ignore[misc]
     for point in sorted(entry_points(group=GROUP)):
         package = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
-        yield f"{point.name} of {package}", lambda point=point, package=package: _import(point, package)  # type: ignore[misc]
+        yield f"{point.name} of {package}", package, lambda point=point, package=package: _import(point, package)  # type: ignore[misc]
 
 
 def _import_file(file: user_files.UserFile, others: list[str]) -> None:
@@ -217,11 +219,12 @@ def _check_rows(d: dict[str, Any], tasks: ModuleType) -> None:
 def _check_row(f: Any, args: Any, twin: Twin, row: str) -> None:
     """Raise unless a user's row has as many inputs as its signature, and a first argument where there must be one."""
     several = twin.row.signature == SEVERAL
+    names = leading(twin.row.signature or twin.row.like, twin.stock)
     if several and not isinstance(f, list):
         raise UserError(f"{twin.__name__} is a module over several inputs: give a list, such as [-1, 6]{row}")
-    if not several and isinstance(f, list) and "c1" in leading(twin.row.signature or twin.row.like, twin.stock):
+    if not several and isinstance(f, list) and (twin.row.signature or "c1" in names):  # a head has several, too
         raise UserError(f"{twin.__name__} has one input; like={SEVERAL!r} is for several{row}")
-    if "c2" in leading(twin.row.signature or twin.row.like, twin.stock) and not args:
+    if "c2" in names and not args:
         raise UserError(f"{twin.__name__} needs the number of its output channels as the first argument{row}")
 
 
