@@ -51,6 +51,11 @@ def package(tmp_path, name="their-blocks", entry="their = their_blocks.parts", p
     return site
 
 
+def installed(site):
+    """Return code that makes a folder one of installed packages."""
+    return f"import sys; sys.path.append({str(site)!r})\n"
+
+
 def record(tmp_path, *files, sha256=None):
     """Write what `diffattn modules add` writes, for an environment at tmp_path; return code that makes it the own."""
     place = tmp_path / "share" / "ultralytics-diffattn" / "modules.json"
@@ -61,19 +66,17 @@ def record(tmp_path, *files, sha256=None):
 
 
 @pytest.mark.parametrize("source", ["environment", "recorded", "entry point"])
-def test_a_fresh_interpreter_knows_the_modules(source, blocks, yaml, tmp_path):
-    """From another folder than the file's, and with nothing of it on the path."""
-    code, env, elsewhere = BUILD, {}, tmp_path / "elsewhere"
+def test_another_process_knows_the_modules(source, blocks, yaml, tmp_path):
+    """From another folder than the file's, and with nothing of it on the path; one of the three in a fresh Python."""
+    code, elsewhere = BUILD, tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "own.yaml").write_text(YAML)
     if source == "environment":
         env = {user_files.PATHS: f"{tmp_path / 'nothing.py'}{os.pathsep}{blocks}"}
-    elif source == "recorded":
-        code = record(tmp_path, blocks) + BUILD
+        process = python(code, cwd=elsewhere, **env)
     else:
-        env = {"PYTHONPATH": f"{package(tmp_path)}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
-        blocks.unlink()
-    process = python(code, cwd=elsewhere, **env)
+        code = (record(tmp_path, blocks) if source == "recorded" else installed(package(tmp_path))) + BUILD
+        process = forked(code, cwd=elsewhere, preloaded="torch")
     assert "built GatedConcat" in process.stdout
     said = process.stdout + process.stderr
     assert said.count("nothing.py cannot be imported") == (source == "environment")  # one warning, and no more
@@ -98,9 +101,9 @@ def test_a_broken_source_costs_one_warning_and_only_where_it_is_needed(blocks, y
         (tmp_path / f"{name}.py").write_text(text)
     paths = [tmp_path / f"{name}.py" for name in broken]
     env = {user_files.PATHS: os.pathsep.join(map(str, [*paths, blocks]))}
-    env["PYTHONPATH"] = f"{package(tmp_path, parts='1 / 0')}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     stock = "from ultralytics import YOLO; YOLO('yolo11n.yaml'); YOLO('yolo11n-diffattn.yaml'); print('fine')\n"
-    process = python(f"{stock}{BUILD}\n{BUILD}", cwd=tmp_path, **env)
+    code = f"{installed(package(tmp_path, parts='1 / 0'))}{stock}{BUILD}\n{BUILD}"
+    process = forked(code, cwd=tmp_path, preloaded="torch", **env)
     first, _, second = process.stdout.partition("fine")
     assert "cannot be imported" not in first + process.stderr.partition("fine")[0]
     said = second + process.stderr
@@ -231,9 +234,8 @@ def test_a_checkpoint_whose_file_is_not_known_says_which(safe, yaml, blocks, mon
 
 
 def test_a_checkpoint_whose_package_is_missing_says_which(yaml, tmp_path):
-    site = package(tmp_path)
-    env = {"PYTHONPATH": f"{site}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
-    python("from ultralytics import YOLO; YOLO('own.yaml').save('own.pt')", cwd=tmp_path, **env)
+    code = f"{installed(package(tmp_path))}from ultralytics import YOLO; YOLO('own.yaml').save('own.pt')"
+    forked(code, cwd=tmp_path, preloaded="torch")
     with pytest.raises(
         MissingPackageError, match=r"Attend of the package their-blocks 1\.2, which is not installed here"
     ):
