@@ -75,11 +75,11 @@ def shares(drawn: list[Comparison], images: int) -> list[float]:
         assert by_seed is not None
         assert by_image is not None
         assert found is not None
-        spans = by_seed, by_image, found.interval()
+        spans = by_seed, by_image, found.student.interval()
         inside = [low <= 0 <= high for low, high in spans]
         # A true difference of REAL moves all of a comparison by as much: it is found if -REAL lies outside.
         missed = [low <= -REAL <= high for low, high in spans]
-        low_p, high_p = (found._replace(difference=found.difference + d).p_unequal(MARGIN) for d in (0, MARGIN))
+        low_p, high_p = (found._replace(difference=found.difference + d).student.p_unequal(MARGIN) for d in (0, MARGIN))
         different = [not (inside[0] or inside[1]), not inside[2]]
         rows.append([*inside, *different, not (missed[0] or missed[1]), not missed[2], low_p < 0.05, high_p < 0.05])
     return [float(share) for share in np.mean(rows, 0)]

@@ -64,7 +64,7 @@ def _differences(
         by_seed = np.stack([resampled[RunKey(second, s)] - resampled[RunKey(first, s)] for s in seeds], 1)
         # by_seed: (resamples, S, values)
         estimates = [estimate(per_seed[:, v].tolist(), by_seed[:, :, v], images) for v in range(per_seed.shape[1])]
-        intervals = [e.interval() if e and np.isfinite(e.error) else None for e in estimates]
+        intervals = [e.student.interval() if e and np.isfinite(e.student.error) else None for e in estimates]
         differences.append(FacetDifference(first, second, _known(per_seed.mean(0)), intervals))
     return differences
 

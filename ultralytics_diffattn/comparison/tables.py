@@ -41,11 +41,10 @@ def as_markdown(results: Results) -> str:
         notes.append(f"Taken up again after an interruption: {', '.join(resumed)}.")
     if results.missing:
         notes.append(f"Not finished, and not in the table: {', '.join(results.missing)}.")
-    rows = [_model_row(label, model) for label, model in results.models.items()]
     lines = [
         _setting(results),
         "",
-        *table(list(rows[0]), [list(row.values()) for row in rows]),
+        *model_table(results),
         "",
         *_table_by_epoch(results),
         "",
@@ -53,6 +52,19 @@ def as_markdown(results: Results) -> str:
         *(f"- {note}" for note in notes),
     ]
     return "\n".join(lines) + "\n"
+
+
+def model_table(results: Results) -> list[str]:
+    """Return the table of the models, what they reach and what they cost.
+
+    Args:
+        results (Results): Of the comparison.
+
+    Returns:
+        (list[str]): Lines of Markdown.
+    """
+    rows = [_model_row(label, model) for label, model in results.models.items()]
+    return table(list(rows[0]), [list(row.values()) for row in rows])
 
 
 def _reconstruction(results: Results) -> str:

@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""One interval for a difference that has two sources of chance, seeds and images; its tests, and the seeds it takes."""
+"""The error of a difference that has two sources of chance, seeds and images, and the seeds that it takes to see it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ultralytics_diffattn.evaluation.intervals import LEAST_SEEDS, LEVEL
+from ultralytics_diffattn.evaluation.student import Student
 
 POWER = 0.8  # share of experiments in which a difference is to be found
 
@@ -33,33 +34,9 @@ class Estimate(NamedTuple):
     images: int
 
     @property
-    def error(self) -> float:
-        """Return the standard error of the difference."""
-        return float(_error(self, self.seeds))
-
-    @property
-    def df(self) -> float:
-        """Return the degrees of freedom of Student's t, by Satterthwaite."""
-        return float(_df(self, self.seeds))
-
-    def interval(self) -> tuple[float, float]:
-        """Return the 95 % confidence interval."""
-        from scipy.stats import t
-
-        reach = self.error * float(t.ppf((1 + LEVEL) / 2, self.df))
-        return self.difference - reach, self.difference + reach
-
-    def p_different(self) -> float:
-        """Return the p-value of Student's two-sided test that the models are alike."""
-        from scipy.stats import t
-
-        return 2 * float(t.sf(_in_errors(abs(self.difference), self.error), self.df))
-
-    def p_unequal(self, margin: float) -> float:
-        """Return the p-value of two one-sided tests that the models differ by `margin` or more (Schuirmann 1987)."""
-        from scipy.stats import t
-
-        return float(t.sf(_in_errors(margin - abs(self.difference), self.error), self.df))
+    def student(self) -> Student:
+        """Return the difference with its standard error, degrees of freedom by Satterthwaite."""
+        return Student(self.difference, float(_error(self, self.seeds)), float(_df(self, self.seeds)))
 
     def seeds_needed(self, tests: int = 1, most: int = 1000) -> int | None:
         """Return the number of seeds that would find a difference so large in 80 % of experiments.
@@ -79,7 +56,7 @@ class Estimate(NamedTuple):
         """
         from scipy.stats import nct, t
 
-        if self.error == 0:
+        if self.student.error == 0:
             return LEAST_SEEDS if self.difference else None
         seeds = np.arange(LEAST_SEEDS, most + 1)
         df = _df(self, seeds)
@@ -105,7 +82,7 @@ def estimate(per_seed: Sequence[float], resamples: np.ndarray, images: int) -> E
 
     Examples:
         >>> resamples = np.array([[0.009, 0.019, 0.029], [0.010, 0.020, 0.030], [0.011, 0.021, 0.031]])
-        >>> [round(x, 3) for x in estimate([0.01, 0.02, 0.03], resamples, images=100).interval()]
+        >>> [round(x, 3) for x in estimate([0.01, 0.02, 0.03], resamples, images=100).student.interval()]
         [-0.004, 0.044]
     """
     seeds = len(per_seed)
@@ -132,10 +109,3 @@ def _df(found: Estimate, seeds: Any) -> Any:
     parts = (found.of_seed / seeds) ** 2 / (seeds - 1) + _of_mean(found, seeds) ** 2 / (found.images - 1)
     with np.errstate(divide="ignore"):
         return np.where(parts > 0, _error(found, seeds) ** 4 / np.where(parts > 0, parts, 1.0), np.inf)
-
-
-def _in_errors(distance: float, error: float) -> float:
-    """Return a distance in standard errors; of no error, infinity with the distance's sign."""
-    if error == 0:
-        return float(np.copysign(np.inf, distance)) if distance else 0.0
-    return distance / error
