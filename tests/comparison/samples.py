@@ -110,7 +110,11 @@ def make_confusion(labels, classes):
     return {
         **{"classes": names, "models": models},
         "largest": {
-            **{"title": "Confusions", "note": "Numbers.", "names": [f"{names[n % len(classes)]} as x" for n in range(len(gaps))]},
+            **{
+                "title": "Confusions",
+                "note": "Numbers.",
+                "names": [f"{names[n % len(classes)]} as x" for n in range(len(gaps))],
+            },
             "models": {label: [100.0 + i * gap for gap in gaps] for i, label in enumerate(labels)},
             "pairs": [
                 {"first": a, "second": b, "differences": gaps, "intervals": [None, *((g - 1, g + 1) for g in gaps[1:])]}

@@ -20,7 +20,12 @@ def installed(monkeypatch):
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(
     ("int8", "half", "precisions"),
-    [(False, False, ["float32"]), (True, False, ["int8"]), (False, True, ["float16"]), (True, True, ["int8", "float16"])],
+    [
+        (False, False, ["float32"]),
+        (True, False, ["int8"]),
+        (False, True, ["float16"]),
+        (True, True, ["int8", "float16"]),
+    ],
 )
 def test_precisions(int8, half, precisions, monkeypatch):
     monkeypatch.setattr(export_formats, "_has", lambda kind, precision: True)
@@ -37,7 +42,11 @@ def test_precisions(int8, half, precisions, monkeypatch):
         (["onxx"], {}, "formats=onxx is unknown. Did you mean onnx"),
         (["onnx", "zzz"], {}, "formats=zzz is unknown. There are torchscript, onnx, openvino"),
         (["imx"], {}, "formats=imx is for hardware of its own"),
-        (["torchscript"], {"int8": True}, "formats=torchscript int8=True: this ultralytics has no int8 for torchscript"),
+        (
+            ["torchscript"],
+            {"int8": True},
+            "formats=torchscript int8=True: this ultralytics has no int8 for torchscript",
+        ),
         (["engine"], {}, "engine float32 needs an NVIDIA GPU"),
     ],
 )
@@ -49,7 +58,7 @@ def test_refused(formats, precision, message):
 @pytest.mark.parametrize(
     ("kind", "int8", "lacking", "message"),
     [
-        ("onnx", False, {"onnxruntime"}, "formats=onnx in float32 needs onnxruntime, which is not installed: pip install onnxruntime"),
+        ("onnx", False, {"onnxruntime"}, "needs onnxruntime, which is not installed: pip install onnxruntime"),
         ("ncnn", False, {"ncnn", "pnnx"}, "needs ncnn and pnnx, which are not installed: pip install ncnn pnnx"),
         ("openvino", True, {"nncf"}, "formats=openvino in int8 needs nncf, which is not installed: pip install nncf"),
         ("openvino", False, {"nncf"}, None),

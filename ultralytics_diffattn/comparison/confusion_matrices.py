@@ -61,7 +61,9 @@ def _largest(
     cells = cells[gap.ravel()[cells] > 0]
     place = np.full(gap.size, -1)
     place[cells] = np.arange(len(cells))
-    samples = bootstrap.resample([_measure(c, place, len(classes), len(cells)) for c in found.values()], images, RESAMPLES)
+    samples = bootstrap.resample(
+        [_measure(c, place, len(classes), len(cells)) for c in found.values()], images, RESAMPLES
+    )
     names = [f"{classes[cell // len(classes)]} as {classes[cell % len(classes)]}" for cell in cells]
     return FacetResult(
         title="Confusions",

@@ -38,7 +38,9 @@ def render(results: Results, image_grid: Sequence[PairImages]) -> str:
     Returns:
         (str): HTML, with everything that it shows inside.
     """
-    filters = {f.__name__: f for f in (number, percent, signed, tables.sentence, tables.warnings, tables.split_in_words)}
+    filters = {
+        f.__name__: f for f in (number, percent, signed, tables.sentence, tables.warnings, tables.split_in_words)
+    }
     page = template(TEMPLATE, average=mean, **filters)
     return page.render(
         results=results,

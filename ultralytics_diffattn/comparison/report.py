@@ -15,9 +15,7 @@ from ultralytics_diffattn.evaluation.export_formats import Export
 from ultralytics_diffattn.output.files import write_text
 
 
-def write_report(
-    folder: Path, runs: Mapping[RunKey, Path], margin: float, exports: Sequence[Export] = ()
-) -> None:
+def write_report(folder: Path, runs: Mapping[RunKey, Path], margin: float, exports: Sequence[Export] = ()) -> None:
     """Write the results of the finished runs and log them; with fewer than two models, log that it is too early.
 
     Args:

@@ -49,7 +49,9 @@ def _retention(runs: Mapping[int, Path], model: str, export: Export, task: str) 
     pairs = [(_read(run, None), _read(run, export)) for run in done.values()]
     images = {tuple(recorded.files) for pair in pairs for recorded in pair}
     if len(images) > 1:
-        raise UserError(f"{export.title} of {model} was measured on other images: delete exports/ in its runs' folders.")
+        raise UserError(
+            f"{export.title} of {model} was measured on other images: delete exports/ in its runs' folders."
+        )
     count = len(pairs[0][0].files)
     measures = [measure(recorded, task) for pair in pairs for recorded in pair]
     everything = np.ones(count, np.int64)

@@ -151,7 +151,7 @@ def as_csv(results: Results) -> str:
     Returns:
         (str): CSV with a header.
     """
-    rows = [_run_row(run, results.main) | retention_tables.of_run(run, results) for run in results.runs]
+    rows = [{**_run_row(run, results.main), **retention_tables.of_run(run, results)} for run in results.runs]
     out = io.StringIO()
     writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
     writer.writeheader()

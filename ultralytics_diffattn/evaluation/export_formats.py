@@ -116,8 +116,8 @@ def _check(export: Export, on_cpu: bool) -> None:
         able = [name for name in measured if _has(name, precision)]
         switch = PRECISIONS[precision][1]
         raise UserError(
-            f"formats={kind} {switch}=True: this ultralytics has no {precision} for {kind}. Leave one of the two out; it "
-            f"has {precision} for {', '.join(able)}."
+            f"formats={kind} {switch}=True: this ultralytics has no {precision} for {kind}. Leave one of the two out; "
+            f"it has {precision} for {', '.join(able)}."
         )
     if on_cpu and (kind == "engine" or export == ("torchscript", "float16")):
         raise UserError(f"{export.title} needs an NVIDIA GPU, and none is used here: take {kind} out of formats=.")
