@@ -54,7 +54,9 @@ def test_the_largest_differences_with_their_intervals():
         }
         assert largest.models["ours"][n] == pytest.approx(by_model["ours"][0].mean())
         change = by_model["ours"] - by_model["stock"]
-        assert largest.pairs[0].intervals[n] == pytest.approx(estimate(change[0].tolist(), change[1:], 40).interval())
+        assert largest.pairs[0].intervals[n] == pytest.approx(
+            estimate(change[0].tolist(), change[1:], 40).student.interval()
+        )
 
 
 def test_models_that_are_alike_have_none():

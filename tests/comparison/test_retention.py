@@ -46,9 +46,9 @@ def test_by_hand(tmp_path):
     assert kept.exported == pytest.approx(ap[0, :, 1])
     change, share = ap[..., 1] - ap[..., 0], ap[..., 1] / ap[..., 0]
     assert kept.difference == pytest.approx(change[0].mean())
-    assert kept.interval == pytest.approx(estimate(change[0].tolist(), change[1:], 40).interval())
+    assert kept.interval == pytest.approx(estimate(change[0].tolist(), change[1:], 40).student.interval())
     assert kept.kept == pytest.approx(share[0].mean())
-    assert kept.kept_interval == pytest.approx(estimate(share[0].tolist(), share[1:], 40).interval())
+    assert kept.kept_interval == pytest.approx(estimate(share[0].tolist(), share[1:], 40).student.interval())
     assert kept.kept < 0.97
 
 

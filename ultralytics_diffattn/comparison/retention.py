@@ -68,9 +68,9 @@ def _retention(runs: Mapping[int, Path], model: str, export: Export, task: str) 
         pytorch=observed[:, 0].tolist(),
         exported=observed[:, 1].tolist(),
         difference=float(np.diff(observed).mean()),
-        interval=change and change.interval(),
+        interval=change and change.student.interval(),
         kept=None if np.isnan(share).any() else float(share.mean()),
-        kept_interval=kept.interval() if kept and np.isfinite(kept.error) else None,
+        kept_interval=kept.student.interval() if kept and np.isfinite(kept.student.error) else None,
         failures=failures,
     )
 

@@ -224,9 +224,7 @@ def parse_margin(margin: float | str) -> float:
     return _fraction(margin, "margin", "the largest difference of the metric that you would ignore", 0.005)
 
 
-def parse_exports(
-    formats: str | Sequence[str] | None, int8: bool, half: bool, device: object = None
-) -> list[Export]:
+def parse_exports(formats: str | Sequence[str] | None, int8: bool, half: bool, device: object = None) -> list[Export]:
     """Return the exports that every trained model is measured in, after seeing that they can be made here.
 
     Args:
