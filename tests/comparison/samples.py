@@ -113,7 +113,7 @@ def make_confusion(labels, classes):
             **{
                 "title": "Confusions",
                 "note": "Numbers.",
-                "names": [f"{names[n % len(classes)]} as x" for n in range(len(gaps))],
+                "names": [f"{names[n % len(classes)]} taken for x" for n in range(len(gaps))],
             },
             "models": {label: [100.0 + i * gap for gap in gaps] for i, label in enumerate(labels)},
             "pairs": [

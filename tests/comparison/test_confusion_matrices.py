@@ -12,6 +12,9 @@ from ultralytics_diffattn.comparison.schema import RunKey
 from ultralytics_diffattn.evaluation.confusion import confusions
 from ultralytics_diffattn.evaluation.estimates import estimate
 
+WORDS = {f"{a} taken for {b}": (a, b) for a in range(3) for b in range(3) if a != b}
+WORDS |= {f"{a} missed": (a, 3) for a in range(3)} | {f"{b} where nothing is": (3, b) for b in range(3)}
+
 
 def same_images(p, seed):
     """Return predictions with other scores and, at random, of another class."""
@@ -47,7 +50,7 @@ def test_the_largest_differences_with_their_intervals():
     draws = [np.random.default_rng([0, n]).integers(0, 40, 40) for n in range(RESAMPLES)]
     weights = [np.ones(40, int), *(np.bincount(draw, minlength=40) for draw in draws)]
     for n in (0, -1):
-        true, predicted = (result.classes.index(name) for name in largest.names[n].split(" as "))
+        true, predicted = WORDS[largest.names[n]]
         by_model = {
             m: np.array([[counted(RunKey(m, s), w)[true, predicted] for s in range(3)] for w in weights])
             for m in ("stock", "ours")

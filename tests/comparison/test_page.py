@@ -139,7 +139,7 @@ def test_confusion_matrices_are_shares_of_the_true_class():
     assert f"{LABELS[0]} true number cell cyst background" in text
     assert "cell 100 0.90 0.10 0.01 cyst 10 1.00 background 3 1.00" in text
     assert f"{LABELS[1]} true number cell cyst background cell 0 cyst 0 background 0 Where they differ most" in text
-    assert "cell as x 100.0 87.5 -12.5 cyst as x 100.0 101.0 +1.0 +0.0 to +2.0" in text
+    assert "cell taken for x 100.0 87.5 -12.5 cyst taken for x 100.0 101.0 +1.0 +0.0 to +2.0" in text
     assert "Chosen for their size" not in text
 
 

@@ -64,7 +64,7 @@ def _largest(
     samples = bootstrap.resample(
         [_measure(c, place, len(classes), len(cells)) for c in found.values()], images, RESAMPLES
     )
-    names = [f"{classes[cell // len(classes)]} as {classes[cell % len(classes)]}" for cell in cells]
+    names = [_in_words(classes, *divmod(int(cell), len(classes))) for cell in cells]
     return FacetResult(
         title="Confusions",
         note=f"Mean number of each confusion; those in which the models differ most, {LARGEST} at most.",
@@ -75,6 +75,17 @@ def _largest(
             {key: samples[:, i] for i, key in enumerate(found)},
             images,
         ),
+    )
+
+
+def _in_words(classes: list[str], true: int, predicted: int) -> str:
+    """Return what a confusion is called."""
+    if true == len(classes) - 1:
+        return f"{classes[predicted]} where nothing is"
+    return (
+        f"{classes[true]} missed"
+        if predicted == len(classes) - 1
+        else f"{classes[true]} taken for {classes[predicted]}"
     )
 
 
