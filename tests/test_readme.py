@@ -32,6 +32,9 @@ NOT_RUN = {  # command: why
         if re.match(r"python scripts/(captions|clip_|words)", c)
     },
     'pip install ".[ray]"': "network",
+    "python scripts/study.py data=../shared/data weights=yolo11n_coco.pt project=/tmp/study workers=2": (
+        "hours; scripts/test_study.py"
+    ),
     "python scripts/matrix.py": "an hour of installing; test_matrix.py",
     "ray start --head": "starts servers; test_schedule.py spreads runs over Ray",
     "diffattn compare data=data.yaml ray=True project=/shared/compare": "a folder outside; test_schedule.py",

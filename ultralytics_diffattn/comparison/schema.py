@@ -229,6 +229,22 @@ class Retention:
 
 
 @dataclass(frozen=True)
+class EffectResult:
+    """What models, teachers or both together change in the task's first metric."""
+
+    kind: str
+    model: str | None
+    teacher: str | None
+    seeds: list[int]
+    difference: float
+    per_seed: list[float]
+    interval: Interval | None
+    p_different: float | None
+    p_unequal: float | None
+    verdict: str
+
+
+@dataclass(frozen=True)
 class DataSummary:
     """The data set of a comparison."""
 
