@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.comparison.samples import make_results, make_retention
-from ultralytics_diffattn.comparison import tables
+from ultralytics_diffattn.comparison import retention_tables, tables
 from ultralytics_diffattn.comparison.schema import DataSummary, Latency, PairResult, Retention, Spread
 
 PAIR = PairResult(
@@ -178,6 +178,9 @@ def test_what_exports_keep():
     assert lines[4].endswith("| 96.5 % (-0.020, -0.050 to +0.010) | 96.5 % (-0.020, -0.050 to +0.010) |")
     assert "- Not measured, and not counted: onnx int8 of stock, seed 2: no" in lines
     assert "Kept:" not in tables.as_markdown(without)
+    assert len([line for line in lines if line.startswith("- From fewer than 3 seeds")]) == 1
+    enough = typed_retention("stock", seeds=[0, 1, 2])
+    assert retention_tables.remarks(replace(without, retention=[enough])) == []
     rows = list(csv.DictReader(io.StringIO(tables.as_csv(results))))
     columns = "mAP50-95 in squares", "mAP50-95 onnx int8"
     assert [tuple(row[name] for name in columns) for row in rows] == [

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
-from ultralytics_diffattn.comparison import tables
+from ultralytics_diffattn.comparison import retention_tables, tables
 from ultralytics_diffattn.comparison.confusion_matrices import LARGEST
 from ultralytics_diffattn.comparison.image_grid import PairImages
 from ultralytics_diffattn.comparison.page_charts import (
@@ -41,7 +41,7 @@ def render(results: Results, image_grid: Sequence[PairImages]) -> str:
     filters = {
         f.__name__: f for f in (number, percent, signed, tables.sentence, tables.warnings, tables.split_in_words)
     }
-    page = template(TEMPLATE, average=mean, **filters)
+    page = template(TEMPLATE, average=mean, remarks=retention_tables.remarks, **filters)
     return page.render(
         results=results,
         dataset=dataset_name(results.data.file),

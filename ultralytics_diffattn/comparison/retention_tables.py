@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from ultralytics_diffattn.comparison.schema import Results, Retention, RunResult
+from ultralytics_diffattn.evaluation.intervals import LEAST_SEEDS
 from ultralytics_diffattn.output.formatting import interval, percent, signed
 
 
 def notes(results: Results) -> list[str]:
-    """Return how to read what the exports keep, and which of them failed.
+    """Return how to read what the exports keep, and what is to be said against it.
 
     Args:
         results (Results): Of the comparison.
@@ -22,8 +23,22 @@ def notes(results: Results) -> list[str]:
         f"Kept: {results.main} of the exported model as a part of PyTorch's, then the difference and its 95 % interval "
         "over seeds and images; of both on the same images, padded to squares, as exports take them."
     )
+    return [how, *remarks(results)]
+
+
+def remarks(results: Results) -> list[str]:
+    """Return what is to be said against what the exports keep: few seeds, and exports that failed.
+
+    Args:
+        results (Results): Of the comparison.
+
+    Returns:
+        (list[str]): Sentences; empty if all is well.
+    """
+    few = [r for r in results.retention if 0 < len(r.seeds) < LEAST_SEEDS]
+    doubt = f"From fewer than {LEAST_SEEDS} seeds, what exports keep may be luck, and so may its interval."
     failed = [f"{r.title} of {r.model}, {failure}" for r in results.retention for failure in r.failures]
-    return [how, *(f"Not measured, and not counted: {text}" for text in failed)]
+    return [doubt] * bool(few) + [f"Not measured, and not counted: {text}" for text in failed]
 
 
 def kept(retention: Retention) -> str:
