@@ -80,13 +80,10 @@ def _largest(
 
 def _in_words(classes: list[str], true: int, predicted: int) -> str:
     """Return what a confusion is called."""
-    if true == len(classes) - 1:
-        return f"{classes[predicted]} where nothing is"
-    return (
-        f"{classes[true]} missed"
-        if predicted == len(classes) - 1
-        else f"{classes[true]} taken for {classes[predicted]}"
-    )
+    background = len(classes) - 1
+    if background in (true, predicted):
+        return f"{classes[predicted]} where nothing is" if true == background else f"{classes[true]} missed"
+    return f"{classes[true]} taken for {classes[predicted]}"
 
 
 def _measure(found: Confusions, place: NDArray[np.int64], size: int, cells: int) -> bootstrap.Measure:

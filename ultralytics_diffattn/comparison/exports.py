@@ -68,9 +68,9 @@ def predictions(run: Path, export: Export | None) -> Path:
 
 
 def failure(run: Path, export: Export) -> str:
-    """Return why an export has no predictions."""
+    """Return why an export has no predictions, in one line."""
     file = folder(run, export) / FAILURE
-    return typed_json.read(RunFailure, file).error if file.exists() else "its process was ended"
+    return " ".join(typed_json.read(RunFailure, file).error.split()) if file.exists() else "its process was ended"
 
 
 def main(run: str, *names: str) -> int:

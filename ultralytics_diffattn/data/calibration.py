@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from ultralytics_diffattn.data.check import list_images
 from ultralytics_diffattn.data.holdout import REPLACED
 
-MOST = 512  # ultralytics asks for 300; more hardly change the ranges, and each takes as long as a prediction
+MOST = 512  # ultralytics asks for 300 or more; each takes as long as a prediction
 
 
 def calibration_data(data: Mapping[str, Any], folder: Path, task: str) -> str:
@@ -28,7 +29,7 @@ def calibration_data(data: Mapping[str, Any], folder: Path, task: str) -> str:
         (str): A data YAML, or for classification a folder.
     """
     images = list_images(data, "train")
-    images = images[:: -(-len(images) // MOST)]
+    images = [images[i] for i in np.linspace(0, len(images) - 1, min(len(images), MOST)).astype(int)]
     folder.mkdir(parents=True, exist_ok=True)
     if task == "classify":
         for n, image in enumerate(images):
