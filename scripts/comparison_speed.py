@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ultralytics_diffattn.comparison.confusion_matrices import confusion_result
 from ultralytics_diffattn.comparison.epochs import peak_memory
 from ultralytics_diffattn.comparison.facet_differences import facet_results
 from ultralytics_diffattn.comparison.metrics import scores
@@ -78,7 +79,8 @@ def main(words: list[str]) -> int:
     first, found = timed("metrics of each run", lambda: {key: scores(p, "detect") for key, p in runs.items()})
     second, _ = timed("verdicts: 1,000 resamples", lambda: compare_pairs(found, runs, "detect", 0.005))
     third, _ = timed("where it comes from: 200 resamples", lambda: facet_results(runs, "detect"))
-    rows = [first, second, third]
+    fourth, _ = timed("confusion matrices: 200 resamples", lambda: confusion_result(runs, "detect"))
+    rows = [first, second, third, fourth]
     rows.append(["all", f"{sum(float(row[1]) for row in rows):.1f}"])
     print(f"{images:,} images, {len(runs)} runs, peak memory {peak_memory(torch.device('cpu')) / 1e3:.2f} GB\n")
     print("\n".join(table(["what", "seconds"], rows)))

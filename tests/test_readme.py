@@ -46,6 +46,8 @@ NOT_RUN = {  # command: why
     "diffattn compare data=coco models=yolo11n.yaml,yolo11n-diffattn.yaml seeds=0,1,2 batch=128 device=0,1,2,3": (
         "20 GB, and days on GPUs"
     ),
+    "diffattn compare data=data.yaml models=yolo11n.yaml,yolo11n-diffattn.yaml seeds=0,1,2 pretrained=yolo11n.pt "
+    "epochs=100 formats=onnx,openvino int8=True": "needs nncf; verbs/test_compare.py exports to ONNX",
 }
 FIRST, TESTS = (c for c in COMMANDS if c.startswith("python3 -m venv"))
 YOLO_COMMANDS = [c for c in COMMANDS if re.match(r"([A-Z_]+=\S+ )*yolo ", c)]

@@ -101,6 +101,39 @@ def make_facet(labels):
     }
 
 
+def make_confusion(labels, classes):
+    """Return the JSON of confusion matrices of models, the background last."""
+    names = [*classes, "background"]
+    rng = np.random.default_rng(0)
+    models = {label: rng.poisson(0.5, (len(names),) * 2) + 90.5 * np.eye(len(names)) for label in labels}
+    gaps = [-12.5, *range(1, min(20, len(classes)))]
+    return {
+        **{"classes": names, "models": models},
+        "largest": {
+            **{
+                "title": "Confusions",
+                "note": "Numbers.",
+                "names": [f"{names[n % len(classes)]} taken for x" for n in range(len(gaps))],
+            },
+            "models": {label: [100.0 + i * gap for gap in gaps] for i, label in enumerate(labels)},
+            "pairs": [
+                {"first": a, "second": b, "differences": gaps, "intervals": [None, *((g - 1, g + 1) for g in gaps[1:])]}
+                for a, b in combinations(labels, 2)
+            ],
+        },
+    }
+
+
+def make_retention(label, precision="int8", **changes):
+    """Return the JSON of what an export of two seeds keeps."""
+    return {
+        **{"model": label, "format": "onnx", "precision": precision, "seeds": [0, 1]},
+        **{"pytorch": [0.5, 0.6], "exported": [0.49, 0.57], "difference": -0.02, "interval": [-0.05, 0.01]},
+        **{"kept": 0.965, "kept_interval": [0.92, 1.01], "failures": []},
+        **changes,
+    }
+
+
 def make_json(labels=("yolo11n", "yolo11n-diffattn"), seeds=(0, 1, 2), classes=NASTY, epochs=8, gain=0.0, **more):
     """Return the JSON of results in which each model is `gain` above the one before; its arrays are NumPy's."""
     runs = [make_run(label, s, classes, epochs, gain * i) for s in seeds for i, label in enumerate(labels)]
@@ -133,6 +166,8 @@ def make_json(labels=("yolo11n", "yolo11n-diffattn"), seeds=(0, 1, 2), classes=N
         ],
         "effects": [],
         "facets": [make_facet(labels)],
+        "confusion": make_confusion(labels, classes),
+        "retention": [],
         "missing": [],
         **more,
     }

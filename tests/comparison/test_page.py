@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.browser import BROWSER, Page, brightness, look
-from tests.comparison.samples import NASTY, make_json, over_seeds, typed
+from tests.comparison.samples import NASTY, make_json, make_retention, over_seeds, typed
 from ultralytics_diffattn.comparison import charts, page_charts, page_tables
 from ultralytics_diffattn.comparison import page as report_page
 from ultralytics_diffattn.comparison.image_grid import ImageDifference, PairImages, Panel
@@ -52,6 +52,14 @@ def nothing_known():
     return results
 
 
+def with_exports():
+    none = dict.fromkeys(("difference", "interval", "kept", "kept_interval"))
+    failed = make_retention(LABELS[1], seeds=[], pytorch=[], exported=[], failures=["seed 0: <b>no</b>"], **none)
+    one_seed = make_retention(LABELS[1], "float16", seeds=[0], pytorch=[0.5], exported=[0.4], interval=None)
+    one_seed |= {"kept": None, "kept_interval": None}
+    return make_json(retention=[make_retention(LABELS[0]), failed, one_seed])
+
+
 LABELS = ["yolo11n", "yolo11n-diffattn", "yolo11n-diffattn-token", "m4", "m5", "m6", "m7"]
 CASES = {
     "usual": make_json,
@@ -60,6 +68,9 @@ CASES = {
     "80 classes, 7 models": lambda: make_json(LABELS, (0, 1), [f"class {i}" for i in range(80)], 300),
     "validated at the end": lambda: make_json(arguments={"val": False}),
     "no pair": lambda: make_json(pairs=[]),
+    "one class": lambda: make_json(classes=["cell"]),
+    "another task": lambda: make_json(confusion=None, facets=[]),
+    "exports": with_exports,
 }
 
 
@@ -110,6 +121,36 @@ def test_names_are_text_wherever_they_stand():
     assert "b" not in {tag for tag, _ in page.tags}
     assert "x" not in [attrs["src"] for attrs in page.all("img")]
     assert "diffattn compare models=yolo11n.yaml,yolo11n-diffattn.yaml seeds=0,1,2 margin=0.005 epochs=8" in page.text
+
+
+def test_what_exports_keep():
+    text = Page(render(with_exports())).text
+    assert "yolo11n, onnx int8 96.5 % 92.0 % to 101.0 % 0.550 0.530 -0.020 -0.050 to +0.010 2" in text
+    assert "yolo11n-diffattn, onnx int8 not measured" in text
+    assert "From fewer than 3 seeds, what exports keep may be luck" in text
+    assert "Not measured, and not counted: onnx int8 of yolo11n-diffattn, seed 0: <b>no</b>" in text
+    assert "yolo11n-diffattn, onnx float16 - - 0.500 0.400 -0.020 - 1" in text
+    assert "After export" not in Page(render(make_json())).text
+
+
+def test_confusion_matrices_are_shares_of_the_true_class():
+    results = make_json(classes=["cell", "cyst"])
+    results["confusion"]["models"] = {LABELS[0]: [[90, 9.5, 0.5], [0, 0, 10], [3, 0, 0]], LABELS[1]: [[0] * 3] * 3}
+    text = Page(render(results)).text
+    assert f"{LABELS[0]} true number cell cyst background" in text
+    assert "cell 100 0.90 0.10 0.01 cyst 10 1.00 background 3 1.00" in text
+    assert f"{LABELS[1]} true number cell cyst background cell 0 cyst 0 background 0 Where they differ most" in text
+    assert "cell taken for x 100.0 87.5 -12.5 cyst taken for x 100.0 101.0 +1.0 +0.0 to +2.0" in text
+    assert "Chosen for their size" not in text
+
+
+def test_of_many_classes_the_confusions_that_differ_most():
+    text = Page(render(make_json(classes=[f"class {i}" for i in range(80)]))).text
+    assert "true number" not in text
+    assert "Chosen for their size out of all" in text
+    results = make_json()
+    results["confusion"]["largest"] |= {"names": [], "pairs": []}
+    assert "Their confusions do not differ." in Page(render(results)).text
 
 
 def test_one_seed_and_what_went_wrong():

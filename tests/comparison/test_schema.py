@@ -43,6 +43,11 @@ FACET = {
     **{"title": "Errors", "note": "AP50", "names": ["background"], "models": {"a": [0.1], "b": [0.2]}},
     "pairs": [{"first": "a", "second": "b", "differences": [0.1], "intervals": [[0.0, 0.2]]}],
 }
+CONFUSION = {"classes": ["cell", "background"], "models": {"a": [[1.0, 0.5], [2.0, 0.0]]}, "largest": FACET}
+RETENTION = {
+    **{"model": "a", "format": "onnx", "precision": "int8", "seeds": [0], "pytorch": [0.5], "exported": [0.4]},
+    **{"difference": -0.1, "interval": None, "kept": 0.8, "kept_interval": [0.7, 0.9], "failures": ["seed 1: no"]},
+}
 RESULTS = {
     **{"schema": 2, "task": "detect", "created": "2030-01-02T03:04:05+00:00", "versions": {"torch": "2.9.0"}},
     "hardware": {"cpu": "a processor", "cores": 2, "gpu": "none", "system": "Linux"},
@@ -59,6 +64,8 @@ RESULTS = {
     "margin": 0.005,
     "effects": [EFFECT],
     "facets": [FACET],
+    "confusion": CONFUSION,
+    "retention": [RETENTION],
     "missing": ["b seed 1"],
 }
 
@@ -93,7 +100,7 @@ def test_the_page_describes_every_field_of_every_type():
     }
     types = types_of_results() | types_of_results(schema.Across)
     assert documented == {name: annotations(kind) for name, kind in types.items()}
-    assert len(documented) == 16
+    assert len(documented) == 18
 
 
 def test_results_are_read_as_they_were_written(tmp_path):

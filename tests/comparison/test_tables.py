@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from tests.comparison.samples import make_results
-from ultralytics_diffattn.comparison import tables
-from ultralytics_diffattn.comparison.schema import DataSummary, Latency, PairResult, Spread
+from tests.comparison.samples import make_results, make_retention
+from ultralytics_diffattn.comparison import retention_tables, tables
+from ultralytics_diffattn.comparison.schema import DataSummary, Latency, PairResult, Retention, Spread
 
 PAIR = PairResult(
     first="stock",
@@ -164,6 +164,35 @@ def test_markdown_by_epoch():
 def test_nothing_learned():
     assert "No model has learned anything (mAP50 0.004)" in tables.as_markdown(table_results(map50=0.004))
     assert "No model has learned" not in tables.as_markdown(table_results())
+
+
+def test_what_exports_keep():
+    without = table_results()
+    both = [
+        typed_retention("stock", failures=["seed 2: no"]),
+        typed_retention("ours", seeds=[1], pytorch=[0.6], exported=[0.57]),
+    ]
+    results = replace(without, retention=[*both, *(replace(r, precision="float16") for r in both)])
+    lines = tables.as_markdown(results).splitlines()
+    assert lines[2].endswith("| kept by onnx int8 | kept by onnx float16 |")
+    assert lines[4].endswith("| 96.5 % (-0.020, -0.050 to +0.010) | 96.5 % (-0.020, -0.050 to +0.010) |")
+    assert "- Not measured, and not counted: onnx int8 of stock, seed 2: no" in lines
+    assert "Kept:" not in tables.as_markdown(without)
+    assert len([line for line in lines if line.startswith("- From fewer than 3 seeds")]) == 1
+    enough = typed_retention("stock", seeds=[0, 1, 2])
+    assert retention_tables.remarks(replace(without, retention=[enough])) == []
+    rows = list(csv.DictReader(io.StringIO(tables.as_csv(results))))
+    columns = "mAP50-95 in squares", "mAP50-95 onnx int8"
+    assert [tuple(row[name] for name in columns) for row in rows] == [
+        ("0.5", "0.49"),
+        ("", ""),
+        ("0.6", "0.57"),
+        ("0.6", "0.57"),
+    ]
+
+
+def typed_retention(label, **changes):
+    return Retention(**make_retention(label, **changes))
 
 
 def test_csv_reads_back():

@@ -17,7 +17,7 @@ from ultralytics_diffattn import cli
 from ultralytics_diffattn.comparison import typed_json
 from ultralytics_diffattn.comparison.schema import Across, read_results
 from ultralytics_diffattn.errors import UserError
-from ultralytics_diffattn.evaluation import recording
+from ultralytics_diffattn.evaluation import export_formats, recording
 from ultralytics_diffattn.evaluation.tasks import TASKS
 from ultralytics_diffattn.verbs import compare
 
@@ -160,6 +160,11 @@ def test_foreign_files_are_refused(tiny, tmp_path, capsys):
         (["model=yolo11n.yaml"], "models=a.yaml,b.yaml"),
         (["seed=3"], "seeds=0,1,2"),
         (["resume=True"], "the same command again"),
+        (["formats=zzz"], "formats=zzz is unknown"),
+        (["formats=torchscript", "int8=True"], "has no int8 for torchscript"),
+        (["formats=torchscript", "half=True"], "torchscript"),
+        (["int8=True"], "say which, as in formats=onnx int8=True"),
+        (["formats=onnx", "half=3"], "half=3 must be True or False"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_made(tiny, tmp_path, capsys, more, message):
@@ -169,8 +174,10 @@ def test_bad_input_is_refused_before_anything_is_made(tiny, tmp_path, capsys, mo
 
 
 def test_held_out_images(tiny, tmp_path):
+    pytest.importorskip("onnxruntime")
     words = [f"data={tiny}", *SMALL, "seeds=0", "epochs=1", "holdout=0.5", f"project={tmp_path}", "name=c"]
-    interpreters.command("diffattn", "compare", *words, cwd=tmp_path)
+    precision = ["int8=True"] if export_formats._has("onnx", "int8") else []
+    interpreters.command("diffattn", "compare", *words, "formats=onnx", *precision, cwd=tmp_path)
     results = read_results(tmp_path / "c" / "results.json")
     assert (results.data.split, results.data.holdout, results.data.images) == ("test", 0.5, 2)
     for run in (tmp_path / "c").glob("*/seed0"):
@@ -179,6 +186,15 @@ def test_held_out_images(tiny, tmp_path):
     assert "2 images held out of the validation images (0.5)" in (tmp_path / "c" / "results.md").read_text()
     assert results.arguments["data"] == results.data.file == str(tiny)
     assert results.arguments["holdout"] == 0.5
+    assert [r.model for r in results.retention] == ["yolo11n", "yolo11n-diffattn"]
+    assert {(r.format, *r.seeds, *r.failures) for r in results.retention} == {("onnx", 0)}
+    for run in (tmp_path / "c").glob("*/seed0"):
+        recorded = {recording.read(file).files == apart for file in run.glob("exports/*/predictions.npz")}
+        assert recorded == {True}
+        if precision:
+            calibrated = (run / "exports" / "onnx-int8" / "calibration" / "images.txt").read_text()
+            assert calibrated.count("/images/train/") == 8
+    assert "kept by onnx" in (tmp_path / "c" / "results.md").read_text()
     assert "on which nothing was chosen" in (tmp_path / "c" / "report.html").read_text(encoding="utf-8")
 
 

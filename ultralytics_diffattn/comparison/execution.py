@@ -3,25 +3,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from ultralytics_diffattn.comparison import across_report, report, schedule
+from ultralytics_diffattn.comparison.exports import make_exports
+from ultralytics_diffattn.comparison.run_files import is_finished
 from ultralytics_diffattn.comparison.specification import Specification, check_run_folders, prepare_run_folders
 from ultralytics_diffattn.errors import UserError
+from ultralytics_diffattn.evaluation.export_formats import Export
 from ultralytics_diffattn.evaluation.intervals import LEAST_SEEDS
 
 
-def execute(specification: Specification, margin: float, over_ray: bool = False) -> bool:
+def execute(
+    specification: Specification, margin: float, over_ray: bool = False, exports: Sequence[Export] = ()
+) -> bool:
     """Train all runs of a comparison that are not finished, and write its results.
 
     Args:
         specification (Specification): From `specify`.
         margin (float): Difference of mAP that does not matter.
         over_ray (bool): Whether the runs are spread over a Ray cluster, instead of one after another.
+        exports (Sequence[Export]): What to make of each finished run and to measure, on this machine.
 
     Returns:
         (bool): True if every run is finished.
@@ -42,12 +48,17 @@ def execute(specification: Specification, margin: float, over_ray: bool = False)
             )
         train = schedule.over_ray if over_ray else schedule.one_by_one
         failed = train(list(runs.values()))
-        report.write_report(folder, runs, margin)
+        make_exports([run for run in runs.values() if is_finished(run)], exports)
+        report.write_report(folder, runs, margin, exports)
     return not failed
 
 
 def execute_all(
-    folder: Path, specifications: Mapping[str, Specification], margin: float, over_ray: bool = False
+    folder: Path,
+    specifications: Mapping[str, Specification],
+    margin: float,
+    over_ray: bool = False,
+    exports: Sequence[Export] = (),
 ) -> bool:
     """Do what `execute` does on one data set after another, and write what they say together.
 
@@ -56,6 +67,7 @@ def execute_all(
         specifications (Mapping[str, Specification]): By the name of the data set.
         margin (float): Difference of mAP that does not matter.
         over_ray (bool): Whether the runs are spread over a Ray cluster, instead of one after another.
+        exports (Sequence[Export]): What to make of each finished run and to measure, on this machine.
 
     Returns:
         (bool): True if every run is finished.
@@ -71,7 +83,7 @@ def execute_all(
         finished = []
         for number, (name, specification) in enumerate(specifications.items(), 1):
             LOGGER.info(f"\ncompare: data set {number} of {len(specifications)}, {name}")
-            finished.append(execute(specification, margin, over_ray))
+            finished.append(execute(specification, margin, over_ray, exports))
         across_report.write_across(folder, {name: s.folder for name, s in specifications.items()}, margin)
     return all(finished)
 

@@ -42,7 +42,7 @@ def facet_results(recorded: Mapping[RunKey, Recorded], task: str) -> list[FacetR
     for facet, end in zip(FACETS, ends, strict=True):
         columns = slice(int(end) - len(facet.names), int(end))
         values = {key: value[columns] for key, value in observed.items()}
-        pairs = _differences(values, {key: value[:, columns] for key, value in resampled.items()}, images)
+        pairs = paired_differences(values, {key: value[:, columns] for key, value in resampled.items()}, images)
         models = dict.fromkeys(key.model for key in values)
         means = {m: _known(np.mean([v for key, v in values.items() if key.model == m], 0)) for m in models}
         results.append(FacetResult(facet.title, facet.note, [*facet.names], means, pairs))
@@ -54,10 +54,19 @@ def _joined(measures: list[bootstrap.Measure]) -> Callable[[bootstrap.Ints], lis
     return lambda weight: [value for measure in measures for value in measure(weight)]
 
 
-def _differences(
+def paired_differences(
     values: Mapping[RunKey, NDArray[np.float64]], resampled: Mapping[RunKey, NDArray[np.float64]], images: int
 ) -> list[FacetDifference]:
-    """Return how the second of each pair of models differs from the first in each value."""
+    """Return how the second of each pair of models differs from the first in each value.
+
+    Args:
+        values (Mapping[RunKey, np.ndarray]): For each run (V,).
+        resampled (Mapping[RunKey, np.ndarray]): For each run (resamples, V), the same on resampled images.
+        images (int): Number of images.
+
+    Returns:
+        (list[FacetDifference]): For each pair that has a seed in common.
+    """
     differences = []
     for first, second, seeds in paired_models(values):
         per_seed = np.array([values[RunKey(second, s)] - values[RunKey(first, s)] for s in seeds])  # (S, values)

@@ -6,8 +6,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import mean
 
-from ultralytics_diffattn.comparison import tables
+from ultralytics_diffattn.comparison import retention_tables, tables
+from ultralytics_diffattn.comparison.confusion_matrices import LARGEST
 from ultralytics_diffattn.comparison.effect_table import effect_rows
 from ultralytics_diffattn.comparison.image_grid import PairImages
 from ultralytics_diffattn.comparison.page_charts import (
@@ -20,10 +22,11 @@ from ultralytics_diffattn.comparison.page_charts import (
 from ultralytics_diffattn.comparison.page_tables import COSTS, difference_rows, model_rows
 from ultralytics_diffattn.comparison.schema import Results
 from ultralytics_diffattn.evaluation.tasks import TASKS
-from ultralytics_diffattn.output.formatting import number, signed
+from ultralytics_diffattn.output.formatting import number, percent, signed
 from ultralytics_diffattn.output.html import template
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
+MOST_MATRIX = 12  # classes of a confusion matrix that is drawn, the background among them
 
 
 def render(results: Results, image_grid: Sequence[PairImages]) -> str:
@@ -36,8 +39,10 @@ def render(results: Results, image_grid: Sequence[PairImages]) -> str:
     Returns:
         (str): HTML, with everything that it shows inside.
     """
-    filters = {f.__name__: f for f in (number, signed, tables.sentence, tables.warnings, tables.split_in_words)}
-    page = template(TEMPLATE, **filters)
+    filters = {
+        f.__name__: f for f in (number, percent, signed, tables.sentence, tables.warnings, tables.split_in_words)
+    }
+    page = template(TEMPLATE, average=mean, remarks=retention_tables.remarks, **filters)
     return page.render(
         results=results,
         dataset=dataset_name(results.data.file),
@@ -50,6 +55,8 @@ def render(results: Results, image_grid: Sequence[PairImages]) -> str:
         charts=[*learning_charts(results), *precision_recall_charts(results), *lambda_charts(results)],
         class_charts=class_charts(results),
         most_classes=MOST_CLASSES,
+        most_matrix=MOST_MATRIX,
+        most_confusions=LARGEST,
         image_grid=image_grid,
         command=command(results),
     )

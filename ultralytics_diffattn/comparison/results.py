@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from ultralytics_diffattn.comparison import run_files
+from ultralytics_diffattn.comparison.confusion_matrices import confusion_result
 from ultralytics_diffattn.comparison.effects import compare_effects
 from ultralytics_diffattn.comparison.facet_differences import facet_results
 from ultralytics_diffattn.comparison.metrics import Scores, scores
 from ultralytics_diffattn.comparison.pairs import compare_pairs
+from ultralytics_diffattn.comparison.retention import retentions
 from ultralytics_diffattn.comparison.schema import (
     SCHEMA,
     DataSummary,
@@ -29,19 +31,23 @@ from ultralytics_diffattn.comparison.teachers import taught_by, teacher_argument
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.evaluation import cost, recording
 from ultralytics_diffattn.evaluation.environment import hardware
+from ultralytics_diffattn.evaluation.export_formats import Export, as_arguments
 from ultralytics_diffattn.evaluation.predictions import Predictions
 from ultralytics_diffattn.evaluation.recording import Recorded
 
 VARIES_BY_RUN = {"model", "seed", "name", "project", "save_dir", "resume", "exist_ok"}
 
 
-def collect(runs: Mapping[RunKey, Path], margin: float, missing: Sequence[str] = ()) -> Results:
+def collect(
+    runs: Mapping[RunKey, Path], margin: float, missing: Sequence[str] = (), exports: Sequence[Export] = ()
+) -> Results:
     """Return the results of a comparison.
 
     Args:
         runs (Mapping[RunKey, Path]): Folders of the finished runs.
         margin (float): Difference of mAP that does not matter.
         missing (Sequence[str]): Titles of the runs that did not finish.
+        exports (Sequence[Export]): What was made of each run.
 
     Returns:
         (Results): What `results.json` holds.
@@ -72,6 +78,7 @@ def collect(runs: Mapping[RunKey, Path], margin: float, missing: Sequence[str] =
             "data": spec.source,
             **({} if spec.holdout is None else {"holdout": spec.holdout}),
             **({"reconstruct": True} if spec.reconstruct else {}),
+            **as_arguments(exports),
         },
         runs=run_results,
         models=_model_results(runs, run_results, spec),
@@ -79,6 +86,8 @@ def collect(runs: Mapping[RunKey, Path], margin: float, missing: Sequence[str] =
         pairs=compare_pairs(run_scores, by_run, spec.task, margin),
         effects=compare_effects(taught, run_scores, by_run, spec.task, margin),
         facets=facet_results(by_run, spec.task),
+        confusion=confusion_result(by_run, spec.task),
+        retention=retentions(runs, exports, spec.task),
         missing=list(missing),
     )
 

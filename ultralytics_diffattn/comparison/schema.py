@@ -195,6 +195,40 @@ class FacetResult:
 
 
 @dataclass(frozen=True)
+class ConfusionResult:
+    """What the objects of each class are taken for; the last class is the background.
+
+    `models` holds each model's matrix by true, then by predicted class; `largest` the confusions that differ most.
+    """
+
+    classes: list[str]
+    models: dict[str, list[list[float]]]
+    largest: FacetResult
+
+
+@dataclass(frozen=True)
+class Retention:
+    """What an export keeps of a model's main metric, seed by seed; `failures` says which are missing, and why."""
+
+    model: str
+    format: str
+    precision: str
+    seeds: list[int]
+    pytorch: list[float]
+    exported: list[float]
+    difference: float | None
+    interval: Interval | None
+    kept: float | None
+    kept_interval: Interval | None
+    failures: list[str]
+
+    @property
+    def title(self) -> str:
+        """Return how tables call the export."""
+        return f"{self.format} {self.precision}"
+
+
+@dataclass(frozen=True)
 class EffectResult:
     """What models, teachers or both together change in the task's first metric."""
 
@@ -240,6 +274,8 @@ class Results:
     pairs: list[PairResult]
     effects: list[EffectResult]
     facets: list[FacetResult]
+    confusion: ConfusionResult | None
+    retention: list[Retention]
     missing: list[str]
 
     @property

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
 
+from ultralytics_diffattn.comparison import retention_tables
 from ultralytics_diffattn.comparison.effect_table import effect_rows
 from ultralytics_diffattn.comparison.pairs import NOTHING
 from ultralytics_diffattn.comparison.schema import DataSummary, ModelResult, PairResult, Results, RunResult, Spread
@@ -40,6 +40,7 @@ def as_markdown(results: Results) -> str:
         notes.append(_reconstruction(results))
     if resumed:
         notes.append(f"Taken up again after an interruption: {', '.join(resumed)}.")
+    notes += retention_tables.notes(results)
     if results.missing:
         notes.append(f"Not finished, and not in the table: {', '.join(results.missing)}.")
     lines = [
@@ -65,7 +66,9 @@ def model_table(results: Results) -> list[str]:
     Returns:
         (list[str]): Lines of Markdown.
     """
-    rows = [_model_row(label, model) for label, model in results.models.items()]
+    rows = [
+        _model_row(label, model) | retention_tables.of_model(label, results) for label, model in results.models.items()
+    ]
     return table(list(rows[0]), [list(row.values()) for row in rows])
 
 
@@ -150,7 +153,7 @@ def as_csv(results: Results) -> str:
     Returns:
         (str): CSV with a header.
     """
-    rows = [_run_row(run, results.main) for run in results.runs]
+    rows = [{**_run_row(run, results.main), **retention_tables.of_run(run, results)} for run in results.runs]
     out = io.StringIO()
     writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -233,7 +236,7 @@ def _values_by_epoch(label: str, results: Results) -> dict[int, list[float]]:
     return values
 
 
-def _model_row(label: str, model: ModelResult) -> Mapping[str, str]:
+def _model_row(label: str, model: ModelResult) -> dict[str, str]:
     """Return the cells of a model by column."""
     return {
         "model": label,
@@ -252,7 +255,7 @@ def _mean_and_sd(metric: Spread) -> str:
     return number(metric.mean, 3) + ("" if metric.sd is None else f" ± {metric.sd:.3f}")
 
 
-def _run_row(run: RunResult, main: str) -> Mapping[str, str | float | None]:
+def _run_row(run: RunResult, main: str) -> dict[str, str | float | None]:
     """Return the cells of a run by column."""
     return {
         "model": run.model,

@@ -98,13 +98,14 @@ def _onnx(file: Path, image: torch.Tensor) -> Callable[[], None]:
     return onnx_runner(exported(file, "onnx", image.shape[-1]), image)
 
 
-def exported(file: Path, kind: str, imgsz: int) -> str:
-    """Return the path of a checkpoint exported for the CPU, without output and without installing a missing package.
+def exported(file: Path, kind: str, imgsz: int, **options: Any) -> str:
+    """Return the path of an exported checkpoint, without output and without installing a missing package.
 
     Args:
         file (Path): A `.pt` file of ultralytics.
-        kind (str): "onnx" or "openvino"; their packages have to be installed.
+        kind (str): Ultralytics' name of the format; its packages have to be installed.
         imgsz (int): Height and width of the image, in pixels.
+        **options (Any): More of ultralytics' arguments; without a `device` it is made on the CPU.
 
     Returns:
         (str): The file or folder, beside the checkpoint.
@@ -115,8 +116,9 @@ def exported(file: Path, kind: str, imgsz: int) -> str:
     LOGGER.setLevel("WARNING")  # else a page of log for each model
     try:
         # Without onnxslim ultralytics would install it unasked; for other formats it refuses the argument.
-        options = {"simplify": False} if kind == "onnx" and not find_spec("onnxslim") else {}
-        return str(YOLO(file).export(format=kind, imgsz=imgsz, device="cpu", verbose=False, **options))
+        plain = {"simplify": False} if kind == "onnx" and not find_spec("onnxslim") else {}
+        arguments = {"format": kind, "imgsz": imgsz, "device": "cpu", "verbose": False, **plain, **options}
+        return str(YOLO(file).export(**arguments))
     finally:
         LOGGER.setLevel(level)
 

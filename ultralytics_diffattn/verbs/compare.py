@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_diffattn.errors import UserError
+from ultralytics_diffattn.evaluation.export_formats import Export, exports_of
 from ultralytics_diffattn.verbs.arguments import check_reconstruct_switch, listed
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ OWN = {
     "teacher": None,
     "ray": False,
     "reconstruct": False,
+    "formats": None,
+    "int8": False,
+    "half": False,
 }
 NOT_OURS = {  # what differs between the runs, or says where a run goes
     "model": "models=a.yaml,b.yaml",
@@ -43,8 +47,9 @@ def compare(**arguments: Any) -> bool:
             matter), `holdout` (share of the validation images that is set apart to measure on), `teacher` (`none` and
             checkpoints: every model is trained with each), `ray` (spread the runs over a Ray cluster), `reconstruct`
             (whether attention of ours first learns what stock's does in the weights of `pretrained`; see `train`),
-            `project` and `name` (the folder, by default compare/<data set> below ultralytics' runs), and any argument
-            of ultralytics' training.
+            `formats` (exports of every trained model that are measured, too), `int8` and `half` (whether these are made
+            in int8 and in float16), `project` and `name` (the folder, by default compare/<data set> below ultralytics'
+            runs), and any argument of ultralytics' training.
 
     Returns:
         (bool): True if every run is finished.
@@ -62,6 +67,7 @@ def compare(**arguments: Any) -> bool:
     models, seeds, margin = parse_models(own["models"]), parse_seeds(own["seeds"]), parse_margin(own["margin"])
     holdout = parse_holdout(own["holdout"])
     teachers = parse_teachers(own["teacher"], arguments.get("distill_model"))
+    exports = parse_exports(own["formats"], own["int8"], own["half"], arguments.get("device"))
     data, project, name = arguments.pop("data", "shapes"), arguments.pop("project", None), arguments.pop("name", None)
 
     check_reconstruct_switch(own["reconstruct"])
@@ -73,11 +79,11 @@ def compare(**arguments: Any) -> bool:
 
     data_sets = parse_data(data)
     if len(data_sets) == 1:
-        return execute(specify_on(data_sets[0], project, name), margin, over_ray=own["ray"])
+        return execute(specify_on(data_sets[0], project, name), margin, own["ray"], exports)
     names = name_data_sets(data_sets)
     folder = comparison_folder(project, name or "+".join(names))
     specifications = {label: specify_on(file, str(folder), label) for label, file in names.items()}
-    return execute_all(folder, specifications, margin, over_ray=own["ray"])
+    return execute_all(folder, specifications, margin, own["ray"], exports)
 
 
 def parse_models(models: str | Sequence[str]) -> dict[str, str]:
@@ -245,6 +251,38 @@ def parse_margin(margin: float | str) -> float:
         0.005
     """
     return _fraction(margin, "margin", "the largest difference of the metric that you would ignore", 0.005)
+
+
+def parse_exports(formats: str | Sequence[str] | None, int8: bool, half: bool, device: object = None) -> list[Export]:
+    """Return the exports that every trained model is measured in, after seeing that they can be made here.
+
+    Args:
+        formats (str | Sequence[str] | None): Ultralytics' names; in a text with commas between.
+        int8 (bool): Whether they are made in int8.
+        half (bool): Whether they are made in float16.
+        device (object): Of the trainings, as ultralytics' `device=`.
+
+    Returns:
+        (list[Export]): Format by format; empty for None.
+
+    Raises:
+        UserError: If an argument is of another kind, or an export cannot be made here.
+
+    Examples:
+        >>> parse_exports("torchscript", int8=False, half=False)
+        [Export(kind='torchscript', precision='float32')]
+    """
+    for name, value in (("int8", int8), ("half", half)):
+        if not isinstance(value, bool):
+            raise UserError(f"{name}={value!r} must be True or False.")
+        if value and not formats:
+            raise UserError(f"{name}=True is for exports; say which, as in formats=onnx {name}=True.")
+    names = list(dict.fromkeys(name.lower() for name in listed(formats) if name)) if formats else []
+    if not names:
+        return []
+    from torch.cuda import is_available
+
+    return exports_of(names, int8, half, on_cpu=device == "cpu" or not is_available())
 
 
 def _fraction(value: float | str, name: str, what: str, example: float) -> float:
