@@ -37,10 +37,10 @@ MORE = "over 3 seeds and 1,234 images"
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({}, f"{NOT} -0.010 to +0.050 {MORE}; were it so large, about 9 seeds would show it."),
+        ({}, f"{NOT} -0.010 to +0.050 {MORE}; to show a difference of that size would take about 9 seeds."),
         (
             {"seeds_needed": None},
-            f"{NOT} -0.010 to +0.050 {MORE}; were it so large, even 1,000 seeds would not show it on so few images.",
+            f"{NOT} -0.010 to +0.050 {MORE}; on so few images not even 1,000 seeds would show a difference of that size.",
         ),
         (
             {"interval": (0.001, 0.039)},

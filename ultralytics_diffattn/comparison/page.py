@@ -11,6 +11,7 @@ from statistics import mean
 from ultralytics_diffattn.comparison import retention_tables, tables
 from ultralytics_diffattn.comparison.confusion_matrices import LARGEST
 from ultralytics_diffattn.comparison.effect_table import effect_rows
+from ultralytics_diffattn.comparison.headline import headline
 from ultralytics_diffattn.comparison.image_grid import PairImages
 from ultralytics_diffattn.comparison.page_charts import (
     MOST_CLASSES,
@@ -45,6 +46,7 @@ def render(results: Results, image_grid: Sequence[PairImages]) -> str:
     page = template(TEMPLATE, average=mean, remarks=retention_tables.remarks, **filters)
     return page.render(
         results=results,
+        headline=headline(results),
         dataset=dataset_name(results.data.file),
         pairs=[pair for pair in results.pairs if pair.metric == results.main],
         compared=TASKS[results.task].compared,

@@ -8,6 +8,7 @@ import io
 
 from ultralytics_diffattn.comparison import retention_tables
 from ultralytics_diffattn.comparison.effect_table import effect_rows
+from ultralytics_diffattn.comparison.headline import headline
 from ultralytics_diffattn.comparison.pairs import NOTHING
 from ultralytics_diffattn.comparison.schema import DataSummary, ModelResult, PairResult, Results, RunResult, Spread
 from ultralytics_diffattn.evaluation import intervals
@@ -44,6 +45,7 @@ def as_markdown(results: Results) -> str:
     if results.missing:
         notes.append(f"Not finished, and not in the table: {', '.join(results.missing)}.")
     lines = [
+        *([said, ""] if (said := headline(results)) else []),
         _setting(results),
         "",
         *model_table(results),
@@ -130,8 +132,8 @@ def _remark(pair: PairResult, images: int, margin: float, tests: int) -> str:
     if not pair.interval[0] <= 0 <= pair.interval[1]:
         return f"; by itself it would be told from zero, but not as one of {tests} differences in this report"
     if pair.seeds_needed is None:
-        return "; were it so large, even 1,000 seeds would not show it on so few images"
-    return f"; were it so large, about {pair.seeds_needed} seeds would show it"
+        return "; on so few images not even 1,000 seeds would show a difference of that size"
+    return f"; to show a difference of that size would take about {pair.seeds_needed} seeds"
 
 
 def _why_none(pair: PairResult, images: int) -> str:
