@@ -36,9 +36,12 @@ def execute(specification: Specification, margin: float, over_ray: bool = False)
         raise UserError(f"another comparison is at work in {folder}; wait for it, or choose another name=.") from None
     with lock:
         prepare_run_folders(specification)
-        models, seeds = ({key[i] for key in runs} for i in (0, 1))
-        LOGGER.info(f"compare: {len(runs)} runs ({len(models)} models x {len(seeds)} seeds) in {folder}")
-        if len(seeds) < LEAST_SEEDS:
+        models, seeds = {key.model for key in runs}, {key.seed for key in runs}
+        if None in seeds:
+            LOGGER.info(f"compare: {len(runs)} models, evaluated as they are, in {folder}")
+        else:
+            LOGGER.info(f"compare: {len(runs)} runs ({len(models)} models x {len(seeds)} seeds) in {folder}")
+        if None not in seeds and len(seeds) < LEAST_SEEDS:
             LOGGER.warning(
                 f"compare: from fewer than {LEAST_SEEDS} seeds there is no verdict; give more, as seeds=0,1,2."
             )

@@ -42,8 +42,10 @@ def learning_charts(results: Results) -> list[Chart]:
         results (Results): Of the comparison.
 
     Returns:
-        (list[Chart]): The task's first metric, and each training loss.
+        (list[Chart]): The task's first metric, and each training loss; none without a training.
     """
+    if results.only_evaluated:
+        return []
 
     def curve(name: str, title: str, values: Callable[[RunResult], list[float | None]]) -> Chart:
         series = {

@@ -68,6 +68,19 @@ class DifferenceRow:
     cells: list[DifferenceCell]
 
 
+def costs(results: Results) -> dict[str, Cost]:
+    """Return the columns of what models cost in which at least one has a value.
+
+    Args:
+        results (Results): Of the comparison.
+
+    Returns:
+        (dict[str, Cost]): By name; none of a training for models that are only evaluated.
+    """
+    models = results.models.values()
+    return {name: cost for name, cost in COSTS.items() if any(cost.get(model) is not None for model in models)}
+
+
 def model_rows(results: Results) -> list[ModelRow]:
     """Return a row of the table for each model.
 
@@ -85,8 +98,8 @@ def model_rows(results: Results) -> list[ModelRow]:
             )
             for name, metric in model.metrics.items()
         ]
-        costs = [ModelCell(number(cost.get(model), cost.digits)) for cost in COSTS.values()]
-        rows.append(ModelRow(label, metrics + costs))
+        cost_cells = [ModelCell(number(cost.get(model), cost.digits)) for cost in costs(results).values()]
+        rows.append(ModelRow(label, metrics + cost_cells))
     return rows
 
 
@@ -117,8 +130,10 @@ def difference_rows(results: Results) -> list[DifferenceRow]:
     rows = []
     for first, second in dict.fromkeys((pair.first, pair.second) for pair in results.pairs):
         metrics = [_metric_difference(results, first, second, name) for name in results.models[first].metrics]
-        costs = [_cost_difference(results.models[first], results.models[second], cost) for cost in COSTS.values()]
-        rows.append(DifferenceRow(first, second, metrics + costs))
+        models = results.models[first], results.models[second]
+        rows.append(
+            DifferenceRow(first, second, metrics + [_cost_difference(*models, c) for c in costs(results).values()])
+        )
     return rows
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ultralytics_diffattn.comparison import typed_json
+from ultralytics_diffattn.comparison import evaluated, typed_json
 from ultralytics_diffattn.comparison.run_files import SPEC, read_spec
 from ultralytics_diffattn.comparison.schema import RunKey, RunSpec, TrainingArguments
 from ultralytics_diffattn.errors import UserError
@@ -44,12 +45,14 @@ class Specification:
             >>> Specification(Path("shapes"), {RunKey("a", 0): spec}).run_folders()[RunKey("a", 0)].as_posix()
             'shapes/a/seed0'
         """
-        return {key: self.folder / key.model / f"seed{key.seed}" for key in self.runs}
+        return {
+            key: self.folder / key.model / ("evaluated" if key.seed is None else f"seed{key.seed}") for key in self.runs
+        }
 
 
 def specify(
     models: dict[str, str],
-    seeds: list[int],
+    seeds: Sequence[int | None],
     data: str | Path,
     arguments: TrainingArguments,
     project: str | None = None,
@@ -60,7 +63,7 @@ def specify(
     """Return what a comparison trains, after every model was built and the data set was checked; write nothing.
 
     Args:
-        models (dict[str, str]): YAMLs or checkpoints by label.
+        models (dict[str, str]): YAMLs or checkpoints by label; with `epochs=0` what `evaluated.open_given` takes.
         seeds (list[int]): Of the trainings of each model.
         data (str | Path): Whatever `catalogue.resolve` takes.
         arguments (dict[str, Any]): Of ultralytics' training; those that are missing are the catalogue's budget.
@@ -76,12 +79,16 @@ def specify(
         UserError: If an argument is out of range, the data set cannot be used, or a model does not build.
     """
     from ultralytics_diffattn.data import catalogue
-    from ultralytics_diffattn.data.check import check, fingerprint, has_test
+    from ultralytics_diffattn.data.check import check, fingerprint, has_test, list_images
+    from ultralytics_diffattn.data.conversion import source_of
     from ultralytics_diffattn.data.holdout import hold_out
     from ultralytics_diffattn.evaluation.environment import versions
     from ultralytics_diffattn.weights.conversion import check_reconstruct
 
-    built = {label: _build(model) for label, model in models.items()}
+    untrained = arguments.get("epochs") == 0
+    if untrained:
+        evaluated.check_arguments(arguments)
+    built = {label: evaluated.open_given(model) if untrained else _build(model) for label, model in models.items()}
     task = task_of(built)
     dataset = catalogue.resolve(data, task)
     folder = comparison_folder(project, name or dataset.name)
@@ -94,6 +101,12 @@ def specify(
     if set_apart:
         args["data"] = str(next(iter(set_apart)))
     split = "test" if own_test or set_apart else "val"
+    if untrained:
+        args["imgsz"] = evaluated.image_size(built, arguments.get("imgsz"), args["imgsz"])
+        evaluated.check_classes(built, checked["names"], bool(args.get("single_cls")))
+        images = [*set_apart.values()][-1].split("\n") if set_apart else list_images(checked, split)
+        evaluated.check_predictions(built, images, checked, source_of(Path(source)))
+        models, reconstruct, seeds = {label: given.ckpt_path for label, given in built.items()}, False, [None]
     files = file_digests(args)
     digests = {label: model_digest(model, built[label], args.get("pretrained")) for label, model in models.items()}
     if reconstruct:
@@ -187,19 +200,19 @@ def model_digest(model: str, yolo: Any, pretrained: str | bool | None) -> str:
     """Return a hash of a model.
 
     Args:
-        model (str): A YAML or a checkpoint.
-        yolo (ultralytics.YOLO): The model that it makes.
+        model (str): A YAML, a checkpoint, or another file of a model that is only evaluated.
+        yolo (ultralytics.YOLO | Given): The model that it makes.
         pretrained (str | bool, optional): Weights that the training is to start from.
 
     Returns:
-        (str): SHA-256 of the checkpoint, or of the YAML as ultralytics reads it.
+        (str): SHA-256 of the file, or of the YAML as ultralytics reads it.
 
     Raises:
         UserError: If the weights do not fit.
     """
     from ultralytics_diffattn.weights.transfer import check_pretrained
 
-    if Path(model).suffix == ".pt":
+    if Path(model).suffix not in (".yaml", ".yml"):
         return _digest(Path(yolo.ckpt_path))
     if isinstance(pretrained, str):
         check_pretrained(pretrained, yolo.model)
@@ -232,6 +245,8 @@ def _build(model: str) -> Any:
     """Return a model, so that a mistake shows before hours of training."""
     from ultralytics import YOLO
 
+    if Path(model).exists() and Path(model).suffix not in (".pt", ".yaml", ".yml"):
+        raise UserError(f"{model} cannot be trained; to evaluate all models as they are, give epochs=0.")
     try:
         return YOLO(model)
     except Exception as e:
@@ -239,8 +254,11 @@ def _build(model: str) -> Any:
 
 
 def _digest(file: Path) -> str:
-    """Return the SHA-256 of a file's content."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    """Return the SHA-256 of a file's content, or of all files of a folder with their names."""
+    if not file.is_dir():
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    inside = {f.relative_to(file).as_posix(): _digest(f) for f in sorted(file.rglob("*")) if f.is_file()}
+    return hashlib.sha256(json.dumps(inside).encode()).hexdigest()
 
 
 def prepare_run_folders(specification: Specification) -> None:

@@ -41,18 +41,23 @@ def as_markdown(results: Results) -> str:
         notes.append(f"Taken up again after an interruption: {', '.join(resumed)}.")
     if results.missing:
         notes.append(f"Not finished, and not in the table: {', '.join(results.missing)}.")
-    rows = [_model_row(label, model) for label, model in results.models.items()]
+    rows = _without_empty([_model_row(label, model) for label, model in results.models.items()])
     lines = [
         _setting(results),
         "",
         *table(list(rows[0]), [list(row.values()) for row in rows]),
         "",
         *_table_by_epoch(results),
-        "",
         *_table_of_errors(results),
         *(f"- {note}" for note in notes),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _without_empty(rows: list[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Return the rows without the columns in which no model has a value."""
+    names = [name for name in rows[0] if any(row[name] != "-" for row in rows)]
+    return [{name: row[name] for name in names} for row in rows]
 
 
 def _reconstruction(results: Results) -> str:
@@ -79,7 +84,11 @@ def warnings(results: Results) -> list[str]:
     """
     metric = next((name for name in TASKS[results.task].compared if name.endswith("mAP50")), results.main)
     best = max(model.metrics[metric].mean or 0.0 for model in results.models.values())
-    return [f"No model has learned anything ({metric} {best:.3f}): train longer before comparing."] * (best < NOTHING)
+    mend = (
+        "are these the images and classes they are for?" if results.only_evaluated else "train longer before comparing."
+    )
+    what = "finds" if results.only_evaluated else "has learned"
+    return [f"No model {what} anything ({metric} {best:.3f}): {mend}"] * (best < NOTHING)
 
 
 def sentence(pair: PairResult, results: Results) -> str:
@@ -98,8 +107,12 @@ def sentence(pair: PairResult, results: Results) -> str:
         text += f" within ±{margin:g}"
     text += f": {signed(pair.difference)}"
     if pair.interval:
-        text += f", 95 % interval {interval(pair.interval)} over {len(pair.seeds)} seeds and {images:,} images"
-    return f"{text}{_remark(pair, images, margin, len(results.pairs))}."
+        seeds = "" if results.only_evaluated else f"{len(pair.seeds)} seeds and "
+        text += f", 95 % interval {interval(pair.interval)} over {seeds}{images:,} images"
+    text += _remark(pair, images, margin, len(results.pairs))
+    if results.only_evaluated and pair.verdict != intervals.NO_VERDICT:
+        text += "; of these weights: another training of them may differ"
+    return f"{text}."
 
 
 def _remark(pair: PairResult, images: int, margin: float, tests: int) -> str:
@@ -112,6 +125,8 @@ def _remark(pair: PairResult, images: int, margin: float, tests: int) -> str:
         return ""
     if not pair.interval[0] <= 0 <= pair.interval[1]:
         return f"; by itself it would be told from zero, but not as one of {tests} differences in this report"
+    if not pair.seeds:
+        return ""
     if pair.seeds_needed is None:
         return "; were it so large, even 1,000 seeds would not show it on so few images"
     return f"; were it so large, about {pair.seeds_needed} seeds would show it"
@@ -121,6 +136,8 @@ def _why_none(pair: PairResult, images: int) -> str:
     """Return why there is no verdict."""
     if images < intervals.LEAST_IMAGES:
         return intervals.too_few(images)
+    if not pair.seeds:
+        return "neither finds anything"
     if len(pair.seeds) >= intervals.LEAST_SEEDS:
         return "neither has learned anything: train longer"
     few = "one seed" if len(pair.seeds) == 1 else f"{len(pair.seeds)} seeds"
@@ -179,7 +196,7 @@ def _setting(results: Results) -> str:
     parts = [
         f"{data.images} {split_in_words(data)}" + ("" if data.objects is None else f", {data.objects} objects"),
         ", ".join(f"{key}={arguments[key]}" for key in ARGUMENTS if arguments.get(key) is not None),
-        f"seeds {', '.join(map(str, results.seeds))}",
+        f"seeds {', '.join(map(str, results.seeds))}" if results.seeds else "no training here",
         ", ".join(f"{name} {version}" for name, version in results.versions.items()),
         f"{hardware['cpu']}, GPU {hardware['gpu']}",
     ]
@@ -188,11 +205,13 @@ def _setting(results: Results) -> str:
 
 def _table_by_epoch(results: Results) -> list[str]:
     """Return the table of the first metric by epoch, from before the first step if the runs start from weights."""
+    if results.only_evaluated:
+        return []
     values = {label: _values_by_epoch(label, results) for label in results.models}
     common = set.intersection(*(set(by_epoch) for by_epoch in values.values()))
     epochs = sorted(common & {*EPOCHS, max(common, default=0)})
     rows = [[label, *(mean_sd(by_epoch[epoch]) for epoch in epochs)] for label, by_epoch in values.items()]
-    return table([f"{results.main} after epoch", *map(str, epochs)], rows)
+    return [*table([f"{results.main} after epoch", *map(str, epochs)], rows), ""]
 
 
 def _table_of_errors(results: Results) -> list[str]:
@@ -218,7 +237,7 @@ def _model_row(label: str, model: ModelResult) -> Mapping[str, str]:
     return {
         "model": label,
         **{name: _mean_and_sd(metric) for name, metric in model.metrics.items()},
-        "params": f"{model.parameters:,}",
+        "params": number(model.parameters, 0),
         "GFLOPs": number(model.gflops, 2),
         "PyTorch ms": number(model.latency_ms.pytorch, 1),
         "ONNX Runtime ms": number(model.latency_ms.onnxruntime, 1),

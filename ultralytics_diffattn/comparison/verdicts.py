@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ultralytics_diffattn.evaluation.estimates import Estimate
-from ultralytics_diffattn.evaluation.intervals import LEAST_IMAGES, LEAST_SEEDS, LEVEL, NO_VERDICT
+from ultralytics_diffattn.evaluation.intervals import LEVEL, NO_VERDICT
 
 
 class Verdict(NamedTuple):
@@ -39,14 +39,14 @@ def verdicts(estimates: Sequence[Estimate | None], margin: float) -> list[Verdic
 
     Returns:
         (list[Verdict]): One for each. A difference that is told from zero is better or worse however small it is; of
-            fewer than 3 seeds or 10 images there is none.
+            fewer than 3 seeds or 10 images there is none; models as they are have no seeds, and need none.
 
     Examples:
         >>> found = Estimate(0.02, of_seed=1e-6, of_images=1e-6, of_both=0.0, seeds=3, images=500)
         >>> [verdict.word for verdict in verdicts([found, found._replace(difference=0.0), None], margin=0.005)]
         ['better', 'equal', 'no verdict']
     """
-    tested = {i: e for i, e in enumerate(estimates) if e and e.seeds >= LEAST_SEEDS and e.images >= LEAST_IMAGES}
+    tested = {i: e for i, e in enumerate(estimates) if e and e.suffices}
     different = _holm([e.p_different() for e in tested.values()])
     unequal = _holm([e.p_unequal(margin) for e in tested.values()])
     said = [Verdict(NO_VERDICT, None, None)] * len(estimates)

@@ -1,5 +1,8 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""One interval for a difference that has two sources of chance, seeds and images; its tests, and the seeds it takes."""
+"""One interval for a difference that has two sources of chance, seeds and images; its tests, and the seeds it takes.
+
+Of models that are only evaluated, images are the only one.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ultralytics_diffattn.evaluation.intervals import LEAST_SEEDS, LEVEL
+from ultralytics_diffattn.evaluation.intervals import LEAST_IMAGES, LEAST_SEEDS, LEVEL
 
 POWER = 0.8  # share of experiments in which a difference is to be found
 
@@ -21,7 +24,7 @@ class Estimate(NamedTuple):
         of_seed (float): Variance of one seed's difference, in the square of the same unit.
         of_images (float): Variance that the images add to all seeds alike.
         of_both (float): Variance that the images add to one seed by itself.
-        seeds (int): Number of seeds.
+        seeds (int | None): Number of seeds; None for models as they are, which have none.
         images (int): Number of validation images.
     """
 
@@ -29,18 +32,23 @@ class Estimate(NamedTuple):
     of_seed: float
     of_images: float
     of_both: float
-    seeds: int
+    seeds: int | None
     images: int
 
     @property
     def error(self) -> float:
         """Return the standard error of the difference."""
-        return float(_error(self, self.seeds))
+        return float(_error(self, self.seeds or 1))
 
     @property
     def df(self) -> float:
-        """Return the degrees of freedom of Student's t, by Satterthwaite."""
-        return float(_df(self, self.seeds))
+        """Return the degrees of freedom of Student's t, by Satterthwaite; of images alone, one less than these."""
+        return float(self.images - 1 if self.seeds is None else _df(self, self.seeds))
+
+    @property
+    def suffices(self) -> bool:
+        """Return whether there are images enough for a verdict, and seeds, where there are any."""
+        return self.images >= LEAST_IMAGES and (self.seeds is None or self.seeds >= LEAST_SEEDS)
 
     def interval(self) -> tuple[float, float]:
         """Return the 95 % confidence interval."""
@@ -71,7 +79,8 @@ class Estimate(NamedTuple):
             most (int): The largest number to consider.
 
         Returns:
-            (int | None): At least `LEAST_SEEDS`; None if `most` would not suffice, as with too few images none does.
+            (int | None): At least `LEAST_SEEDS`; None if `most` would not suffice, as with too few images none does,
+                and for models as they are.
 
         Examples:
             >>> Estimate(0.02, of_seed=0.0001, of_images=0.0, of_both=0.0, seeds=3, images=1000).seeds_needed()
@@ -79,6 +88,8 @@ class Estimate(NamedTuple):
         """
         from scipy.stats import nct, t
 
+        if self.seeds is None:
+            return None
         if self.error == 0:
             return LEAST_SEEDS if self.difference else None
         seeds = np.arange(LEAST_SEEDS, most + 1)
@@ -115,6 +126,29 @@ def estimate(per_seed: Sequence[float], resamples: np.ndarray, images: int) -> E
     of_both = max(float(np.var(resamples, axis=0, ddof=1).mean()) - of_mean, 0.0) * seeds / (seeds - 1)
     of_images = max(of_mean - of_both / seeds, 0.0)
     return Estimate(float(np.mean(per_seed)), of_seed, of_images, seeds * (of_mean - of_images), seeds, images)
+
+
+def estimate_of_weights(difference: float, resamples: np.ndarray, images: int) -> Estimate | None:
+    """Return the estimate of a difference between two models as they are, of which only images are a source of chance.
+
+    It says nothing of another training of the same models: `scripts/comparison_rule.py` measures that, too.
+
+    Args:
+        difference (float): The observed one.
+        resamples (np.ndarray): (resamples,), the same on resampled images.
+        images (int): Number of validation images.
+
+    Returns:
+        (Estimate | None): None for fewer than two images, as one has no spread.
+
+    Examples:
+        >>> found = estimate_of_weights(0.02, np.array([0.015, 0.02, 0.025]), images=100)
+        >>> [round(x, 3) for x in found.interval()]
+        [0.01, 0.03]
+    """
+    if images < 2 or len(resamples) < 2:
+        return None
+    return Estimate(difference, 0.0, float(np.var(resamples, ddof=1)), 0.0, None, images)
 
 
 def _error(found: Estimate, seeds: Any) -> Any:

@@ -33,6 +33,8 @@ NOT_OURS = {  # what differs between the runs, or says where a run goes
 def compare(**arguments: Any) -> bool:
     """Train every model with every seed, alike in everything else, and report how they differ.
 
+    With `epochs=0` nothing is trained: checkpoints, exported models and COCO results JSONs are evaluated as they are.
+
     Args:
         **arguments (Any): `models` (names or paths with commas between), `seeds` (integers), `data` (whatever
             `catalogue.resolve` takes), `margin` (difference that does not matter), `holdout`
@@ -53,8 +55,15 @@ def compare(**arguments: Any) -> bool:
     """
     for key in NOT_OURS.keys() & arguments.keys():
         raise UserError(f"{key}= is not an argument of a comparison; use {NOT_OURS[key]}.")
+    untrained = arguments.get("epochs") == 0
+    for key in {"seeds", "reconstruct"} & arguments.keys() if untrained else ():
+        raise UserError(f"{key}={arguments[key]} is for a training, and epochs=0 trains nothing: take it out.")
     own = {key: arguments.pop(key, default) for key, default in OWN.items()}
-    models, seeds, margin = parse_models(own["models"]), parse_seeds(own["seeds"]), parse_margin(own["margin"])
+    models, seeds, margin = (
+        parse_models(own["models"], untrained),
+        parse_seeds(own["seeds"]),
+        parse_margin(own["margin"]),
+    )
     holdout = parse_holdout(own["holdout"])
     data, project, name = arguments.pop("data", "shapes"), arguments.pop("project", None), arguments.pop("name", None)
 
@@ -67,11 +76,13 @@ def compare(**arguments: Any) -> bool:
     )
 
 
-def parse_models(models: str | Sequence[str]) -> dict[str, str]:
+def parse_models(models: str | Sequence[str], untrained: bool = False) -> dict[str, str]:
     """Return the models by the label under which they stand in the results.
 
     Args:
         models (str | Sequence[str]): YAMLs or checkpoints; in a text with commas between.
+        untrained (bool): Whether they are only evaluated; names that are the same, as `best`, then get what tells their
+            paths apart.
 
     Returns:
         (dict[str, str]): Label to file; an existing file as an absolute path.
@@ -84,7 +95,7 @@ def parse_models(models: str | Sequence[str]) -> dict[str, str]:
         {'yolo11n': 'yolo11n.yaml', 'yolo11n-diffattn': 'yolo11n-diffattn.yaml'}
     """
     files = [file for file in listed(models) if file]
-    labels = [Path(file).stem for file in files]
+    labels = told_apart(files) if untrained else [Path(file).stem for file in files]
     if len(files) < 2:
         raise UserError(
             f"models={models!r} names {len(files)} model{'s' * (len(files) != 1)}; a comparison takes two or "
@@ -94,6 +105,34 @@ def parse_models(models: str | Sequence[str]) -> dict[str, str]:
         raise UserError(f"models={models!r}: two have the same name, and so the same folder; rename one file.")
     paths = [str(Path(file).resolve()) if Path(file).exists() else file for file in files]
     return dict(zip(labels, paths, strict=True))
+
+
+def told_apart(files: Sequence[str]) -> list[str]:
+    """Return a name for each file: its own without the suffix, else with it, else with the folders that differ.
+
+    Args:
+        files (Sequence[str]): Paths.
+
+    Returns:
+        (list[str]): Without slashes; equal ones only for equal files.
+
+    Examples:
+        >>> told_apart(["a.pt", "b.pt"]), told_apart(["best.pt", "best.onnx"])
+        (['a', 'b'], ['best.pt', 'best.onnx'])
+        >>> told_apart(["runs/train/weights/best.pt", "runs/train2/weights/best.pt"])
+        ['train-best', 'train2-best']
+    """
+    paths = [Path(file).resolve() for file in files]
+    for names in ([path.stem for path in paths], [path.name for path in paths]):
+        if len({*names}) == len(names):
+            return names
+    folders = [path.parent.parts for path in paths]
+    shared = set.intersection(*(set(parts) for parts in folders))
+    same_stem = len({(path.parent, path.stem) for path in paths}) == len({*paths})
+    return [
+        "-".join([*(part for part in parts if part not in shared), path.stem if same_stem else path.name])
+        for parts, path in zip(folders, paths, strict=True)
+    ]
 
 
 def parse_seeds(seeds: int | str | Sequence[int]) -> list[int]:
