@@ -2,8 +2,8 @@
 """Reads predictions of any framework, written as COCO writes results, for the images and classes of a data set.
 
 Such a file does not say what its ids mean, so every way to write them is tried that the data set knows of: ultralytics'
-own, COCO's, and that of the annotations that the data set was converted from. If none knows all ids, or two know them and
-disagree, the file is refused.
+own, COCO's, and that of the annotations that the data set was converted from. If none knows all ids, or two know them
+and disagree, the file is refused.
 """
 
 from __future__ import annotations
@@ -219,7 +219,8 @@ def _writing_of(file: Path, rows: Sequence[Mapping[str, Any]], writings: Sequenc
                 such = ", ".join(map(repr, [*known][:3])) or "none"
                 raise UserError(
                     f"{file}: {key} {unknown[0]!r} is no {kind} of the data set ({len(unknown)} of {len(ids)} "
-                    f"are not), where ids are {nearest.who}, such as {such}. Take the predictions of this data set. {EXPLICIT}"
+                    f"are not), where ids are {nearest.who}, such as {such}. Take the predictions of this data set. "
+                    f"{EXPLICIT}"
                 )
     for other in fits[1:]:
         for key, ids in (("image_id", images), ("category_id", classes)):
