@@ -152,7 +152,7 @@ def test_a_sound_page_that_needs_nothing_else(case):
 @pytest.mark.parametrize("case", CASES)
 def test_every_chart_is_xml_with_a_title(case):
     charts = re.findall(r"<svg.*?</svg>", render(CASES[case](), make_grid()), re.DOTALL)
-    assert len(charts) >= 4
+    assert len(charts) >= (2 if case == "only evaluated" else 4)
     for chart in charts:
         root = ET.fromstring(chart)
         space = "{http://www.w3.org/2000/svg}"
@@ -189,9 +189,7 @@ def test_models_as_they_are_have_nothing_of_a_training():
     assert "of these weights: another training of them may differ" in text
     assert "Nothing was trained and nothing chosen here." in text
     assert "/p/predictions.json" in text
-    assert not re.search(
-        r"s / epoch|peak MB|seeds? 0|seeds |ONNX Runtime ms|Lambda|best epoch", text.replace("seeds=", "")
-    )
+    assert not re.search(r"s / epoch|peak MB|seeds? \d|over (the )?seeds|ONNX Runtime ms|Lambda|best epoch", text)
 
 
 def test_of_many_classes_the_largest_are_drawn_and_all_are_listed():

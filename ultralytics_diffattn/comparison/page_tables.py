@@ -69,14 +69,17 @@ class DifferenceRow:
 
 
 def costs(results: Results) -> dict[str, Cost]:
-    """Return the columns of what models cost in which at least one has a value.
+    """Return the columns of what models cost.
 
     Args:
         results (Results): Of the comparison.
 
     Returns:
-        (dict[str, Cost]): By name; none of a training for models that are only evaluated.
+        (dict[str, Cost]): By name; of models that are only evaluated those in which one has a value, which leaves out
+            what a training costs.
     """
+    if not results.only_evaluated:
+        return COSTS
     models = results.models.values()
     return {name: cost for name, cost in COSTS.items() if any(cost.get(model) is not None for model in models)}
 

@@ -102,8 +102,8 @@ def specify(
         args["data"] = str(next(iter(set_apart)))
     split = "test" if own_test or set_apart else "val"
     if untrained:
-        args["imgsz"] = evaluated.image_size(built, arguments.get("imgsz"), args["imgsz"])
         evaluated.check_classes(built, checked["names"], bool(args.get("single_cls")))
+        args["imgsz"] = evaluated.image_size(built, arguments.get("imgsz"), args["imgsz"])
         images = [*set_apart.values()][-1].split("\n") if set_apart else list_images(checked, split)
         evaluated.check_predictions(built, images, checked, source_of(Path(source)))
         models, reconstruct, seeds = {label: given.ckpt_path for label, given in built.items()}, False, [None]
@@ -157,7 +157,8 @@ def training_arguments(args: TrainingArguments) -> TrainingArguments:
 
     args = {key: DEFAULT_CFG_DICT[key] for key in ("epochs", "batch", "imgsz")} | args
     try:
-        get_cfg(overrides={key: value for key, value in args.items() if key != "augmentations"})
+        ours = {"augmentations", *(["epochs"] if args["epochs"] == 0 else [])}  # which it refuses, or does not know
+        get_cfg(overrides={key: value for key, value in args.items() if key not in ours})
     except (TypeError, ValueError, SyntaxError) as error:
         raise UserError(str(error).strip()) from error
     if not isinstance(args["batch"], int) or args["batch"] < 1:

@@ -41,7 +41,9 @@ def as_markdown(results: Results) -> str:
         notes.append(f"Taken up again after an interruption: {', '.join(resumed)}.")
     if results.missing:
         notes.append(f"Not finished, and not in the table: {', '.join(results.missing)}.")
-    rows = _without_empty([_model_row(label, model) for label, model in results.models.items()])
+    rows = [_model_row(label, model) for label, model in results.models.items()]
+    if results.only_evaluated:
+        rows = _with_known_costs(rows, results)
     lines = [
         _setting(results),
         "",
@@ -54,9 +56,10 @@ def as_markdown(results: Results) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _without_empty(rows: list[Mapping[str, str]]) -> list[dict[str, str]]:
-    """Return the rows without the columns in which no model has a value."""
-    names = [name for name in rows[0] if any(row[name] != "-" for row in rows)]
+def _with_known_costs(rows: list[Mapping[str, str]], results: Results) -> list[Mapping[str, str]]:
+    """Return the rows without the costs that no model has, such as those of a training."""
+    metrics = TASKS[results.task].metrics
+    names = [name for name in rows[0] if name in metrics or any(row[name] != "-" for row in rows)]
     return [{name: row[name] for name in names} for row in rows]
 
 

@@ -65,7 +65,8 @@ def evaluate(file: Path, args: Mapping[str, Any], split: str, source: str, folde
     target_box = np.concatenate([target[:, :2] - target[:, 2:] / 2, target[:, 2:]], 1)
     tp = _match(validator, file, found, target_image, target_cls, target_box)
     truth = target_cls, target_box, target_image
-    return Predictions(names, files, shape, tp, found.conf, found.cls, found.box, found.image, *truth)
+    conf = found.conf.astype(np.float32)  # as ultralytics has them, so that ties are sorted alike
+    return Predictions(names, files, shape, tp, conf, found.cls, found.box, found.image, *truth)
 
 
 def _as_validated(found: Detections, conf: float, max_det: int) -> Detections:
@@ -76,7 +77,7 @@ def _as_validated(found: Detections, conf: float, max_det: int) -> Detections:
     order = order[found.conf[order] >= conf]
     starts = np.searchsorted(of_image[order], of_image[order])
     order = order[np.arange(len(order)) - starts < max_det]
-    return Detections(*(values[order] for values in found))
+    return Detections(found.image[order], found.cls[order], found.box[order], found.conf[order])
 
 
 def _match(

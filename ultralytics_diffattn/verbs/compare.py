@@ -13,6 +13,7 @@ from ultralytics_diffattn.verbs.arguments import check_reconstruct_switch, liste
 OWN = {
     "models": "yolo11n.yaml,yolo11n-diffattn.yaml",
     "seeds": (0, 1, 2),
+    "epochs": None,  # ultralytics' own, but for 0, which evaluates models as they are and which it refuses
     "margin": 0.005,
     "holdout": None,
     "ray": False,
@@ -59,6 +60,8 @@ def compare(**arguments: Any) -> bool:
     for key in {"seeds", "reconstruct"} & arguments.keys() if untrained else ():
         raise UserError(f"{key}={arguments[key]} is for a training, and epochs=0 trains nothing: take it out.")
     own = {key: arguments.pop(key, default) for key, default in OWN.items()}
+    if own["epochs"] is not None:
+        arguments["epochs"] = own["epochs"]
     models, seeds, margin = (
         parse_models(own["models"], untrained),
         parse_seeds(own["seeds"]),
