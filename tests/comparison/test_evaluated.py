@@ -12,8 +12,10 @@ from tests.task_data import MODELS, make
 from ultralytics_diffattn import cli
 from ultralytics_diffattn.comparison import evaluated
 from ultralytics_diffattn.comparison.evaluated import Given
+from ultralytics_diffattn.comparison.run_files import is_finished
 from ultralytics_diffattn.comparison.schema import read_results
-from ultralytics_diffattn.errors import UserError
+from ultralytics_diffattn.comparison.specification import prepare_run_folders, specify
+from ultralytics_diffattn.errors import MissingPackageError, UserError
 from ultralytics_diffattn.verbs.compare import parse_models
 
 SMALL = ("epochs=0", "batch=4", "workers=0", "device=cpu")
@@ -44,11 +46,11 @@ def untrained(model, data, folder, name):
 
 @pytest.fixture(scope="module")
 def given(tiny, tmp_path_factory):
-    """Return a folder with a checkpoint, its exports and its predictions as ultralytics writes them."""
+    """Return a folder with a checkpoint, its export and its predictions as ultralytics writes them."""
     folder = tmp_path_factory.mktemp("given")
     file = untrained("yolo11n-diffattn.yaml", tiny, folder, "best")
-    for kind in ("onnx", "openvino"):
-        YOLO(file).export(format=kind, imgsz=64, device="cpu", verbose=False)
+    YOLO(file).export(format="onnx", imgsz=64, device="cpu", verbose=False)
+    (folder / "best_openvino_model").mkdir()
     val = dict(data=str(tiny), imgsz=64, batch=4, workers=0, plots=False, device="cpu", project=str(folder))
     YOLO(file).val(**val, name="json", save_json=True)
     shutil.copy(folder / "json" / "predictions.json", folder)
@@ -60,7 +62,7 @@ def compare(given, tiny, folder, *models, more=()):
     return ["compare", f"data={tiny}", f"models={listed}", *SMALL, f"project={folder}", "name=c", *more]
 
 
-KINDS = "best.pt", "best.onnx", "best_openvino_model", "predictions.json"
+KINDS = "best.pt", "best.onnx", "predictions.json"
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +78,7 @@ def test_each_has_the_map_of_yolo_val(compared, given, tiny, tmp_path):
     val = dict(data=str(tiny), imgsz=64, batch=4, workers=0, plots=False, device="cpu", project=str(tmp_path))
     results = compared["results"]
     assert [*results.models] == [*KINDS]
-    for label in KINDS[:3]:
+    for label in KINDS[:2]:
         expected = YOLO(given / label, task="detect").val(**val).results_dict
         for metric, theirs in (("mAP50-95", "metrics/mAP50-95(B)"), ("recall", "metrics/recall(B)")):
             assert results.models[label].metrics[metric].mean == pytest.approx(expected[theirs], abs=1e-6), label
@@ -85,45 +87,48 @@ def test_each_has_the_map_of_yolo_val(compared, given, tiny, tmp_path):
 def test_what_it_says_is_of_these_weights(compared):
     results = compared["results"]
     assert (results.seeds, results.only_evaluated, results.data.split) == ([], True, "val")
-    assert "4 models, evaluated as they are" in compared["said"]
+    assert "3 models, evaluated as they are" in compared["said"]
     assert "from fewer than" not in compared["said"]
     for pair in results.pairs:
         assert (pair.seeds, len(pair.per_seed), pair.over_seeds, pair.seeds_needed) == ([], 1, None, None)
         assert pair.verdict == "no verdict"  # of four images
         assert pair.interval[0] <= pair.difference <= pair.interval[1]
     page = (compared["folder"] / "c" / "report.html").read_text(encoding="utf-8")
-    assert "4 models as they are, without a training" in page
+    assert "3 models as they are, without a training" in page
     assert "epochs=0" in page
     assert results.facets[0].pairs[0].intervals
 
 
 def test_what_only_a_training_has_is_empty(compared):
     results = compared["results"]
-    assert [run.seed for run in results.runs] == [None] * 4
+    assert [run.seed for run in results.runs] == [None] * 3
     assert all(not run.curve.epoch and not run.lambdas and run.peak_memory_mb is None for run in results.runs)
     parameters = [results.models[label].parameters for label in KINDS]
     assert parameters[0] > 1e6
-    assert parameters[1:] == [None] * 3
+    assert parameters[1:] == [None] * 2
     latency = [results.models[label].latency_ms for label in KINDS]
     assert latency[0].pytorch > 0
     assert latency[1].onnxruntime > 0
-    assert (latency[1].pytorch, latency[2].pytorch, latency[3].onnxruntime) == (None, None, None)
+    assert (latency[1].pytorch, latency[2].pytorch, latency[2].onnxruntime) == (None, None, None)
 
 
-def test_again_keeps_what_is_finished_and_refuses_what_has_changed(compared, given, tiny, tmp_path, capsys):
-    shutil.copytree(compared["folder"] / "c", tmp_path / "c")
-    runs = {f: f.stat().st_mtime_ns for f in (tmp_path / "c").glob("*/evaluated/*.npz")}
-    assert len(runs) == 4
-    assert cli.main(compare(given, tiny, tmp_path, *KINDS)) == 0
-    assert {f: f.stat().st_mtime_ns for f in runs} == runs
-    rows = json.loads((given / "predictions.json").read_text())
+def test_again_keeps_what_is_finished_and_refuses_what_has_changed(compared, given, tiny):
+    folder = compared["folder"]
+
+    def again():
+        arguments = {"epochs": 0, "batch": 4, "workers": 0, "device": "cpu"}
+        specification = specify({k: str(given / k) for k in KINDS}, [0], tiny, arguments, str(folder), "c")
+        prepare_run_folders(specification)
+        return [*specification.run_folders().values()]
+
+    assert again() == [folder / "c" / label / "evaluated" for label in KINDS]
+    assert all(map(is_finished, again()))
     before = (given / "predictions.json").read_bytes()
-    (given / "predictions.json").write_text(json.dumps(rows[1:]))
-    capsys.readouterr()
-    assert cli.main(compare(given, tiny, tmp_path, *KINDS)) == 1
+    (given / "predictions.json").write_text(json.dumps(json.loads(before)[1:]))
+    with pytest.raises(UserError, match=r"predictions\.json.evaluated belongs to .* another setting \(model_digest: "):
+        again()
     (given / "predictions.json").write_bytes(before)
-    assert "another setting (model_digest: " in capsys.readouterr().err
-    assert {f: f.stat().st_mtime_ns for f in runs} == runs
+    assert all(map(is_finished, again()))
 
 
 @pytest.mark.parametrize(
@@ -151,7 +156,7 @@ def test_again_keeps_what_is_finished_and_refuses_what_has_changed(compared, giv
         (
             ["best.pt", "eighty.pt"],
             [],
-            "eighty was made for other classes than the data set has: class 0 is 'disc_same'",
+            "eighty was made for other classes than the data set has: class 0 is '0' in",
         ),
     ],
 )
@@ -187,12 +192,9 @@ def test_one_image(given, tiny, tmp_path):
     shutil.copytree(tiny.parent, tmp_path / "d", ignore=shutil.ignore_patterns("*.cache"))
     for extra in sorted((tmp_path / "d" / "images" / "val").iterdir())[1:]:
         extra.unlink()
-    image = next((tmp_path / "d" / "images" / "val").iterdir()).stem
-    rows = [
-        r
-        for r in json.loads((given / "predictions.json").read_text())
-        if str(r["image_id"]) in (image, image.lstrip("0"))
-    ]
+    stem = next((tmp_path / "d" / "images" / "val").iterdir()).stem
+    one = int(stem) if stem.isdecimal() else stem
+    rows = [row for row in json.loads((given / "predictions.json").read_text()) if row["image_id"] == one]
     (tmp_path / "one.json").write_text(json.dumps(rows))
     words = compare(given, tmp_path / "d" / "data.yaml", tmp_path, "best.pt", tmp_path / "one.json")
     interpreters.command("diffattn", *words, cwd=tmp_path)
@@ -202,22 +204,26 @@ def test_one_image(given, tiny, tmp_path):
     assert "there is 1 validation image, and a verdict" in (tmp_path / "c" / "results.md").read_text()
 
 
-@pytest.mark.parametrize("task", ["classify", "segment"])
-def test_other_tasks(task, tiny, tmp_path):
-    """Without boxes, and with masks beside them; a checkpoint and its export see the images in different orders."""
-    data = make(task, tiny, tmp_path / "data")
-    file = untrained(MODELS[task][1], data, tmp_path, "best")
+def test_images_as_a_whole(tiny, tmp_path):
+    """Of a checkpoint and its export, each with the accuracy of `yolo val`."""
+    data = make("classify", tiny, tmp_path / "data")
+    file = untrained(MODELS["classify"][1], data, tmp_path, "best")
     YOLO(file).export(format="torchscript", imgsz=64, device="cpu", verbose=False)
     words = compare(tmp_path, data, tmp_path, "best.pt", "best.torchscript")
     interpreters.command("diffattn", *words, cwd=tmp_path)
     results = read_results(tmp_path / "c" / "results.json")
-    assert results.task == task
-    assert [run.seed for run in results.runs] == [None, None]
+    assert results.task == "classify"
     for label in ("best.pt", "best.torchscript"):
         val = dict(data=str(data), imgsz=64, batch=4, workers=0, plots=False, device="cpu", project=str(tmp_path))
-        expected = YOLO(tmp_path / label, task=task).val(**val).results_dict
-        theirs = {"classify": "metrics/accuracy_top1", "segment": "metrics/mAP50-95(M)"}[task]
-        assert results.models[label].metrics[results.main].mean == pytest.approx(expected[theirs], abs=1e-6)
+        expected = YOLO(tmp_path / label, task="classify").val(**val).results_dict["metrics/accuracy_top1"]
+        assert results.models[label].metrics["top-1"].mean == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_package_that_is_missing(given, monkeypatch):
+    monkeypatch.setattr(evaluated, "find_spec", lambda name: None)
+    for model, package in (("best.onnx", "onnxruntime"), ("best_openvino_model", "openvino")):
+        with pytest.raises(MissingPackageError, match=rf"needs {package}: pip install {package}"):
+            evaluated.open_given(str(given / model))
 
 
 MODEL = Given("a.pt", "detect", ["cat"], 640, fixed=False)

@@ -184,7 +184,8 @@ def test_one_seed_and_what_went_wrong():
 
 
 def test_models_as_they_are_have_nothing_of_a_training():
-    text = Page(render(only_evaluated(), make_grid())).text
+    grid = [replace(pair, seed=None) for pair in make_grid()]
+    text = Page(render(only_evaluated(), grid)).text
     assert "2 models as they are, without a training" in text
     assert "of these weights: another training of them may differ" in text
     assert "Nothing was trained and nothing chosen here." in text

@@ -157,6 +157,23 @@ def image_size(models: Mapping[str, Given], asked: object, otherwise: int) -> in
     return size
 
 
+def warn_of_padding(models: Mapping[str, Given], rect: object) -> None:
+    """Say so if ultralytics would show models the same images with different padding.
+
+    Args:
+        models (dict[str, Given]): By label.
+        rect (object): The command's `rect`; None if it has none.
+    """
+    from ultralytics.utils import LOGGER
+
+    fixed = [label for label, given in models.items() if given.fixed]
+    if rect is None and any(Path(given.ckpt_path).suffix == ".pt" for given in models.values()) and fixed:
+        LOGGER.warning(
+            f"compare: {', '.join(fixed)} will see images padded to squares, and checkpoints as little padding as "
+            "possible, as with `yolo val`; rect=False shows all of them the same."
+        )
+
+
 def check_classes(models: Mapping[str, Given], names: Mapping[int, str], single_class: bool = False) -> None:
     """Raise if a model has other classes than the data set.
 

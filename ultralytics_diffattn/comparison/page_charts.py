@@ -153,5 +153,6 @@ def _chart(
         last = [ys[-1] for ys in known if ys]
         if last:
             ends.append(f"{label} {np.mean(last):.3f}")
-    description = f"{title}. At the end, mean over seeds: {', '.join(ends)}." if ends else f"{title}. No values."
+    mean = ", mean over seeds" if any(len(seeds) > 1 for seeds in series.values()) else ""
+    description = f"{title}. At the end{mean}: {', '.join(ends)}." if ends else f"{title}. No values."
     return Chart(title, Markup(charts.lines(name, description, series, x_name, y_name, limits)))

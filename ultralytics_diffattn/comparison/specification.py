@@ -103,6 +103,7 @@ def specify(
     split = "test" if own_test or set_apart else "val"
     if untrained:
         evaluated.check_classes(built, checked["names"], bool(args.get("single_cls")))
+        evaluated.warn_of_padding(built, args.get("rect"))
         args["imgsz"] = evaluated.image_size(built, arguments.get("imgsz"), args["imgsz"])
         images = [*set_apart.values()][-1].split("\n") if set_apart else list_images(checked, split)
         evaluated.check_predictions(built, images, checked, source_of(Path(source)))
