@@ -187,7 +187,7 @@ def test_models_as_they_are_have_nothing_of_a_training():
     grid = [replace(pair, seed=None) for pair in make_grid()]
     text = Page(render(only_evaluated(), grid)).text
     assert "2 models as they are, without a training" in text
-    assert "of these weights: another training of them may differ" in text
+    assert "of these weights; another training of them may differ" in text
     assert "Nothing was trained and nothing chosen here." in text
     assert "/p/predictions.json" in text
     assert not re.search(r"s / epoch|peak MB|seeds? \d|over (the )?seeds|ONNX Runtime ms|Lambda|best epoch", text)

@@ -100,7 +100,7 @@ def test_sentence_from_few_images():
 def test_sentence_of_models_as_they_are(changes, expected):
     results = replace(make_results(arguments={"epochs": 0}), pairs=[PAIR])
     pair = replace(PAIR, seeds=[], seeds_needed=None, **changes)
-    said = "1,234 images; of these weights: another training of them may differ."
+    said = "1,234 images, of these weights; another training of them may differ."
     assert tables.sentence(pair, results) == expected + said
 
 

@@ -112,10 +112,10 @@ def sentence(pair: PairResult, results: Results) -> str:
     if pair.interval:
         seeds = "" if results.only_evaluated else f"{len(pair.seeds)} seeds and "
         text += f", 95 % interval {interval(pair.interval)} over {seeds}{images:,} images"
+    weighed = results.only_evaluated and pair.verdict != intervals.NO_VERDICT
+    text += ", of these weights" if weighed else ""
     text += _remark(pair, images, margin, len(results.pairs))
-    if results.only_evaluated and pair.verdict != intervals.NO_VERDICT:
-        text += "; of these weights: another training of them may differ"
-    return f"{text}."
+    return f"{text}{'; another training of them may differ' if weighed else ''}."
 
 
 def _remark(pair: PairResult, images: int, margin: float, tests: int) -> str:
