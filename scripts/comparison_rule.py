@@ -88,11 +88,11 @@ def shares(drawn: list[Comparison], images: int) -> list[float]:
         assert by_seed is not None
         assert by_image is not None
         assert found is not None
-        spans = by_seed, by_image, found.interval()
+        spans = by_seed, by_image, found.student.interval()
         inside = [low <= 0 <= high for low, high in spans]
         # A true difference of REAL moves all of a comparison by as much: it is found if -REAL lies outside.
         missed = [low <= -REAL <= high for low, high in spans]
-        low_p, high_p = (found._replace(difference=found.difference + d).p_unequal(MARGIN) for d in (0, MARGIN))
+        low_p, high_p = (found._replace(difference=found.difference + d).student.p_unequal(MARGIN) for d in (0, MARGIN))
         different = [not (inside[0] or inside[1]), not inside[2]]
         rows.append([*inside, *different, not (missed[0] or missed[1]), not missed[2], low_p < 0.05, high_p < 0.05])
     return [float(share) for share in np.mean(rows, 0)]
@@ -135,12 +135,12 @@ def shares_of_weights(weights: list[Comparison], trainings: list[Comparison], im
     rows = []
     for found, percentiles in map(found_in, weights):
         moved = [found._replace(difference=found.difference + d) for d in (0, REAL, MARGIN)]
-        different = [e.p_different() < 0.05 for e in moved]
-        equal = [e.p_unequal(MARGIN) < 0.05 for e in moved]
-        low, high = found.interval()
+        different = [e.student.p_different() < 0.05 for e in moved]
+        equal = [e.student.p_unequal(MARGIN) < 0.05 for e in moved]
+        low, high = found.student.interval()
         within = [low <= 0 <= high, percentiles[0] <= 0 <= percentiles[1]]
         rows.append([*within, *different[:2], equal[0], equal[2]])
-    spans = [found_in(drawn)[0].interval() for drawn in trainings]
+    spans = [found_in(drawn)[0].student.interval() for drawn in trainings]
     return [*(float(share) for share in np.mean(rows, 0)), float(np.mean([low <= 0 <= high for low, high in spans]))]
 
 

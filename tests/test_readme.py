@@ -32,10 +32,15 @@ NOT_RUN = {  # command: why
         if re.match(r"python scripts/(captions|clip_|words)", c)
     },
     'pip install ".[ray]"': "network",
+    "python scripts/study.py data=../shared/data weights=yolo11n_coco.pt project=/tmp/study workers=2": (
+        "hours; scripts/test_study.py"
+    ),
     "python scripts/matrix.py": "an hour of installing; test_matrix.py",
     "ray start --head": "starts servers; test_schedule.py spreads runs over Ray",
     "diffattn compare data=data.yaml ray=True project=/shared/compare": "a folder outside; test_schedule.py",
     "RAY_ADDRESS=10.0.0.1:6379 diffattn compare data=/shared/data.yaml ray=True project=/shared/compare": "a cluster",
+    "diffattn compare data=bccd/data.yaml,deeppcb/data.yaml models=yolo11n.yaml,yolo11n-diffattn-paired.yaml "
+    "pretrained=yolo11n.pt epochs=100": "verbs/test_compare.py compares on two",
     "diffattn compare data=coco models=yolo11n.yaml,yolo11n-diffattn.yaml seeds=0,1,2 batch=128 device=0,1,2,3": (
         "20 GB, and days on GPUs"
     ),
@@ -58,7 +63,8 @@ def test_arguments_of_commands_that_are_not_run(command):
     assert len(given) == len(words)
     assert len(compare.parse_models(given.get("models", compare.OWN["models"]))) == 2
     assert compare.parse_seeds(given.get("seeds", compare.OWN["seeds"])) == [0, 1, 2]
-    assert given["data"] in catalogue.catalogue() or given["data"].endswith("data.yaml")
+    for data in compare.name_data_sets(compare.parse_data(given["data"])).values():
+        assert data in catalogue.catalogue() or data.endswith("data.yaml")
 
 
 def test_ci_runs_the_test_command():

@@ -74,7 +74,8 @@ def make_pair(first, second, metric, classes):
     return {
         **{"first": first[0]["model"], "second": second[0]["model"], "metric": metric},
         **{"seeds": [run["seed"] for run in first], "difference": np.mean(gaps), "per_seed": gaps},
-        "interval": found and found.interval(),
+        "interval": found and found.student.interval(),
+        **{"error": found and found.student.error, "df": found and found.student.df},
         **{"over_seeds": intervals.over_seeds(gaps), "over_images": intervals.over_resamples(resamples)},
         **dict(zip(("verdict", "p_different", "p_unequal"), verdicts([found], 0.005)[0], strict=True)),
         "seeds_needed": found and found.seeds_needed(),

@@ -14,7 +14,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "reference" / "results.md"
 SPREAD = {"mean": 0.5, "sd": None, "values": [0.5, None]}
 PAIR = {
     **{"first": "a", "second": "b", "metric": "mAP50-95", "seeds": [0], "difference": 0.1, "per_seed": [0.1]},
-    **{"interval": [0.0, 0.2], "over_seeds": None, "over_images": [0.0, 0.2]},
+    **{"interval": [0.0, 0.2], "error": 0.05, "df": 12.0, "over_seeds": None, "over_images": [0.0, 0.2]},
     **{"p_different": 0.04, "p_unequal": None, "verdict": "better", "seeds_needed": None},
     "per_class": {"cell": {"difference": 0.1, "over_seeds": [0.0, 0.2]}},
 }
@@ -86,8 +86,9 @@ def test_the_page_describes_every_field_of_every_type():
         }
         for name, text in sections.items()
     }
-    assert documented == {name: annotations(kind) for name, kind in types_of_results().items()}
-    assert len(documented) == 12
+    types = types_of_results() | types_of_results(schema.Across)
+    assert documented == {name: annotations(kind) for name, kind in types.items()}
+    assert len(documented) == 15
 
 
 def test_results_are_read_as_they_were_written(tmp_path):

@@ -13,7 +13,9 @@ from filelock import FileLock
 from tests import interpreters
 from tests.task_data import MODELS, make
 from ultralytics_diffattn import cli
-from ultralytics_diffattn.comparison.schema import read_results
+from ultralytics_diffattn.comparison import typed_json
+from ultralytics_diffattn.comparison.schema import Across, read_results
+from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.evaluation import recording
 from ultralytics_diffattn.evaluation.tasks import TASKS
 from ultralytics_diffattn.verbs import compare
@@ -134,6 +136,9 @@ def test_foreign_files_are_refused(tiny, tmp_path, capsys):
         (["models=yolo11n.yaml,nothing.yaml"], "nothing.yaml does not build"),
         (["models=yolo11n.yaml,yolo11n-diffattn-seg.yaml"], "yolo11n-diffattn-seg is for segment: a comparison takes"),
         (["models=yolo11n.yaml,a/yolo11n.yaml"], "the same name"),
+        (["data=shapes,shapes"], "names a data set twice"),
+        (["data=a/data.yaml,b/a/data.yaml"], "two have the same name, a"),
+        (["data=shapes,nowhere"], "'nowhere' was not found"),
         (["seeds=0,0"], "holds a seed twice"),
         (["seeds=0.5"], "whole numbers"),
         (["seeds=-1"], "whole numbers"),
@@ -174,6 +179,26 @@ def test_held_out_images(tiny, tmp_path):
     assert "on which nothing was chosen" in (tmp_path / "c" / "report.html").read_text(encoding="utf-8")
 
 
+def test_several_data_sets(tiny, tmp_path):
+    other = tmp_path / "other" / "data.yaml"
+    other.parent.mkdir()
+    other.write_text(tiny.read_text() + f"path: {tiny.parent}\n")
+    words = ["compare", f"data={tiny},{other}", *SMALL, "seeds=0", "epochs=1", f"project={tmp_path}", "name=c"]
+    interpreters.command("diffattn", *words, cwd=tmp_path)
+    across = typed_json.read(Across, tmp_path / "c" / "across.json")
+    assert across.folders == {name: name for name in (tiny.parent.name, "other")}
+    (model,) = across.models
+    for name, found in model.sets.items():
+        results = read_results(tmp_path / "c" / name / "results.json")
+        assert found.difference == results.pairs[0].difference
+        assert (found.verdict, model.verdict) == ("no verdict", "no verdict")  # from one seed
+    (tmp_path / "c" / "other" / "yolo11n" / "seed0" / "spec.json").write_text("{}")
+    before = {f: f.stat().st_mtime_ns for f in (tmp_path / "c").rglob("*.*")}
+    again = interpreters.command("diffattn", *words, cwd=tmp_path, check=False)
+    assert "nothing was changed" in again.stderr
+    assert {f: f.stat().st_mtime_ns for f in (tmp_path / "c").rglob("*.*")} == before
+
+
 @pytest.mark.parametrize("task", ["pose", "classify", "depth"])  # of two metrics, without boxes, without classes
 def test_other_tasks(task, tiny, tmp_path):
     data = make(task, tiny, tmp_path / "data")
@@ -193,6 +218,18 @@ def test_other_tasks(task, tiny, tmp_path):
 @pytest.mark.parametrize(("seeds", "expected"), [((0, 1), [0, 1]), ("2,5", [2, 5]), (7, [7]), ([3], [3])])
 def test_parse_seeds(seeds, expected):
     assert compare.parse_seeds(seeds) == expected
+
+
+@pytest.mark.parametrize("data", ["", "a,,b", [], ["a", ""]], ids=str)
+def test_data_sets_without_a_name_are_refused(data):
+    with pytest.raises(UserError, match="must name one data set"):
+        compare.parse_data(data)
+
+
+def test_a_folder_with_a_comma_is_one_data_set(tmp_path):
+    (tmp_path / "a,b").mkdir()
+    assert compare.parse_data(tmp_path / "a,b") == [str(tmp_path / "a,b")]
+    assert compare.parse_data(["c", tmp_path / "a,b"]) == ["c", str(tmp_path / "a,b")]
 
 
 def test_parse_models_makes_paths_absolute(tmp_path, monkeypatch):

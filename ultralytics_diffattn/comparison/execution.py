@@ -1,12 +1,16 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""A whole comparison: its folder is locked, its runs are trained, its results are written."""
+"""A whole comparison: its folder is locked, its runs are trained, its results are written; on one data set or more."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
 from filelock import FileLock, Timeout
 
-from ultralytics_diffattn.comparison import report, schedule
-from ultralytics_diffattn.comparison.specification import Specification, prepare_run_folders
+from ultralytics_diffattn.comparison import across_report, report, schedule
+from ultralytics_diffattn.comparison.specification import Specification, check_run_folders, prepare_run_folders
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.evaluation.intervals import LEAST_SEEDS
 
@@ -28,13 +32,7 @@ def execute(specification: Specification, margin: float, over_ray: bool = False)
     from ultralytics.utils import LOGGER
 
     folder, runs = specification.folder, specification.run_folders()
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(f"another comparison is at work in {folder}; wait for it, or choose another name=.") from None
-    with lock:
+    with _locked(folder):
         prepare_run_folders(specification)
         models, seeds = {key.model for key in runs}, {key.seed for key in runs}
         if None in seeds:
@@ -49,3 +47,46 @@ def execute(specification: Specification, margin: float, over_ray: bool = False)
         failed = train(list(runs.values()))
         report.write_report(folder, runs, margin)
     return not failed
+
+
+def execute_all(
+    folder: Path, specifications: Mapping[str, Specification], margin: float, over_ray: bool = False
+) -> bool:
+    """Do what `execute` does on one data set after another, and write what they say together.
+
+    Args:
+        folder (Path): Of the whole comparison, above that of each data set.
+        specifications (Mapping[str, Specification]): By the name of the data set.
+        margin (float): Difference of mAP that does not matter.
+        over_ray (bool): Whether the runs are spread over a Ray cluster, instead of one after another.
+
+    Returns:
+        (bool): True if every run is finished.
+
+    Raises:
+        UserError: As of `execute`; before the first training, if the folder of any data set holds another comparison.
+    """
+    from ultralytics.utils import LOGGER
+
+    with _locked(folder):
+        for specification in specifications.values():
+            check_run_folders(specification)
+        finished = []
+        for number, (name, specification) in enumerate(specifications.items(), 1):
+            LOGGER.info(f"\ncompare: data set {number} of {len(specifications)}, {name}")
+            finished.append(execute(specification, margin, over_ray))
+        across_report.write_across(folder, {name: s.folder for name, s in specifications.items()}, margin)
+    return all(finished)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a comparison's folder, which is made if it is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"another comparison is at work in {folder}; wait for it, or choose another name=.") from None
+    with lock:
+        yield

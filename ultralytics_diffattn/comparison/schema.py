@@ -167,6 +167,8 @@ class PairResult:
     difference: float
     per_seed: list[float]
     interval: Interval | None
+    error: float | None
+    df: float | None
     over_seeds: Interval | None
     over_images: Interval | None
     p_different: float | None
@@ -195,6 +197,22 @@ class FacetResult:
     names: list[str]
     models: dict[str, list[float | None]]
     pairs: list[FacetDifference]
+
+
+@dataclass(frozen=True)
+class EffectResult:
+    """What models, teachers or both together change in the task's first metric."""
+
+    kind: str
+    model: str | None
+    teacher: str | None
+    seeds: list[int]
+    difference: float
+    per_seed: list[float]
+    interval: Interval | None
+    p_different: float | None
+    p_unequal: float | None
+    verdict: str
 
 
 @dataclass(frozen=True)
@@ -246,6 +264,44 @@ class Results:
     def runs_of(self, label: str) -> list[RunResult]:
         """Return the runs of one model."""
         return [run for run in self.runs if run.model == label]
+
+
+@dataclass(frozen=True)
+class AcrossSet:
+    """How a model differs from the first on one data set."""
+
+    difference: float
+    interval: Interval | None
+    seeds: list[int]
+    p_different: float | None
+    p_unequal: float | None
+    verdict: str
+
+
+@dataclass(frozen=True)
+class AcrossModel:
+    """How a model differs from the first on all data sets."""
+
+    model: str
+    difference: float | None
+    interval: Interval | None
+    p_different: float | None
+    p_unequal: float | None
+    verdict: str
+    spread: float | None
+    sets: dict[str, AcrossSet]
+
+
+@dataclass(frozen=True)
+class Across:
+    """`across.json`: what the results of several data sets say together."""
+
+    schema: int
+    metric: str
+    margin: float
+    first: str
+    folders: dict[str, str]
+    models: list[AcrossModel]
 
 
 def parse_results(value: object, name: str = "results.json") -> Results:

@@ -272,6 +272,26 @@ def prepare_run_folders(specification: Specification) -> None:
     Raises:
         UserError: If a run's folder belongs to another comparison; nothing is written then.
     """
+    check_run_folders(specification)
+    folders = specification.run_folders()
+    for file, text in specification.files.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, text)
+    for key, run in folders.items():
+        if not (run / SPEC).exists():
+            run.mkdir(parents=True, exist_ok=True)
+            typed_json.write(run / SPEC, specification.runs[key])
+
+
+def check_run_folders(specification: Specification) -> None:
+    """Raise if a run's folder belongs to another comparison.
+
+    Args:
+        specification (Specification): Of the comparison.
+
+    Raises:
+        UserError: If it does.
+    """
     folders = specification.run_folders()
     for key, run in folders.items():
         check_specification(run, specification.runs[key])
@@ -281,13 +301,6 @@ def prepare_run_folders(specification: Specification) -> None:
                 f"{file.parent} holds another choice of images, which runs here were trained with. Choose another "
                 "name=, or move the folder away; nothing was changed."
             )
-    for file, text in specification.files.items():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(file, text)
-    for key, run in folders.items():
-        if not (run / SPEC).exists():
-            run.mkdir(parents=True, exist_ok=True)
-            typed_json.write(run / SPEC, specification.runs[key])
 
 
 def check_specification(run: Path, spec: RunSpec) -> None:

@@ -41,19 +41,31 @@ def as_markdown(results: Results) -> str:
         notes.append(f"Taken up again after an interruption: {', '.join(resumed)}.")
     if results.missing:
         notes.append(f"Not finished, and not in the table: {', '.join(results.missing)}.")
-    rows = [_model_row(label, model) for label, model in results.models.items()]
-    if results.only_evaluated:
-        rows = _with_known_costs(rows, results)
     lines = [
         _setting(results),
         "",
-        *table(list(rows[0]), [list(row.values()) for row in rows]),
+        *model_table(results),
         "",
         *_table_by_epoch(results),
         *_table_of_errors(results),
         *(f"- {note}" for note in notes),
     ]
     return "\n".join(lines) + "\n"
+
+
+def model_table(results: Results) -> list[str]:
+    """Return the table of the models, what they reach and what they cost.
+
+    Args:
+        results (Results): Of the comparison.
+
+    Returns:
+        (list[str]): Lines of Markdown.
+    """
+    rows = [_model_row(label, model) for label, model in results.models.items()]
+    if results.only_evaluated:
+        rows = _with_known_costs(rows, results)
+    return table(list(rows[0]), [list(row.values()) for row in rows])
 
 
 def _with_known_costs(rows: list[Mapping[str, str]], results: Results) -> list[Mapping[str, str]]:

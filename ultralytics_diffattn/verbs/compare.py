@@ -5,10 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.verbs.arguments import check_reconstruct_switch, listed
+
+if TYPE_CHECKING:
+    from ultralytics_diffattn.comparison.specification import Specification
 
 OWN = {
     "models": "yolo11n.yaml,yolo11n-diffattn.yaml",
@@ -38,11 +41,11 @@ def compare(**arguments: Any) -> bool:
 
     Args:
         **arguments (Any): `models` (names or paths with commas between), `seeds` (integers), `data` (whatever
-            `catalogue.resolve` takes), `margin` (difference that does not matter), `holdout`
-            (share of the validation images that is set apart to measure on), `ray` (spread the runs over a
-            Ray cluster), `reconstruct` (whether attention of ours first learns what stock's does in the weights of
-            `pretrained`; see `train`), `project` and `name` (the folder, by default compare/<data set> below
-            ultralytics' runs), and any argument of ultralytics' training.
+            `catalogue.resolve` takes; several for a verdict over all of them), `margin` (difference that does not
+            matter), `holdout` (share of the validation images that is set apart to measure on), `ray` (spread the
+            runs over a Ray cluster), `reconstruct` (whether attention of ours first learns what stock's does in the
+            weights of `pretrained`; see `train`), `project` and `name` (the folder, by default compare/<data set>
+            below ultralytics' runs), and any argument of ultralytics' training.
 
     Returns:
         (bool): True if every run is finished.
@@ -71,12 +74,19 @@ def compare(**arguments: Any) -> bool:
     data, project, name = arguments.pop("data", "shapes"), arguments.pop("project", None), arguments.pop("name", None)
 
     check_reconstruct_switch(own["reconstruct"])
-    from ultralytics_diffattn.comparison.execution import execute
-    from ultralytics_diffattn.comparison.specification import specify
+    from ultralytics_diffattn.comparison.execution import execute, execute_all
+    from ultralytics_diffattn.comparison.specification import comparison_folder, specify
 
-    return execute(
-        specify(models, seeds, data, arguments, project, name, own["reconstruct"], holdout), margin, over_ray=own["ray"]
-    )
+    def specify_on(data: str, project: str | None, name: str | None) -> Specification:
+        return specify(models, seeds, data, arguments, project, name, own["reconstruct"], holdout)
+
+    data_sets = parse_data(data)
+    if len(data_sets) == 1:
+        return execute(specify_on(data_sets[0], project, name), margin, over_ray=own["ray"])
+    names = name_data_sets(data_sets)
+    folder = comparison_folder(project, name or "+".join(names))
+    specifications = {label: specify_on(file, str(folder), label) for label, file in names.items()}
+    return execute_all(folder, specifications, margin, over_ray=own["ray"])
 
 
 def parse_models(models: str | Sequence[str], untrained: bool = False) -> dict[str, str]:
@@ -136,6 +146,55 @@ def told_apart(files: Sequence[str]) -> list[str]:
         "-".join([*(part for part in parts if part not in shared), path.stem if same_stem else path.name])
         for parts, path in zip(folders, paths, strict=True)
     ]
+
+
+def parse_data(data: str | Path | Sequence[str | Path]) -> list[str]:
+    """Return the data sets.
+
+    Args:
+        data (str | Path | Sequence[str | Path]): One or more; in a text with commas between.
+
+    Returns:
+        (list[str]): In the same order.
+
+    Raises:
+        UserError: If there is none, or one is given twice.
+
+    Examples:
+        >>> parse_data("bccd,deeppcb")
+        ['bccd', 'deeppcb']
+    """
+    files = [str(data)] if isinstance(data, str | Path) and Path(data).exists() else listed(data)
+    if not all(files) or not files:
+        raise UserError(f"data={data!r} must name one data set, or several with commas between: data=shapes,voc.")
+    if len(set(files)) < len(files):
+        raise UserError(f"data={data!r} names a data set twice, which would count it as two.")
+    return files
+
+
+def name_data_sets(data_sets: Sequence[str]) -> dict[str, str]:
+    """Return data sets by the name under which they stand in the results.
+
+    Args:
+        data_sets (Sequence[str]): Names of the catalogue, data YAMLs, folders.
+
+    Returns:
+        (dict[str, str]): Name to data set.
+
+    Raises:
+        UserError: If two have the same name.
+
+    Examples:
+        >>> name_data_sets(["bccd/data.yaml", "VOC.yaml", "shapes"])
+        {'bccd': 'bccd/data.yaml', 'VOC': 'VOC.yaml', 'shapes': 'shapes'}
+    """
+    names = [p.parent.name if p.stem in ("data", "dataset") else p.stem for p in (Path(f).resolve() for f in data_sets)]
+    if len(set(names)) < len(names):
+        raise UserError(
+            f"data={','.join(data_sets)}: two have the same name, {max(names, key=names.count)}, and so the same "
+            "folder; rename one."
+        )
+    return dict(zip(names, data_sets, strict=True))
 
 
 def parse_seeds(seeds: int | str | Sequence[int]) -> list[int]:
