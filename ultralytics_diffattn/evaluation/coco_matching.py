@@ -99,8 +99,12 @@ def _match(
     )
     tp = np.zeros((len(found.conf), 10), bool)
     as_said = as_if_from_0 = 0
-    for i in np.intersect1d(found.image, target_image):
-        d, t = np.flatnonzero(found.image == i), np.flatnonzero(target_image == i)
+    # Both come image by image.
+    changes = np.flatnonzero(np.diff(found.image)) + 1
+    for d in np.split(np.arange(len(found.image)), changes):
+        t = np.arange(*np.searchsorted(target_image, [found.image[d[0]], found.image[d[0]] + 1])) if len(d) else d
+        if not len(t):
+            continue
         iou = box_iou(true_boxes[t], boxes[d])  # (T, D)
         tp[d] = validator.match_predictions(cls[d], true_cls[t], iou).cpu().numpy()
         on_object = iou.max(0).values >= 0.5
