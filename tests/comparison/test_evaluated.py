@@ -219,6 +219,17 @@ def test_images_as_a_whole(tiny, tmp_path):
         assert results.models[label].metrics["top-1"].mean == pytest.approx(expected, abs=1e-6)
 
 
+def test_of_a_catalogues_budget_only_what_means_something_is_taken(given, tiny, tmp_path, monkeypatch):
+    """Else the page would show a command that is refused."""
+    budget = "{epochs: 8, lr0: 0.1, nbs: 8, batch: 2, imgsz: 320}"
+    (tmp_path / "datasets.yaml").write_text(f"mine: {{data: {tiny}, task: detect, budget: {budget}}}\n")
+    monkeypatch.chdir(tmp_path)
+    specification = specify({k: str(given / k) for k in KINDS}, [0], "mine", {"epochs": 0}, str(tmp_path))
+    for spec in specification.runs.values():
+        assert spec.args.keys() == {"epochs", "batch", "imgsz", "data", "seed"}
+        assert (spec.args["batch"], spec.args["imgsz"]) == (2, 64)  # the models' own size
+
+
 def test_a_package_that_is_missing(given, monkeypatch):
     monkeypatch.setattr(evaluated, "find_spec", lambda name: None)
     for model, package in (("best.onnx", "onnxruntime"), ("best_openvino_model", "openvino")):

@@ -64,8 +64,9 @@ def sentence(model: AcrossModel, across: Across) -> str:
         return f"{text}: not every data set has one."
     differences = {name: found.difference for name, found in model.sets.items()}
     low, high = min(differences, key=differences.__getitem__), max(differences, key=differences.__getitem__)
+    weights = "" if any(found.seeds for found in model.sets.values()) else ", of these weights"
     return (
-        f"{text}: {signed(model.difference)}, 95 % interval {interval(model.interval)}; from "
+        f"{text}: {signed(model.difference)}, 95 % interval {interval(model.interval)}{weights}; from "
         f"{signed(differences[low])} on {low} to {signed(differences[high])} on {high}"
         + (f", standard deviation between data sets {model.spread:.3f}." if model.spread is not None else ".")
     )

@@ -92,7 +92,8 @@ def specify(
     task = task_of(built)
     dataset = catalogue.resolve(data, task)
     folder = comparison_folder(project, name or dataset.name)
-    args = training_arguments({**dataset.budget, **arguments, "data": dataset.data})
+    budget = {key: value for key, value in dataset.budget.items() if not untrained or key in evaluated.ARGUMENTS}
+    args = training_arguments({**budget, **arguments, "data": dataset.data})
     checked = check(args["data"], dataset.classes, task)
     set_apart = {} if holdout is None else hold_out(checked, holdout, folder / "holdout", task)
     own_test = has_test(checked, task)
@@ -105,7 +106,7 @@ def specify(
         evaluated.check_classes(built, checked["names"], bool(args.get("single_cls")))
         evaluated.warn_of_padding(built, args.get("rect"))
         args["imgsz"] = evaluated.image_size(built, arguments.get("imgsz"), args["imgsz"])
-        images = [*set_apart.values()][-1].split("\n") if set_apart else list_images(checked, split)
+        images = [*set_apart.values()][-1].splitlines() if set_apart else list_images(checked, split)
         evaluated.check_predictions(built, images, checked, source_of(Path(source)))
         models, reconstruct, seeds = {label: given.ckpt_path for label, given in built.items()}, False, [None]
     files = file_digests(args)
