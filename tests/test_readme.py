@@ -39,6 +39,8 @@ NOT_RUN = {  # command: why
     "ray start --head": "starts servers; test_schedule.py spreads runs over Ray",
     "diffattn compare data=data.yaml ray=True project=/shared/compare": "a folder outside; test_schedule.py",
     "RAY_ADDRESS=10.0.0.1:6379 diffattn compare data=/shared/data.yaml ray=True project=/shared/compare": "a cluster",
+    "diffattn compare data=data.yaml models=yolo11n.yaml,yolo11n-diffattn-paired.yaml teacher=none,yolo11s.pt "
+    "pretrained=yolo11n.pt": "verbs/test_compare.py has teachers",
     "diffattn compare data=bccd/data.yaml,deeppcb/data.yaml models=yolo11n.yaml,yolo11n-diffattn-paired.yaml "
     "pretrained=yolo11n.pt epochs=100": "verbs/test_compare.py compares on two",
     "diffattn compare data=coco models=yolo11n.yaml,yolo11n-diffattn.yaml seeds=0,1,2 batch=128 device=0,1,2,3": (

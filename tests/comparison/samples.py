@@ -131,6 +131,7 @@ def make_json(labels=("yolo11n", "yolo11n-diffattn"), seeds=(0, 1, 2), classes=N
             for a, b in combinations(labels, 2)
             for metric in TASKS["detect"].compared
         ],
+        "effects": [],
         "facets": [make_facet(labels)],
         "missing": [],
         **more,

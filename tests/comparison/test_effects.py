@@ -5,8 +5,9 @@ import pandas
 import pytest
 import statsmodels.formula.api as smf
 
-from ultralytics_diffattn.comparison.effects import NONE, Taught, contrasts, effects
+from ultralytics_diffattn.comparison.effects import contrasts, effects
 from ultralytics_diffattn.comparison.schema import RunKey
+from ultralytics_diffattn.comparison.teachers import NONE, Taught
 
 SEEDS = 0, 1, 2, 3
 TWO = [Taught(m, t) for t in (NONE, "large") for m in ("stock", "ours")]

@@ -150,6 +150,7 @@ def test_again_keeps_what_is_finished_and_refuses_what_has_changed(compared, giv
         (["best.pt", "best.onnx"], ["seeds=0,1"], "seeds=(0, 1) is for a training"),
         (["best.pt", "best.onnx"], ["reconstruct=True"], "reconstruct=True is for a training"),
         (["best.pt", "best.onnx"], ["distill_model=yolo11n.pt"], "distill_model=yolo11n.pt is for a training"),
+        (["best.pt", "best.onnx"], ["teacher=none,x.pt"], "teacher=none,x.pt is for a training"),
         (["best.pt", "best.onnx"], ["lr0=0.1"], "lr0=0.1 is for a training"),
         (["best.pt", "pose.pt"], [], "best is for detect, pose is for pose"),
         (["pose.pt", "predictions.json"], [], "pose is for pose, predictions is for detect"),

@@ -35,6 +35,10 @@ MODEL = {
     **{"seeds": 1, "metrics": {"mAP50": SPREAD}, "per_class": {"cell": SPREAD}, "seconds_per_epoch": None},
     **{"peak_memory_mb": None, "resumed_runs": 0},
 }
+EFFECT = {
+    **{"kind": "model", "model": "b", "teacher": None, "seeds": [0], "difference": 0.1, "per_seed": [0.1]},
+    **{"interval": None, "p_different": None, "p_unequal": None, "verdict": "no verdict"},
+}
 FACET = {
     **{"title": "Errors", "note": "AP50", "names": ["background"], "models": {"a": [0.1], "b": [0.2]}},
     "pairs": [{"first": "a", "second": "b", "differences": [0.1], "intervals": [[0.0, 0.2]]}],
@@ -53,6 +57,7 @@ RESULTS = {
     },
     **{"arguments": {"epochs": 1, "augment": None}, "runs": [RUN], "models": {"a": MODEL}, "pairs": [PAIR]},
     "margin": 0.005,
+    "effects": [EFFECT],
     "facets": [FACET],
     "missing": ["b seed 1"],
 }
@@ -88,7 +93,7 @@ def test_the_page_describes_every_field_of_every_type():
     }
     types = types_of_results() | types_of_results(schema.Across)
     assert documented == {name: annotations(kind) for name, kind in types.items()}
-    assert len(documented) == 15
+    assert len(documented) == 16
 
 
 def test_results_are_read_as_they_were_written(tmp_path):

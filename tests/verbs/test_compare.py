@@ -9,6 +9,7 @@ import time
 import pytest
 import torch
 from filelock import FileLock
+from ultralytics import YOLO
 
 from tests import interpreters
 from tests.task_data import MODELS, make
@@ -139,6 +140,8 @@ def test_foreign_files_are_refused(tiny, tmp_path, capsys):
         (["data=shapes,shapes"], "names a data set twice"),
         (["data=a/data.yaml,b/a/data.yaml"], "two have the same name, a"),
         (["data=shapes,nowhere"], "'nowhere' was not found"),
+        (["teacher=none,a.pt", "distill_model=a.pt"], "and not both"),
+        (["teacher=none,nowhere.pt"], "the teacher nowhere.pt does not load"),
         (["seeds=0,0"], "holds a seed twice"),
         (["seeds=0.5"], "whole numbers"),
         (["seeds=-1"], "whole numbers"),
@@ -197,6 +200,24 @@ def test_several_data_sets(tiny, tmp_path):
     again = interpreters.command("diffattn", *words, cwd=tmp_path, check=False)
     assert "nothing was changed" in again.stderr
     assert {f: f.stat().st_mtime_ns for f in (tmp_path / "c").rglob("*.*")} == before
+
+
+def test_every_model_with_every_teacher(tiny, tmp_path):
+    torch.manual_seed(0)
+    YOLO("yolo11n.yaml").save(tmp_path / "t.pt")
+    words = [f"data={tiny}", *SMALL, "seeds=0", "epochs=1", f"teacher=none,{tmp_path / 't.pt'}", f"project={tmp_path}"]
+    interpreters.command("diffattn", "compare", *words, "name=c", cwd=tmp_path)
+    results = read_results(tmp_path / "c" / "results.json")
+    assert list(results.models) == ["yolo11n", "yolo11n-diffattn", "yolo11n+t", "yolo11n-diffattn+t"]
+    scores = {run.model: run.metrics[results.main] for run in results.runs}
+    gains = [scores[f"{model}+t"] - scores[model] for model in ("yolo11n", "yolo11n-diffattn")]
+    model, teacher, both = results.effects
+    assert (model.kind, teacher.kind, both.kind) == ("model", "teacher", "interaction")
+    assert teacher.difference == pytest.approx(sum(gains) / 2)
+    assert both.difference == pytest.approx(gains[1] - gains[0])
+    for label in results.models:
+        lambdas = next(run.lambdas for run in results.runs if run.model == label)
+        assert list(lambdas) == (["model.10.m.0.attn"] if "diffattn" in label else [])
 
 
 @pytest.mark.parametrize("task", ["pose", "classify", "depth"])  # of two metrics, without boxes, without classes

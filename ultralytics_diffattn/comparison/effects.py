@@ -9,24 +9,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ultralytics_diffattn.comparison.metrics import Scores, measure
 from ultralytics_diffattn.comparison.schema import EffectResult, RunKey
+from ultralytics_diffattn.comparison.teachers import Taught
 from ultralytics_diffattn.comparison.verdicts import verdicts
+from ultralytics_diffattn.evaluation import bootstrap
 from ultralytics_diffattn.evaluation.estimates import estimate
-
-NONE = "none"  # in place of a teacher
-JOINT = "+"  # between model and teacher in a label
-
-
-class Taught(NamedTuple):
-    """What a label stands for: a model, and its teacher or `NONE`."""
-
-    model: str
-    teacher: str
-
-    @property
-    def label(self) -> str:
-        """Return the label under which it stands in the results."""
-        return self.model if self.teacher == NONE else f"{self.model}{JOINT}{self.teacher}"
+from ultralytics_diffattn.evaluation.recording import Recorded
+from ultralytics_diffattn.evaluation.tasks import TASKS
 
 
 class Contrast(NamedTuple):
@@ -73,6 +63,29 @@ def contrasts(taught: list[Taught]) -> list[Contrast]:
             for t in teachers[1:]
         ),
     ]
+
+
+def compare_effects(
+    taught: list[Taught], scores: Mapping[RunKey, Scores], recorded: Mapping[RunKey, Recorded], task: str, margin: float
+) -> list[EffectResult]:
+    """Return the effects in the task's first metric.
+
+    Args:
+        taught (list[Taught]): Every model with every teacher.
+        scores (Mapping[RunKey, Scores]): Metrics of each run.
+        recorded (Mapping[RunKey, Recorded]): What was recorded of the same runs on the same images.
+        task (str): One of `TASKS`.
+        margin (float): Difference that does not matter.
+
+    Returns:
+        (list[EffectResult]): Empty where all have the same teacher, or none.
+    """
+    if len({t.teacher for t in taught}) < 2:
+        return []
+    images, main = len(next(iter(recorded.values())).files), TASKS[task].main
+    samples = bootstrap.resample([measure(r, task) for r in recorded.values()], images)  # (resamples, runs, metrics)
+    values = {key: score.metrics[main] or 0.0 for key, score in scores.items()}
+    return effects(taught, values, {key: samples[:, i, 0] for i, key in enumerate(recorded)}, images, margin)
 
 
 def effects(

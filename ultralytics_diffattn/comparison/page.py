@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ultralytics_diffattn.comparison import tables
+from ultralytics_diffattn.comparison.effect_table import effect_rows
 from ultralytics_diffattn.comparison.image_grid import PairImages
 from ultralytics_diffattn.comparison.page_charts import (
     MOST_CLASSES,
@@ -45,6 +46,7 @@ def render(results: Results, image_grid: Sequence[PairImages]) -> str:
         columns=[*next(iter(results.models.values())).metrics, *costs(results)],
         model_rows=model_rows(results),
         difference_rows=difference_rows(results),
+        effects=effect_rows(results),
         charts=[*learning_charts(results), *precision_recall_charts(results), *lambda_charts(results)],
         class_charts=class_charts(results),
         most_classes=MOST_CLASSES,
@@ -80,9 +82,15 @@ def command(results: Results) -> str:
         (str): For a shell.
     """
     arguments = {
-        "models": ",".join(model.model for model in results.models.values()),
+        "models": ",".join(dict.fromkeys(model.model for model in results.models.values())),
         **({} if results.only_evaluated else {"seeds": ",".join(map(str, results.seeds))}),
         "margin": results.margin,
         **results.arguments,
     }
-    return shlex.join(["diffattn", "compare", *(f"{key}={value}" for key, value in arguments.items())])
+    return shlex.join(
+        [
+            "diffattn",
+            "compare",
+            *(f"{key}={value}" for key, value in arguments.items() if key != "distill_model" or value),
+        ]
+    )

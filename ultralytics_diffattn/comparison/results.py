@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ultralytics_diffattn.comparison import evaluated, run_files
+from ultralytics_diffattn.comparison.effects import compare_effects
 from ultralytics_diffattn.comparison.facet_differences import facet_results
 from ultralytics_diffattn.comparison.metrics import Scores, scores
 from ultralytics_diffattn.comparison.pairs import compare_pairs
@@ -25,6 +26,7 @@ from ultralytics_diffattn.comparison.schema import (
     RunSpec,
     Spread,
 )
+from ultralytics_diffattn.comparison.teachers import taught_by, teacher_arguments
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.evaluation import cost, recording
 from ultralytics_diffattn.evaluation.environment import hardware
@@ -56,6 +58,9 @@ def collect(runs: Mapping[RunKey, Path], margin: float, missing: Sequence[str] =
         by_run = recording.with_one_brightness(by_run)
     if len({tuple(p.files) for p in by_run.values()}) > 1:
         raise UserError("the runs were validated on different images, or in different order, and cannot be paired.")
+    specs = {key.model: run_files.read_spec(run) for key, run in runs.items()}
+    taught = taught_by(specs)
+    teachers = teacher_arguments(specs.values())
     run_scores = {key: scores(recorded, spec.task) for key, recorded in by_run.items()}
     run_results = [_run_result(key, run, run_scores[key], spec.task) for key, run in runs.items()]
     return Results(
@@ -67,6 +72,7 @@ def collect(runs: Mapping[RunKey, Path], margin: float, missing: Sequence[str] =
         data=_data_summary(spec, next(iter(by_run.values()))),
         arguments={
             **{key: value for key, value in spec.args.items() if key not in VARIES_BY_RUN},
+            **teachers,
             "data": spec.source,
             **({} if spec.holdout is None else {"holdout": spec.holdout}),
             **({"reconstruct": True} if spec.reconstruct else {}),
@@ -75,6 +81,7 @@ def collect(runs: Mapping[RunKey, Path], margin: float, missing: Sequence[str] =
         models=_model_results(runs, run_results, spec),
         margin=margin,
         pairs=compare_pairs(run_scores, by_run, spec.task, margin),
+        effects=compare_effects(taught, run_scores, by_run, spec.task, margin),
         facets=facet_results(by_run, spec.task),
         missing=list(missing),
     )
@@ -97,6 +104,9 @@ def check_alike(runs: Mapping[RunKey, Path]) -> None:
     for key, args in saved.items():  # which may be a temporary file that was made of these weights
         args["pretrained"] = run_files.read_spec(runs[key]).args.get("pretrained")
     for key, args in saved.items():
+        teacher = run_files.read_spec(runs[key]).args.get("distill_model")
+        if args.pop("distill_model", None) != teacher:  # which may differ between the runs, where it is compared
+            raise UserError(f"{runs[key]} was not taught by {teacher}; delete that folder and compare again.")
         if args["seed"] != key.seed:
             raise UserError(f"{runs[key]} was trained with seed={args['seed']}; delete that folder and compare again.")
     names = {name for args in saved.values() for name in args} - VARIES_BY_RUN

@@ -243,6 +243,7 @@ class Results:
     models: dict[str, ModelResult]
     margin: float
     pairs: list[PairResult]
+    effects: list[EffectResult]
     facets: list[FacetResult]
     missing: list[str]
 

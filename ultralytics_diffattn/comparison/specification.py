@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from ultralytics_diffattn.comparison import evaluated, typed_json
 from ultralytics_diffattn.comparison.run_files import SPEC, read_spec
 from ultralytics_diffattn.comparison.schema import RunKey, RunSpec, TrainingArguments
+from ultralytics_diffattn.comparison.teachers import NONE, Taught, check_teacher
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.evaluation.tasks import TASKS
 from ultralytics_diffattn.output.files import write_text
@@ -59,6 +60,7 @@ def specify(
     name: str | None = None,
     reconstruct: bool = False,
     holdout: float | None = None,
+    teachers: Mapping[str, str | None] | None = None,
 ) -> Specification:
     """Return what a comparison trains, after every model was built and the data set was checked; write nothing.
 
@@ -71,6 +73,8 @@ def specify(
         name (str, optional): Of the comparison's folder, by default that of the data set.
         reconstruct (bool): Whether attention of ours first learns what stock's does in the weights of `pretrained`.
         holdout (float, optional): Share of the validation images that is set apart, for every figure to come from.
+        teachers (Mapping[str, str | None], optional): Files by name, to train every model with every one; None for a
+            training without.
 
     Returns:
         (Specification): Seed by seed, so that what the machine does meanwhile falls on all models alike.
@@ -109,15 +113,23 @@ def specify(
         images = [*set_apart.values()][-1].splitlines() if set_apart else list_images(checked, split)
         evaluated.check_predictions(built, images, checked, source_of(Path(source)))
         models, reconstruct, seeds = {label: given.ckpt_path for label, given in built.items()}, False, [None]
-    files = file_digests(args)
+    taught = (
+        {name: {**args, **({} if file is None else {"distill_model": file})} for name, file in teachers.items()}
+        if teachers
+        else {NONE: args}
+    )
+    files = {name: file_digests(own, task) for name, own in taught.items()}
     digests = {label: model_digest(model, built[label], args.get("pretrained")) for label, model in models.items()}
     if reconstruct:
         for model in models.values():
             check_reconstruct(model, args)
-    fixed = files, data_digest, versions(), reconstruct, task, split, holdout, source
+    fixed = data_digest, versions(), reconstruct, task, split, holdout, source
     specs = {
-        RunKey(label, seed): RunSpec(model, digests[label], {**args, "seed": seed}, *fixed)
+        RunKey(Taught(label, name).label, seed): RunSpec(
+            model, digests[label], {**own, "seed": seed}, files[name], *fixed
+        )
         for seed in seeds
+        for name, own in taught.items()
         for label, model in models.items()
     }
     return Specification(folder, specs, set_apart)
@@ -175,26 +187,21 @@ def training_arguments(args: TrainingArguments) -> TrainingArguments:
     return args
 
 
-def file_digests(args: TrainingArguments) -> dict[str, str]:
+def file_digests(args: TrainingArguments, task: str) -> dict[str, str]:
     """Return a hash of each file of weights that the arguments name, after loading the teacher.
 
     Args:
         args (dict[str, Any]): From `training_arguments`.
+        task (str): Of the models.
 
     Returns:
         (dict[str, str]): SHA-256 by argument; without weights that ultralytics is still to download.
 
     Raises:
-        UserError: If the teacher does not load.
+        UserError: If the teacher does not load, or is for another task.
     """
-    from ultralytics import YOLO
-
-    teacher = args.get("distill_model")
-    if teacher:
-        try:
-            YOLO(teacher)
-        except Exception as e:
-            raise UserError(f"distill_model={teacher} does not load: {type(e).__name__}: {e}") from e
+    if args.get("distill_model"):
+        check_teacher(args["distill_model"], task)
     files = {key: Path(args[key]) for key in WEIGHTS if isinstance(args.get(key), str)}
     return {key: _digest(file) for key, file in files.items() if file.is_file()}
 

@@ -7,6 +7,7 @@ import csv
 import io
 from collections.abc import Mapping
 
+from ultralytics_diffattn.comparison.effect_table import effect_rows
 from ultralytics_diffattn.comparison.pairs import NOTHING
 from ultralytics_diffattn.comparison.schema import DataSummary, ModelResult, PairResult, Results, RunResult, Spread
 from ultralytics_diffattn.evaluation import intervals
@@ -47,6 +48,7 @@ def as_markdown(results: Results) -> str:
         *model_table(results),
         "",
         *_table_by_epoch(results),
+        *_table_of_effects(results),
         *_table_of_errors(results),
         *(f"- {note}" for note in notes),
     ]
@@ -227,6 +229,12 @@ def _table_by_epoch(results: Results) -> list[str]:
     epochs = sorted(common & {*EPOCHS, max(common, default=0)})
     rows = [[label, *(mean_sd(by_epoch[epoch]) for epoch in epochs)] for label, by_epoch in values.items()]
     return [*table([f"{results.main} after epoch", *map(str, epochs)], rows), ""]
+
+
+def _table_of_effects(results: Results) -> list[str]:
+    """Return the table of what models and teachers change; nothing for a comparison without several teachers."""
+    rows = effect_rows(results)
+    return [*table(["effect", results.main, "95 % interval", "verdict"], rows), ""] if rows else []
 
 
 def _table_of_errors(results: Results) -> list[str]:

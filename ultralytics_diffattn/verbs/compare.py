@@ -19,6 +19,7 @@ OWN = {
     "epochs": None,  # ultralytics' own, but for 0, which evaluates models as they are and which it refuses
     "margin": 0.005,
     "holdout": None,
+    "teacher": None,
     "ray": False,
     "reconstruct": False,
 }
@@ -42,10 +43,11 @@ def compare(**arguments: Any) -> bool:
     Args:
         **arguments (Any): `models` (names or paths with commas between), `seeds` (integers), `data` (whatever
             `catalogue.resolve` takes; several for a verdict over all of them), `margin` (difference that does not
-            matter), `holdout` (share of the validation images that is set apart to measure on), `ray` (spread the
-            runs over a Ray cluster), `reconstruct` (whether attention of ours first learns what stock's does in the
-            weights of `pretrained`; see `train`), `project` and `name` (the folder, by default compare/<data set>
-            below ultralytics' runs), and any argument of ultralytics' training.
+            matter), `holdout` (share of the validation images that is set apart to measure on), `teacher` (`none` and
+            checkpoints: every model is trained with each), `ray` (spread the runs over a Ray cluster), `reconstruct`
+            (whether attention of ours first learns what stock's does in the weights of `pretrained`; see `train`),
+            `project` and `name` (the folder, by default compare/<data set> below ultralytics' runs), and any argument
+            of ultralytics' training.
 
     Returns:
         (bool): True if every run is finished.
@@ -60,7 +62,7 @@ def compare(**arguments: Any) -> bool:
     for key in NOT_OURS.keys() & arguments.keys():
         raise UserError(f"{key}= is not an argument of a comparison; use {NOT_OURS[key]}.")
     untrained = arguments.get("epochs") == 0
-    for key in {"seeds", "reconstruct"} & arguments.keys() if untrained else ():
+    for key in {"seeds", "reconstruct", "teacher"} & arguments.keys() if untrained else ():
         raise UserError(f"{key}={arguments[key]} is for a training, and epochs=0 trains nothing: take it out.")
     own = {key: arguments.pop(key, default) for key, default in OWN.items()}
     if own["epochs"] is not None:
@@ -71,6 +73,7 @@ def compare(**arguments: Any) -> bool:
         parse_margin(own["margin"]),
     )
     holdout = parse_holdout(own["holdout"])
+    teachers = parse_teachers(own["teacher"], arguments.get("distill_model"))
     data, project, name = arguments.pop("data", "shapes"), arguments.pop("project", None), arguments.pop("name", None)
 
     check_reconstruct_switch(own["reconstruct"])
@@ -78,7 +81,7 @@ def compare(**arguments: Any) -> bool:
     from ultralytics_diffattn.comparison.specification import comparison_folder, specify
 
     def specify_on(data: str, project: str | None, name: str | None) -> Specification:
-        return specify(models, seeds, data, arguments, project, name, own["reconstruct"], holdout)
+        return specify(models, seeds, data, arguments, project, name, own["reconstruct"], holdout, teachers)
 
     data_sets = parse_data(data)
     if len(data_sets) == 1:
@@ -220,6 +223,32 @@ def parse_seeds(seeds: int | str | Sequence[int]) -> list[int]:
     if len(set(numbers)) < len(numbers):
         raise UserError(f"seeds={seeds!r} holds a seed twice, which would count one training as two.")
     return numbers
+
+
+def parse_teachers(teachers: str | Sequence[str] | None, distill_model: object = None) -> dict[str, str | None] | None:
+    """Return the files of the teachers that every model is trained with.
+
+    Args:
+        teachers (str | Sequence[str] | None): Checkpoints and `none`; in a text with commas between.
+        distill_model (object): Ultralytics' own argument for one teacher of all.
+
+    Returns:
+        (dict[str, str | None] | None): By name; None where teachers are not compared.
+
+    Raises:
+        UserError: If they are fewer than two, two have the same name, or `distill_model` is given as well.
+
+    Examples:
+        >>> parse_teachers("none,yolo11s.pt")
+        {'none': None, 'yolo11s': 'yolo11s.pt'}
+    """
+    from ultralytics_diffattn.comparison.teachers import name_teachers
+
+    if teachers is None:
+        return None
+    if distill_model:
+        raise UserError(f"give teacher={teachers} or distill_model={distill_model}, and not both.")
+    return name_teachers(listed(teachers))
 
 
 def parse_holdout(holdout: float | str | None) -> float | None:
