@@ -20,9 +20,10 @@ import torch
 import yaml
 
 from ultralytics_diffattn.comparison.run_files import is_finished
+from ultralytics_diffattn.comparison.run_folders import prepare_run_folders
 from ultralytics_diffattn.comparison.schedule import train
 from ultralytics_diffattn.comparison.schema import RunKey
-from ultralytics_diffattn.comparison.specification import check_run_folders, prepare_run_folders, specify
+from ultralytics_diffattn.comparison.specification import specify
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.output.formatting import duration
 from ultralytics_diffattn.verbs.arguments import parse
@@ -95,7 +96,6 @@ def prepare(name: str, experiment: Experiment, data: Path, project: Path) -> dic
     specification = specify(
         models, SEEDS, yaml_file, dict(experiment.arguments), str(project), name, reconstruct=reconstruct
     )
-    check_run_folders(specification)
     prepare_run_folders(specification)
     return specification.run_folders()
 

@@ -38,6 +38,21 @@ def test_what_is_written(tmp_path, folders):
     assert [(tmp_path / link).exists() for link in re.findall(r'<a href="(bccd[^"]+)"', page)] == [True]
 
 
+def test_models_as_they_are(tmp_path, folders):
+    for folder in folders.values():
+        results = make_json(seeds=SEEDS, arguments={"epochs": 0})
+        for run in results["runs"]:
+            run["seed"] = None
+        for pair in results["pairs"]:
+            pair["seeds"] = []
+        typed_json.write(folder / "results.json", typed(results))
+    write_across(tmp_path, folders, 0.005)
+    text, page = ((tmp_path / name).read_text(encoding="utf-8") for name in ("across.md", "report.html"))
+    assert ", of these weights; from " in text
+    assert "seeds" not in text
+    assert "seeds" not in Page(page).text
+
+
 def test_one_data_set_says_nothing_of_several(tmp_path, folders):
     (folders["bccd"] / "results.json").unlink()
     write_across(tmp_path, folders, 0.005)

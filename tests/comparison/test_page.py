@@ -60,6 +60,24 @@ def with_exports():
     return make_json(retention=[make_retention(LABELS[0]), failed, one_seed])
 
 
+def only_evaluated():
+    results = make_json(seeds=(0,), arguments={"epochs": 0, "imgsz": 320, "data": "data.yaml"})
+    for run in results["runs"]:
+        run.update(seed=None, epochs=0, seconds_per_epoch=None, seconds=0.0, peak_memory_mb=None, lambdas={})
+        run["curve"] = {"epoch": [], "metric": [], "losses": {}}
+    for model in results["models"].values():
+        model.update(seconds_per_epoch=None, peak_memory_mb=None)
+    results["models"]["yolo11n-diffattn"].update(
+        model="/p/predictions.json",
+        parameters=None,
+        gflops=None,
+        latency_ms={"pytorch": None, "onnxruntime": None},
+    )
+    for pair in results["pairs"]:
+        pair.update(seeds=[], interval=(-0.01, 0.03), over_seeds=None, verdict="not distinguishable", seeds_needed=None)
+    return results
+
+
 LABELS = ["yolo11n", "yolo11n-diffattn", "yolo11n-diffattn-token", "m4", "m5", "m6", "m7"]
 CASES = {
     "usual": make_json,
@@ -67,6 +85,7 @@ CASES = {
     "nothing known": nothing_known,
     "80 classes, 7 models": lambda: make_json(LABELS, (0, 1), [f"class {i}" for i in range(80)], 300),
     "validated at the end": lambda: make_json(arguments={"val": False}),
+    "only evaluated": only_evaluated,
     "no pair": lambda: make_json(pairs=[]),
     "one class": lambda: make_json(classes=["cell"]),
     "another task": lambda: make_json(confusion=None, facets=[]),
@@ -103,7 +122,7 @@ def test_a_sound_page_that_needs_nothing_else(case):
 @pytest.mark.parametrize("case", CASES)
 def test_every_chart_is_xml_with_a_title(case):
     charts = re.findall(r"<svg.*?</svg>", render(CASES[case](), make_grid()), re.DOTALL)
-    assert len(charts) >= 4
+    assert len(charts) >= (2 if case == "only evaluated" else 4)
     for chart in charts:
         root = ET.fromstring(chart)
         space = "{http://www.w3.org/2000/svg}"
@@ -162,6 +181,16 @@ def test_one_seed_and_what_went_wrong():
     assert "resumed after epoch 3, 5" in text
     assert text.count("not finished") == 2  # in the table of trainings
     assert "1 could not be read any more, and are left out: gone.jpg" in text
+
+
+def test_models_as_they_are_have_nothing_of_a_training():
+    grid = [replace(pair, seed=None) for pair in make_grid()]
+    text = Page(render(only_evaluated(), grid)).text
+    assert "2 models as they are, without a training" in text
+    assert "of these weights; another training of them may differ" in text
+    assert "Nothing was trained and nothing chosen here." in text
+    assert "/p/predictions.json" in text
+    assert not re.search(r"s / epoch|peak MB|seeds? \d|over (the )?seeds|ONNX Runtime ms|Lambda|best epoch", text)
 
 
 def test_of_many_classes_the_largest_are_drawn_and_all_are_listed():

@@ -8,14 +8,9 @@ import torch
 from ultralytics import YOLO
 
 from ultralytics_diffattn.comparison.run_files import read_spec
+from ultralytics_diffattn.comparison.run_folders import check_specification, prepare_run_folders
 from ultralytics_diffattn.comparison.schema import RunKey, RunSpec
-from ultralytics_diffattn.comparison.specification import (
-    Specification,
-    check_specification,
-    file_digests,
-    prepare_run_folders,
-    training_arguments,
-)
+from ultralytics_diffattn.comparison.specification import Specification, file_digests, training_arguments
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.output.files import write_json
 

@@ -40,7 +40,8 @@ MORE = "over 3 seeds and 1,234 images"
         ({}, f"{NOT} -0.010 to +0.050 {MORE}; to show a difference of that size would take about 9 seeds."),
         (
             {"seeds_needed": None},
-            f"{NOT} -0.010 to +0.050 {MORE}; on so few images not even 1,000 seeds would show a difference of that size.",
+            f"{NOT} -0.010 to +0.050 {MORE}; on so few images not even 1,000 seeds would show a difference of that "
+            "size.",
         ),
         (
             {"interval": (0.001, 0.039)},
@@ -90,6 +91,26 @@ def test_sentence_from_few_images():
         "ours beside stock gets no verdict in mAP50-95: +0.020; there are 2 validation images, and a verdict needs at "
         "least 10."
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"verdict": "better"}, "ours is better than stock in mAP50-95: +0.020, 95 % interval -0.010 to +0.050 over "),
+        ({}, f"{NOT} -0.010 to +0.050 over "),
+    ],
+)
+def test_sentence_of_models_as_they_are(changes, expected):
+    results = replace(make_results(arguments={"epochs": 0}), pairs=[PAIR])
+    pair = replace(PAIR, seeds=[], seeds_needed=None, **changes)
+    said = "1,234 images, of these weights; another training of them may differ."
+    assert tables.sentence(pair, results) == expected + said
+
+
+def test_sentence_of_models_as_they_are_without_a_verdict():
+    results = replace(make_results(arguments={"epochs": 0}), pairs=[PAIR])
+    pair = replace(PAIR, seeds=[], verdict="no verdict", difference=0.0, interval=(0.0, 0.0))
+    assert tables.sentence(pair, results).endswith("over 1,234 images; neither finds anything.")
 
 
 def table_results(step0=(0.1, 0.1), curve=(0.3, 0.4, 0.5), map50=0.5, **arguments):

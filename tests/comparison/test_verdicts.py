@@ -23,6 +23,8 @@ SURE = Estimate(0.02, of_seed=1e-6, of_images=1e-6, of_both=0.0, seeds=3, images
         (SURE._replace(seeds=2), "no verdict"),
         (SURE._replace(images=9), "no verdict"),
         (SURE._replace(images=10), "better"),
+        (SURE._replace(seeds=None, of_seed=0.0), "better"),  # of models as they are
+        (SURE._replace(seeds=None, of_seed=0.0, images=9), "no verdict"),
         (None, "no verdict"),
     ],
 )

@@ -6,7 +6,7 @@ from scipy import stats
 from statsmodels.stats.power import TTestPower
 
 from ultralytics_diffattn.evaluation import intervals
-from ultralytics_diffattn.evaluation.estimates import Estimate, estimate
+from ultralytics_diffattn.evaluation.estimates import Estimate, estimate, estimate_of_weights
 
 STILL = np.zeros((10, 4))  # resamples without any spread: chance is of the seeds alone
 SEEDS = [0.01, 0.03, 0.02, 0.05]
@@ -103,3 +103,20 @@ def test_of_several_tests_each_takes_more_seeds():
 )
 def test_no_number_of_seeds(found, expected):
     assert found.seeds_needed() is expected
+
+
+def test_of_weights_it_is_students_of_the_images():
+    """Of a mean of images, whose resamples' spread is that of the mean."""
+    by_image = np.random.default_rng(2).normal(0.01, 0.1, 60)
+    counts = np.random.default_rng(3).multinomial(60, np.full(60, 1 / 60), 20_000)
+    found, test = estimate_of_weights(by_image.mean(), counts @ by_image / 60, 60), stats.ttest_1samp(by_image, 0)
+    assert found.student.df == test.df
+    assert found.student.interval() == pytest.approx(tuple(test.confidence_interval()), abs=1e-3)
+    assert found.student.p_different() == pytest.approx(test.pvalue, abs=0.01)
+    assert found.seeds_needed() is None
+
+
+def test_of_weights_that_are_alike_everything_is_known():
+    found = estimate_of_weights(0.0, np.zeros(1000), 20)
+    assert (found.student.interval(), found.student.p_different(), found.student.p_unequal(0.005)) == ((0, 0), 1, 0)
+    assert estimate_of_weights(0.1, np.empty(0), 1) is None

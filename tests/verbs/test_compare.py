@@ -19,7 +19,7 @@ from ultralytics_diffattn.comparison.schema import Across, read_results
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.evaluation import export_formats, recording
 from ultralytics_diffattn.evaluation.tasks import TASKS
-from ultralytics_diffattn.verbs import compare
+from ultralytics_diffattn.verbs import compare_arguments
 
 SMALL = ("epochs=3", "imgsz=64", "batch=4", "workers=0", "plots=False", "seeds=0,1", "device=cpu")
 
@@ -254,25 +254,25 @@ def test_other_tasks(task, tiny, tmp_path):
 
 @pytest.mark.parametrize(("seeds", "expected"), [((0, 1), [0, 1]), ("2,5", [2, 5]), (7, [7]), ([3], [3])])
 def test_parse_seeds(seeds, expected):
-    assert compare.parse_seeds(seeds) == expected
+    assert compare_arguments.parse_seeds(seeds) == expected
 
 
 @pytest.mark.parametrize("data", ["", "a,,b", [], ["a", ""]], ids=str)
 def test_data_sets_without_a_name_are_refused(data):
     with pytest.raises(UserError, match="must name one data set"):
-        compare.parse_data(data)
+        compare_arguments.parse_data(data)
 
 
 def test_a_folder_with_a_comma_is_one_data_set(tmp_path):
     (tmp_path / "a,b").mkdir()
-    assert compare.parse_data(tmp_path / "a,b") == [str(tmp_path / "a,b")]
-    assert compare.parse_data(["c", tmp_path / "a,b"]) == ["c", str(tmp_path / "a,b")]
+    assert compare_arguments.parse_data(tmp_path / "a,b") == [str(tmp_path / "a,b")]
+    assert compare_arguments.parse_data(["c", tmp_path / "a,b"]) == ["c", str(tmp_path / "a,b")]
 
 
 def test_parse_models_makes_paths_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").touch()
-    assert compare.parse_models("mine.yaml, yolo11n.yaml") == {
+    assert compare_arguments.parse_models("mine.yaml, yolo11n.yaml") == {
         "mine": str(tmp_path / "mine.yaml"),
         "yolo11n": "yolo11n.yaml",
     }

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from ultralytics_diffattn.comparison import charts, typed_json
 from ultralytics_diffattn.comparison.across import compare_across
-from ultralytics_diffattn.comparison.page_tables import COSTS, model_rows
+from ultralytics_diffattn.comparison.page_tables import costs, model_rows
 from ultralytics_diffattn.comparison.schema import Across, AcrossModel, Results, read_results
 from ultralytics_diffattn.comparison.tables import model_table, split_in_words
 from ultralytics_diffattn.evaluation import intervals
@@ -64,8 +64,9 @@ def sentence(model: AcrossModel, across: Across) -> str:
         return f"{text}: not every data set has one."
     differences = {name: found.difference for name, found in model.sets.items()}
     low, high = min(differences, key=differences.__getitem__), max(differences, key=differences.__getitem__)
+    weights = "" if any(found.seeds for found in model.sets.values()) else ", of these weights"
     return (
-        f"{text}: {signed(model.difference)}, 95 % interval {interval(model.interval)}; from "
+        f"{text}: {signed(model.difference)}, 95 % interval {interval(model.interval)}{weights}; from "
         f"{signed(differences[low])} on {low} to {signed(differences[high])} on {high}"
         + (f", standard deviation between data sets {model.spread:.3f}." if model.spread is not None else ".")
     )
@@ -91,7 +92,8 @@ def as_markdown(across: Across, results: Mapping[str, Results], missing: list[st
     lines = [*(f"- {sentence(model, across)}" for model in across.models), "", *table(head, rows)]
     for name, found in results.items():
         images = f"{found.data.images:,} {split_in_words(found.data)}"
-        lines += ["", f"{name}: {images}, seeds {', '.join(map(str, found.seeds))}", "", *model_table(found)]
+        seeds = f", seeds {', '.join(map(str, found.seeds))}" if found.seeds else ""
+        lines += ["", f"{name}: {images}{seeds}", "", *model_table(found)]
     lines += [f"\nNot finished: {', '.join(missing)}."] * bool(missing)
     return "\n".join(lines) + "\n"
 
@@ -107,6 +109,7 @@ def render(across: Across, results: Mapping[str, Results], missing: list[str]) -
     Returns:
         (str): HTML, with everything that it shows inside; it links to the report of each data set.
     """
+    first = next(iter(results.values()))
     page = template(TEMPLATE, split_in_words=split_in_words, signed=signed, number=number)
     return page.render(
         across=across,
@@ -115,7 +118,7 @@ def render(across: Across, results: Mapping[str, Results], missing: list[str]) -
         sentences={model.model: sentence(model, across) for model in across.models},
         charts={model.model: _chart(i, model, across) for i, model in enumerate(across.models)},
         rows={name: model_rows(found) for name, found in results.items()},
-        columns=[*next(iter(next(iter(results.values())).models.values())).metrics, *COSTS],
+        columns=[*next(iter(first.models.values())).metrics, *costs(first)],
     )
 
 

@@ -137,4 +137,5 @@ def effects(
 
 def _common_seeds(labels: list[str], values: Mapping[RunKey, float]) -> Iterator[int]:
     """Yield the seeds that all have."""
-    yield from (s for label, s in values if label == labels[0] and all((other, s) in values for other in labels))
+    of_first = (s for label, s in values if label == labels[0] and s is not None)
+    yield from (s for s in of_first if all((other, s) in values for other in labels))

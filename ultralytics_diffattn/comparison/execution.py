@@ -12,7 +12,8 @@ from filelock import FileLock, Timeout
 from ultralytics_diffattn.comparison import across_report, report, schedule
 from ultralytics_diffattn.comparison.exports import make_exports
 from ultralytics_diffattn.comparison.run_files import is_finished
-from ultralytics_diffattn.comparison.specification import Specification, check_run_folders, prepare_run_folders
+from ultralytics_diffattn.comparison.run_folders import check_run_folders, prepare_run_folders
+from ultralytics_diffattn.comparison.specification import Specification
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.evaluation.export_formats import Export
 from ultralytics_diffattn.evaluation.intervals import LEAST_SEEDS
@@ -40,9 +41,12 @@ def execute(
     folder, runs = specification.folder, specification.run_folders()
     with _locked(folder):
         prepare_run_folders(specification)
-        models, seeds = ({key[i] for key in runs} for i in (0, 1))
-        LOGGER.info(f"compare: {len(runs)} runs ({len(models)} models x {len(seeds)} seeds) in {folder}")
-        if len(seeds) < LEAST_SEEDS:
+        models, seeds = {key.model for key in runs}, {key.seed for key in runs}
+        if None in seeds:
+            LOGGER.info(f"compare: {len(runs)} models, evaluated as they are, in {folder}")
+        else:
+            LOGGER.info(f"compare: {len(runs)} runs ({len(models)} models x {len(seeds)} seeds) in {folder}")
+        if None not in seeds and len(seeds) < LEAST_SEEDS:
             LOGGER.warning(
                 f"compare: from fewer than {LEAST_SEEDS} seeds there is no verdict; give more, as seeds=0,1,2."
             )

@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from ultralytics_diffattn.comparison.pairs import paired_models
+from ultralytics_diffattn.comparison.pairs import estimate_difference, paired_models
 from ultralytics_diffattn.comparison.schema import FacetDifference, FacetResult, RunKey
 from ultralytics_diffattn.evaluation import bootstrap
-from ultralytics_diffattn.evaluation.estimates import estimate
 from ultralytics_diffattn.evaluation.facets import FACETS
 from ultralytics_diffattn.evaluation.predictions import UPRIGHT, Predictions
 from ultralytics_diffattn.evaluation.recording import Recorded
@@ -72,7 +71,10 @@ def paired_differences(
         per_seed = np.array([values[RunKey(second, s)] - values[RunKey(first, s)] for s in seeds])  # (S, values)
         by_seed = np.stack([resampled[RunKey(second, s)] - resampled[RunKey(first, s)] for s in seeds], 1)
         # by_seed: (resamples, S, values)
-        estimates = [estimate(per_seed[:, v].tolist(), by_seed[:, :, v], images) for v in range(per_seed.shape[1])]
+        values_of_pair = range(per_seed.shape[1])
+        estimates = [
+            estimate_difference(seeds, per_seed[:, v].tolist(), by_seed[:, :, v], images) for v in values_of_pair
+        ]
         intervals = [e.student.interval() if e and np.isfinite(e.student.error) else None for e in estimates]
         differences.append(FacetDifference(first, second, _known(per_seed.mean(0)), intervals))
     return differences

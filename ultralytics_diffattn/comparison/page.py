@@ -20,7 +20,7 @@ from ultralytics_diffattn.comparison.page_charts import (
     learning_charts,
     precision_recall_charts,
 )
-from ultralytics_diffattn.comparison.page_tables import COSTS, difference_rows, model_rows
+from ultralytics_diffattn.comparison.page_tables import costs, difference_rows, model_rows
 from ultralytics_diffattn.comparison.schema import Results
 from ultralytics_diffattn.evaluation.tasks import TASKS
 from ultralytics_diffattn.output.formatting import number, percent, signed
@@ -50,7 +50,7 @@ def render(results: Results, image_grid: Sequence[PairImages]) -> str:
         dataset=dataset_name(results.data.file),
         pairs=[pair for pair in results.pairs if pair.metric == results.main],
         compared=TASKS[results.task].compared,
-        columns=[*next(iter(results.models.values())).metrics, *COSTS],
+        columns=[*next(iter(results.models.values())).metrics, *costs(results)],
         model_rows=model_rows(results),
         difference_rows=difference_rows(results),
         effects=effect_rows(results),
@@ -92,7 +92,7 @@ def command(results: Results) -> str:
     """
     arguments = {
         "models": ",".join(dict.fromkeys(model.model for model in results.models.values())),
-        "seeds": ",".join(map(str, results.seeds)),
+        **({} if results.only_evaluated else {"seeds": ",".join(map(str, results.seeds))}),
         "margin": results.margin,
         **results.arguments,
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ultralytics_diffattn.comparison import run_files
+from ultralytics_diffattn.comparison import evaluated, run_files
 from ultralytics_diffattn.comparison.confusion_matrices import confusion_result
 from ultralytics_diffattn.comparison.effects import compare_effects
 from ultralytics_diffattn.comparison.facet_differences import facet_results
@@ -18,6 +18,7 @@ from ultralytics_diffattn.comparison.pairs import compare_pairs
 from ultralytics_diffattn.comparison.retention import retentions
 from ultralytics_diffattn.comparison.schema import (
     SCHEMA,
+    Curve,
     DataSummary,
     Latency,
     ModelResult,
@@ -55,11 +56,14 @@ def collect(
     Raises:
         UserError: If the runs were not trained or validated alike.
     """
-    check_alike(runs)
+    spec = run_files.read_spec(next(iter(runs.values())))
+    if not spec.only_evaluated:
+        check_alike(runs)
     by_run = {key: recording.read(run / run_files.PREDICTIONS) for key, run in runs.items()}
+    if spec.only_evaluated:
+        by_run = recording.with_one_brightness(by_run)
     if len({tuple(p.files) for p in by_run.values()}) > 1:
         raise UserError("the runs were validated on different images, or in different order, and cannot be paired.")
-    spec = run_files.read_spec(next(iter(runs.values())))
     specs = {key.model: run_files.read_spec(run) for key, run in runs.items()}
     taught = taught_by(specs)
     teachers = teacher_arguments(specs.values())
@@ -141,13 +145,13 @@ def spread(values: Sequence[float | None]) -> Spread:
 
 
 def model_result(
-    file: str, parameters: int, gflops: float | None, latency: Latency, runs: Sequence[RunResult]
+    file: str, parameters: int | None, gflops: float | None, latency: Latency, runs: Sequence[RunResult]
 ) -> ModelResult:
     """Return the result of one model over its seeds.
 
     Args:
         file (str): Its YAML or checkpoint.
-        parameters (int): Their number.
+        parameters (int, optional): Their number.
         gflops (float, optional): For one image.
         latency (Latency): Time for one image.
         runs (Sequence[RunResult]): Its runs, one or more.
@@ -188,7 +192,7 @@ def _run_result(key: RunKey, run: Path, run_scores: Scores, task: str) -> RunRes
         seconds_last_process=record.seconds_last_process,
         step0=run_files.read_step0(run, task),
         reconstruction=run_files.read_reconstruction(run),
-        curve=run_files.read_curve(run, task),
+        curve=run_files.read_curve(run, task) if key.seed is not None else Curve([], [], {}),
         lambdas=run_files.read_lambdas(run),
     )
 
@@ -212,6 +216,13 @@ def _model_results(
     """Return the result of each model by label; its size and latency are those of its first run."""
     first_runs = {key.model: run for key, run in reversed(list(runs.items()))}  # the last to be set is the first
     labels = list(dict.fromkeys(key.model for key in runs))
+    if spec.only_evaluated:
+        files = {label: run_files.read_spec(first_runs[label]).model for label in labels}
+        measured = evaluated.costs(files, spec.args)
+        return {
+            label: model_result(files[label], *measured[label], [r for r in run_results if r.model == label])
+            for label in labels
+        }
     best = {label: first_runs[label] / run_files.BEST for label in labels}
     imgsz, device = spec.args["imgsz"], spec.args.get("device")
     latency = cost.latency(best, imgsz, device)

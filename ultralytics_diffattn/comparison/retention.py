@@ -34,7 +34,12 @@ def retentions(runs: Mapping[RunKey, Path], exports: Sequence[Export], task: str
         UserError: If an export was measured on other images than PyTorch.
     """
     return [
-        _retention({key.seed: run for key, run in runs.items() if key.model == model}, model, export, task)
+        _retention(
+            {key.seed: run for key, run in runs.items() if key.model == model and key.seed is not None},
+            model,
+            export,
+            task,
+        )
         for model in dict.fromkeys(key.model for key in runs)
         for export in exports
     ]

@@ -82,5 +82,7 @@ def of_run(run: RunResult, results: Results) -> dict[str, float | None]:
     """
     mine = [r for r in results.retention if r.model == run.model]
     pytorch = [value for r in mine for seed, value in zip(r.seeds, r.pytorch, strict=True) if seed == run.seed]
-    exported = {f"{results.main} {r.title}": dict(zip(r.seeds, r.exported, strict=True)).get(run.seed) for r in mine}
+    exported = {
+        f"{results.main} {r.title}": dict(zip(r.seeds, r.exported, strict=True)).get(run.seed or 0) for r in mine
+    }
     return {f"{results.main} in squares": next(iter(pytorch), None), **exported} if mine else {}

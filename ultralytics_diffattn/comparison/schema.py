@@ -25,12 +25,12 @@ class RunKey(NamedTuple):
     """Which of a comparison's runs."""
 
     model: str  # the label of the model
-    seed: int
+    seed: int | None  # None for a model that is only evaluated
 
     @property
     def title(self) -> str:
         """Return how messages and tables call the run."""
-        return f"{self.model} seed {self.seed}"
+        return self.model if self.seed is None else f"{self.model} seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,11 @@ class RunSpec:
     split: str = "val"
     holdout: float | None = None
     source: str = ""
+
+    @property
+    def only_evaluated(self) -> bool:
+        """Return whether the model is evaluated as it is, and not trained."""
+        return self.args.get("epochs") == 0
 
 
 @dataclass(frozen=True)
@@ -86,10 +91,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class RunResult:
-    """One finished training, and its final model on the validation images."""
+    """One finished training, and its final model on the validation images; without a training, the model alone."""
 
     model: str
-    seed: int
+    seed: int | None
     metrics: dict[str, float | None]
     per_class: dict[str, float | None]
     pr_curve: list[float | None]
@@ -132,7 +137,7 @@ class ModelResult:
     """A model over its seeds, and what it costs."""
 
     model: str
-    parameters: int
+    parameters: int | None
     gflops: float | None
     latency_ms: Latency
     seeds: int
@@ -286,7 +291,12 @@ class Results:
     @property
     def seeds(self) -> list[int]:
         """Return the seeds of all runs, in order."""
-        return sorted({run.seed for run in self.runs})
+        return sorted({run.seed for run in self.runs if run.seed is not None})
+
+    @property
+    def only_evaluated(self) -> bool:
+        """Return whether the models were evaluated as they are, and not trained."""
+        return self.arguments.get("epochs") == 0
 
     def runs_of(self, label: str) -> list[RunResult]:
         """Return the runs of one model."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ultralytics_diffattn.evaluation.estimates import Estimate
-from ultralytics_diffattn.evaluation.intervals import LEAST_IMAGES, LEAST_SEEDS, LEVEL, NO_VERDICT
+from ultralytics_diffattn.evaluation.intervals import LEVEL, NO_VERDICT
 from ultralytics_diffattn.evaluation.student import Student
 
 
@@ -40,15 +40,14 @@ def verdicts(estimates: Sequence[Estimate | None], margin: float) -> list[Verdic
 
     Returns:
         (list[Verdict]): One for each. A difference that is told from zero is better or worse however small it is; of
-            fewer than 3 seeds or 10 images there is none.
+            fewer than 3 seeds or 10 images there is none; models as they are have no seeds, and need none.
 
     Examples:
         >>> found = Estimate(0.02, of_seed=1e-6, of_images=1e-6, of_both=0.0, seeds=3, images=500)
         >>> [verdict.word for verdict in verdicts([found, found._replace(difference=0.0), None], margin=0.005)]
         ['better', 'equal', 'no verdict']
     """
-    enough = [bool(e and e.seeds >= LEAST_SEEDS and e.images >= LEAST_IMAGES) for e in estimates]
-    return adjusted([e.student if e and ok else None for e, ok in zip(estimates, enough, strict=True)], margin)
+    return adjusted([e.student if e and e.suffices else None for e in estimates], margin)
 
 
 def adjusted(differences: Sequence[Student | None], margin: float) -> list[Verdict]:
