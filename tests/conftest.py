@@ -36,12 +36,37 @@ def pytest_xdist_auto_num_workers():
     return (os.cpu_count() or 1) + 1
 
 
-SLOW = "test_readme", "test_processes", "verbs/test_export", "test_faults", "test_train", "clip/test_commands"
+SLOW = [  # the longest first
+    "test_readme",
+    "verbs/test_compare",
+    "test_processes",
+    "test_faults",
+    "verbs/test_export",
+    "verbs/test_strip",
+    "scripts/test_clip",
+    "clip/test_commands",
+    "verbs/test_bench",
+    "test_train",
+    "test_autoload",
+    "test_sizes",
+    "comparison/test_page",
+    "test_safety",
+    "plugin/test_lambda_log",
+    "test_models",
+    "plugin/test_parsers",
+    "benchmark/test_cases",
+    "verbs/test_clip_train",
+    "weights/test_distillation",
+    "verbs/test_convert",
+    "data/test_hostile_data",
+    "comparison/test_run",
+    "test_examples",
+]
 
 
 def pytest_collection_modifyitems(items):
     """Put the files that take longest first, so that no worker is left with one of them at the end."""
-    items.sort(key=lambda item: next((i for i, name in enumerate(SLOW) if f"{name}.py" in item.nodeid), len(SLOW)))
+    items.sort(key=lambda item: next((i for i, name in enumerate(SLOW) if f"/{name}.py" in item.nodeid), len(SLOW)))
 
 
 @pytest.fixture

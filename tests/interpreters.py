@@ -104,10 +104,10 @@ def command(name, *arguments, cwd, check=True, fresh=False, preloaded="ultralyti
 def compare_with_forks():
     """Do what `diffattn` does, in a process that has run nothing yet, with a fork for each training of `compare`."""
     from ultralytics_diffattn import cli
-    from ultralytics_diffattn.comparison import schedule
+    from ultralytics_diffattn.comparison import exports, schedule
 
     sys.path.insert(0, str(ROOT))
-    schedule.run_module = _fork_module
+    schedule.run_module = exports.run_module = _fork_module
     sys.exit(cli.main())
 
 

@@ -51,6 +51,7 @@ def test_wheel_holds_what_a_checkout_has(wheel):
             "py.typed",
             "datasets.yaml",
             "comparison/page.html.j2",
+            "comparison/page_confusions.html.j2",
             "maps/gallery.html.j2",
             "output/page.css",
         )

@@ -74,7 +74,8 @@ def make_pair(first, second, metric, classes):
     return {
         **{"first": first[0]["model"], "second": second[0]["model"], "metric": metric},
         **{"seeds": [run["seed"] for run in first], "difference": np.mean(gaps), "per_seed": gaps},
-        "interval": found and found.interval(),
+        "interval": found and found.student.interval(),
+        **{"error": found and found.student.error, "df": found and found.student.df},
         **{"over_seeds": intervals.over_seeds(gaps), "over_images": intervals.over_resamples(resamples)},
         **dict(zip(("verdict", "p_different", "p_unequal"), verdicts([found], 0.005)[0], strict=True)),
         "seeds_needed": found and found.seeds_needed(),
@@ -97,6 +98,39 @@ def make_facet(labels):
             }
             for a, b in combinations(labels, 2)
         ],
+    }
+
+
+def make_confusion(labels, classes):
+    """Return the JSON of confusion matrices of models, the background last."""
+    names = [*classes, "background"]
+    rng = np.random.default_rng(0)
+    models = {label: rng.poisson(0.5, (len(names),) * 2) + 90.5 * np.eye(len(names)) for label in labels}
+    gaps = [-12.5, *range(1, min(20, len(classes)))]
+    return {
+        **{"classes": names, "models": models},
+        "largest": {
+            **{
+                "title": "Confusions",
+                "note": "Numbers.",
+                "names": [f"{names[n % len(classes)]} taken for x" for n in range(len(gaps))],
+            },
+            "models": {label: [100.0 + i * gap for gap in gaps] for i, label in enumerate(labels)},
+            "pairs": [
+                {"first": a, "second": b, "differences": gaps, "intervals": [None, *((g - 1, g + 1) for g in gaps[1:])]}
+                for a, b in combinations(labels, 2)
+            ],
+        },
+    }
+
+
+def make_retention(label, precision="int8", **changes):
+    """Return the JSON of what an export of two seeds keeps."""
+    return {
+        **{"model": label, "format": "onnx", "precision": precision, "seeds": [0, 1]},
+        **{"pytorch": [0.5, 0.6], "exported": [0.49, 0.57], "difference": -0.02, "interval": [-0.05, 0.01]},
+        **{"kept": 0.965, "kept_interval": [0.92, 1.01], "failures": []},
+        **changes,
     }
 
 
@@ -130,7 +164,10 @@ def make_json(labels=("yolo11n", "yolo11n-diffattn"), seeds=(0, 1, 2), classes=N
             for a, b in combinations(labels, 2)
             for metric in TASKS["detect"].compared
         ],
+        "effects": [],
         "facets": [make_facet(labels)],
+        "confusion": make_confusion(labels, classes),
+        "retention": [],
         "missing": [],
         **more,
     }

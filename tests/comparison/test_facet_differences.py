@@ -40,8 +40,8 @@ def test_models_and_their_differences():
         for v in (0, -1):
             ends = pair.intervals[v]
             by_itself = by_hand(facet, recorded, v)
-            assert (ends is None) == np.isnan(by_itself.error)
-            assert ends is None or ends == pytest.approx(by_itself.interval())
+            assert (ends is None) == np.isnan(by_itself.student.error)
+            assert ends is None or ends == pytest.approx(by_itself.student.interval())
 
 
 def test_one_seed_has_no_interval():

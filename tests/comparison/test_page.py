@@ -1,26 +1,21 @@
 """page.py, its tables and charts: one page that needs nothing else, right with awkward values, in a browser."""
 
-import html as stdlib_html
-import json
 import re
-import shutil
-import subprocess
 import xml.etree.ElementTree as ET
 from dataclasses import replace
-from html.parser import HTMLParser
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from tests.comparison.samples import NASTY, make_json, over_seeds, typed
+from tests.browser import BROWSER, Page, brightness, look
+from tests.comparison.samples import NASTY, make_json, make_retention, over_seeds, typed
 from ultralytics_diffattn.comparison import charts, page_charts, page_tables
 from ultralytics_diffattn.comparison import page as report_page
 from ultralytics_diffattn.comparison.image_grid import ImageDifference, PairImages, Panel
 from ultralytics_diffattn.comparison.page_tables import DifferenceCell
 from ultralytics_diffattn.evaluation.tasks import TASKS
 
-VOID = {"meta", "img", "br", "link", "input", "hr", "base"}
 PIXEL = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 
 
@@ -32,42 +27,6 @@ def make_grid(labels=("yolo11n", "yolo11n-diffattn")):
 
 def render(results, image_grid=()):
     return report_page.render(typed(results), image_grid)
-
-
-class Page(HTMLParser):
-    """A page as a parser that knows nothing of ours sees it."""
-
-    def __init__(self, source):
-        super().__init__()
-        self.tags, self.open, self.words, self.css = [], [], [], ""
-        self.feed(source)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        assert len(dict(attrs)) == len(attrs)
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] == "style":
-            self.css += data
-        else:
-            self.words.append(data)
-
-    @property
-    def text(self):
-        return " ".join(" ".join(self.words).split())
-
-    def all(self, tag):
-        return [attrs for name, attrs in self.tags if name == tag]
 
 
 def one_seed():
@@ -93,6 +52,32 @@ def nothing_known():
     return results
 
 
+def with_exports():
+    none = dict.fromkeys(("difference", "interval", "kept", "kept_interval"))
+    failed = make_retention(LABELS[1], seeds=[], pytorch=[], exported=[], failures=["seed 0: <b>no</b>"], **none)
+    one_seed = make_retention(LABELS[1], "float16", seeds=[0], pytorch=[0.5], exported=[0.4], interval=None)
+    one_seed |= {"kept": None, "kept_interval": None}
+    return make_json(retention=[make_retention(LABELS[0]), failed, one_seed])
+
+
+def only_evaluated():
+    results = make_json(seeds=(0,), arguments={"epochs": 0, "imgsz": 320, "data": "data.yaml"})
+    for run in results["runs"]:
+        run.update(seed=None, epochs=0, seconds_per_epoch=None, seconds=0.0, peak_memory_mb=None, lambdas={})
+        run["curve"] = {"epoch": [], "metric": [], "losses": {}}
+    for model in results["models"].values():
+        model.update(seconds_per_epoch=None, peak_memory_mb=None)
+    results["models"]["yolo11n-diffattn"].update(
+        model="/p/predictions.json",
+        parameters=None,
+        gflops=None,
+        latency_ms={"pytorch": None, "onnxruntime": None},
+    )
+    for pair in results["pairs"]:
+        pair.update(seeds=[], interval=(-0.01, 0.03), over_seeds=None, verdict="not distinguishable", seeds_needed=None)
+    return results
+
+
 LABELS = ["yolo11n", "yolo11n-diffattn", "yolo11n-diffattn-token", "m4", "m5", "m6", "m7"]
 CASES = {
     "usual": make_json,
@@ -100,7 +85,11 @@ CASES = {
     "nothing known": nothing_known,
     "80 classes, 7 models": lambda: make_json(LABELS, (0, 1), [f"class {i}" for i in range(80)], 300),
     "validated at the end": lambda: make_json(arguments={"val": False}),
+    "only evaluated": only_evaluated,
     "no pair": lambda: make_json(pairs=[]),
+    "one class": lambda: make_json(classes=["cell"]),
+    "another task": lambda: make_json(confusion=None, facets=[]),
+    "exports": with_exports,
 }
 
 
@@ -133,7 +122,7 @@ def test_a_sound_page_that_needs_nothing_else(case):
 @pytest.mark.parametrize("case", CASES)
 def test_every_chart_is_xml_with_a_title(case):
     charts = re.findall(r"<svg.*?</svg>", render(CASES[case](), make_grid()), re.DOTALL)
-    assert len(charts) >= 4
+    assert len(charts) >= (2 if case == "only evaluated" else 4)
     for chart in charts:
         root = ET.fromstring(chart)
         space = "{http://www.w3.org/2000/svg}"
@@ -153,6 +142,36 @@ def test_names_are_text_wherever_they_stand():
     assert "diffattn compare models=yolo11n.yaml,yolo11n-diffattn.yaml seeds=0,1,2 margin=0.005 epochs=8" in page.text
 
 
+def test_what_exports_keep():
+    text = Page(render(with_exports())).text
+    assert "yolo11n, onnx int8 96.5 % 92.0 % to 101.0 % 0.550 0.530 -0.020 -0.050 to +0.010 2" in text
+    assert "yolo11n-diffattn, onnx int8 not measured" in text
+    assert "From fewer than 3 seeds, what exports keep may be luck" in text
+    assert "Not measured, and not counted: onnx int8 of yolo11n-diffattn, seed 0: <b>no</b>" in text
+    assert "yolo11n-diffattn, onnx float16 - - 0.500 0.400 -0.020 - 1" in text
+    assert "After export" not in Page(render(make_json())).text
+
+
+def test_confusion_matrices_are_shares_of_the_true_class():
+    results = make_json(classes=["cell", "cyst"])
+    results["confusion"]["models"] = {LABELS[0]: [[90, 9.5, 0.5], [0, 0, 10], [3, 0, 0]], LABELS[1]: [[0] * 3] * 3}
+    text = Page(render(results)).text
+    assert f"{LABELS[0]} true number cell cyst background" in text
+    assert "cell 100 0.90 0.10 0.01 cyst 10 1.00 background 3 1.00" in text
+    assert f"{LABELS[1]} true number cell cyst background cell 0 cyst 0 background 0 Where they differ most" in text
+    assert "cell taken for x 100.0 87.5 -12.5 cyst taken for x 100.0 101.0 +1.0 +0.0 to +2.0" in text
+    assert "Chosen for their size" not in text
+
+
+def test_of_many_classes_the_confusions_that_differ_most():
+    text = Page(render(make_json(classes=[f"class {i}" for i in range(80)]))).text
+    assert "true number" not in text
+    assert "Chosen for their size out of all" in text
+    results = make_json()
+    results["confusion"]["largest"] |= {"names": [], "pairs": []}
+    assert "Their confusions do not differ." in Page(render(results)).text
+
+
 def test_one_seed_and_what_went_wrong():
     text = Page(render(one_seed(), make_grid())).text
     assert "one seed cannot tell a model from its luck" in text
@@ -162,6 +181,16 @@ def test_one_seed_and_what_went_wrong():
     assert "resumed after epoch 3, 5" in text
     assert text.count("not finished") == 2  # in the table of trainings
     assert "1 could not be read any more, and are left out: gone.jpg" in text
+
+
+def test_models_as_they_are_have_nothing_of_a_training():
+    grid = [replace(pair, seed=None) for pair in make_grid()]
+    text = Page(render(only_evaluated(), grid)).text
+    assert "2 models as they are, without a training" in text
+    assert "of these weights; another training of them may differ" in text
+    assert "Nothing was trained and nothing chosen here." in text
+    assert "/p/predictions.json" in text
+    assert not re.search(r"s / epoch|peak MB|seeds? \d|over (the )?seeds|ONNX Runtime ms|Lambda|best epoch", text)
 
 
 def test_of_many_classes_the_largest_are_drawn_and_all_are_listed():
@@ -245,46 +274,6 @@ def test_colours_stand_out_in_light_and_dark():
             for behind in ("page", "panel"):
                 low, high = sorted((colours[name], colours[behind]))
                 assert (high + 0.05) / (low + 0.05) > 4.5, (name, behind)
-
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-MEASURE = """<script>onload = () => {
-  for (const folded of f.contentDocument.querySelectorAll("details")) folded.open = true;
-  const page = f.contentDocument, root = page.documentElement, style = f.contentWindow.getComputedStyle(page.body);
-  const outside = [...page.querySelectorAll("svg text")].filter(text => {
-    const a = text.getBoundingClientRect(), b = text.closest("svg").getBoundingClientRect(), slack = b.width / 100;
-    return a.left < b.left - slack || a.right > b.right + slack || a.top < b.top - slack || a.bottom > b.bottom + slack;
-  });
-  measured.textContent = JSON.stringify({
-    inner: f.contentWindow.innerWidth, scroll: root.scrollWidth, height: root.scrollHeight,
-    images: page.images.length, broken: [...page.images].filter(i => !i.naturalWidth).length,
-    text: style.color, background: style.backgroundColor, outside: outside.map(t => t.textContent),
-    smallest: Math.min(...[...page.querySelectorAll("svg text")].map(t => t.getBoundingClientRect().height)),
-  });
-}</script>"""
-
-
-def look(source, folder, width, height, dark):
-    """Open a page in a headless browser and return what was measured.
-
-    The page stands in a frame, since Chromium makes no window narrower than 500 pixels.
-    """
-    frame = f'<iframe id=f style="width:{width}px;height:{height}px;border:0" srcdoc="{stdlib_html.escape(source)}">'
-    head = '<!DOCTYPE html><html style="color-scheme: light dark"><meta charset="utf-8">'  # a frame has its parent's
-    (folder / "frame.html").write_text(f"{head}{frame}</iframe><pre id=measured></pre>{MEASURE}", encoding="utf-8")
-    flags = ["--no-sandbox", "--headless=new", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
-    flags += [f"--window-size={max(width, 500)},{height}", "--virtual-time-budget=5000", "--dump-dom"]
-    flags += ["--blink-settings=preferredColorScheme=0"] if dark else []
-    dom = subprocess.run(
-        [BROWSER, *flags, (folder / "frame.html").as_uri()], capture_output=True, encoding="utf-8", timeout=180
-    )
-    measured = re.search(r'<pre id="measured">(.+?)</pre>', dom.stdout, re.DOTALL)
-    assert measured, dom.stderr[-2000:]
-    return json.loads(stdlib_html.unescape(measured[1]))
-
-
-def brightness(colour):
-    return np.mean([int(n) for n in re.findall(r"\d+", colour)[:3]])
 
 
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome on PATH")

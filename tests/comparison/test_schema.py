@@ -14,7 +14,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "reference" / "results.md"
 SPREAD = {"mean": 0.5, "sd": None, "values": [0.5, None]}
 PAIR = {
     **{"first": "a", "second": "b", "metric": "mAP50-95", "seeds": [0], "difference": 0.1, "per_seed": [0.1]},
-    **{"interval": [0.0, 0.2], "over_seeds": None, "over_images": [0.0, 0.2]},
+    **{"interval": [0.0, 0.2], "error": 0.05, "df": 12.0, "over_seeds": None, "over_images": [0.0, 0.2]},
     **{"p_different": 0.04, "p_unequal": None, "verdict": "better", "seeds_needed": None},
     "per_class": {"cell": {"difference": 0.1, "over_seeds": [0.0, 0.2]}},
 }
@@ -35,9 +35,18 @@ MODEL = {
     **{"seeds": 1, "metrics": {"mAP50": SPREAD}, "per_class": {"cell": SPREAD}, "seconds_per_epoch": None},
     **{"peak_memory_mb": None, "resumed_runs": 0},
 }
+EFFECT = {
+    **{"kind": "model", "model": "b", "teacher": None, "seeds": [0], "difference": 0.1, "per_seed": [0.1]},
+    **{"interval": None, "p_different": None, "p_unequal": None, "verdict": "no verdict"},
+}
 FACET = {
     **{"title": "Errors", "note": "AP50", "names": ["background"], "models": {"a": [0.1], "b": [0.2]}},
     "pairs": [{"first": "a", "second": "b", "differences": [0.1], "intervals": [[0.0, 0.2]]}],
+}
+CONFUSION = {"classes": ["cell", "background"], "models": {"a": [[1.0, 0.5], [2.0, 0.0]]}, "largest": FACET}
+RETENTION = {
+    **{"model": "a", "format": "onnx", "precision": "int8", "seeds": [0], "pytorch": [0.5], "exported": [0.4]},
+    **{"difference": -0.1, "interval": None, "kept": 0.8, "kept_interval": [0.7, 0.9], "failures": ["seed 1: no"]},
 }
 RESULTS = {
     **{"schema": 2, "task": "detect", "created": "2030-01-02T03:04:05+00:00", "versions": {"torch": "2.9.0"}},
@@ -53,7 +62,10 @@ RESULTS = {
     },
     **{"arguments": {"epochs": 1, "augment": None}, "runs": [RUN], "models": {"a": MODEL}, "pairs": [PAIR]},
     "margin": 0.005,
+    "effects": [EFFECT],
     "facets": [FACET],
+    "confusion": CONFUSION,
+    "retention": [RETENTION],
     "missing": ["b seed 1"],
 }
 
@@ -86,8 +98,9 @@ def test_the_page_describes_every_field_of_every_type():
         }
         for name, text in sections.items()
     }
-    assert documented == {name: annotations(kind) for name, kind in types_of_results().items()}
-    assert len(documented) == 12
+    types = types_of_results() | types_of_results(schema.Across)
+    assert documented == {name: annotations(kind) for name, kind in types.items()}
+    assert len(documented) == 18
 
 
 def test_results_are_read_as_they_were_written(tmp_path):

@@ -8,14 +8,9 @@ import torch
 from ultralytics import YOLO
 
 from ultralytics_diffattn.comparison.run_files import read_spec
+from ultralytics_diffattn.comparison.run_folders import check_specification, prepare_run_folders
 from ultralytics_diffattn.comparison.schema import RunKey, RunSpec
-from ultralytics_diffattn.comparison.specification import (
-    Specification,
-    check_specification,
-    file_digests,
-    prepare_run_folders,
-    training_arguments,
-)
+from ultralytics_diffattn.comparison.specification import Specification, file_digests, training_arguments
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.output.files import write_json
 
@@ -70,19 +65,19 @@ def test_weights_that_change_behind_their_path_are_refused(tmp_path, monkeypatch
     arguments = {"data": "shapes.yaml", "epochs": 1, key: "w.pt"}
     first = training_arguments(arguments)
     assert first[key] == str(tmp_path / "w.pt"), "the trainings work elsewhere"
-    spec = replace(SPEC, args=first, files=file_digests(first))
+    spec = replace(SPEC, args=first, files=file_digests(first, "detect"))
     prepare_run_folders(Specification(tmp_path / "c", {RunKey("a", 0): spec}))
     check_specification(tmp_path / "c" / "a" / "seed0", spec)
     (tmp_path / "w.pt").write_bytes(weights[0])
-    changed = replace(spec, files=file_digests(training_arguments(arguments)))
+    changed = replace(spec, files=file_digests(training_arguments(arguments), "detect"))
     with pytest.raises(UserError, match=rf"the content of {key}=.*w\.pt: \w{{12}} before, \w{{12}} now"):
         check_specification(tmp_path / "c" / "a" / "seed0", changed)
 
 
 def test_a_teacher_that_does_not_load_is_refused(tmp_path):
     (tmp_path / "t.pt").write_bytes(b"not a checkpoint")
-    with pytest.raises(UserError, match=r"distill_model=.*t\.pt does not load"):
-        file_digests({"distill_model": str(tmp_path / "t.pt")})
+    with pytest.raises(UserError, match=r"the teacher .*t\.pt does not load"):
+        file_digests({"distill_model": str(tmp_path / "t.pt")}, "detect")
 
 
 def test_a_torn_specification_is_refused_in_words(tmp_path):

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from tests.comparison.samples import make_results
-from ultralytics_diffattn.comparison import tables
-from ultralytics_diffattn.comparison.schema import DataSummary, Latency, PairResult, Spread
+from tests.comparison.samples import make_results, make_retention
+from ultralytics_diffattn.comparison import retention_tables, tables
+from ultralytics_diffattn.comparison.schema import DataSummary, Latency, PairResult, Retention, Spread
 
 PAIR = PairResult(
     first="stock",
@@ -18,6 +18,8 @@ PAIR = PairResult(
     difference=0.02,
     per_seed=[],
     interval=(-0.01, 0.05),
+    error=0.012,
+    df=4.0,
     over_seeds=None,
     over_images=None,
     p_different=0.2,
@@ -35,10 +37,11 @@ MORE = "over 3 seeds and 1,234 images"
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({}, f"{NOT} -0.010 to +0.050 {MORE}; were it so large, about 9 seeds would show it."),
+        ({}, f"{NOT} -0.010 to +0.050 {MORE}; to show a difference of that size would take about 9 seeds."),
         (
             {"seeds_needed": None},
-            f"{NOT} -0.010 to +0.050 {MORE}; were it so large, even 1,000 seeds would not show it on so few images.",
+            f"{NOT} -0.010 to +0.050 {MORE}; on so few images not even 1,000 seeds would show a difference of that "
+            "size.",
         ),
         (
             {"interval": (0.001, 0.039)},
@@ -88,6 +91,26 @@ def test_sentence_from_few_images():
         "ours beside stock gets no verdict in mAP50-95: +0.020; there are 2 validation images, and a verdict needs at "
         "least 10."
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"verdict": "better"}, "ours is better than stock in mAP50-95: +0.020, 95 % interval -0.010 to +0.050 over "),
+        ({}, f"{NOT} -0.010 to +0.050 over "),
+    ],
+)
+def test_sentence_of_models_as_they_are(changes, expected):
+    results = replace(make_results(arguments={"epochs": 0}), pairs=[PAIR])
+    pair = replace(PAIR, seeds=[], seeds_needed=None, **changes)
+    said = "1,234 images, of these weights; another training of them may differ."
+    assert tables.sentence(pair, results) == expected + said
+
+
+def test_sentence_of_models_as_they_are_without_a_verdict():
+    results = replace(make_results(arguments={"epochs": 0}), pairs=[PAIR])
+    pair = replace(PAIR, seeds=[], verdict="no verdict", difference=0.0, interval=(0.0, 0.0))
+    assert tables.sentence(pair, results).endswith("over 1,234 images; neither finds anything.")
 
 
 def table_results(step0=(0.1, 0.1), curve=(0.3, 0.4, 0.5), map50=0.5, **arguments):
@@ -162,6 +185,35 @@ def test_markdown_by_epoch():
 def test_nothing_learned():
     assert "No model has learned anything (mAP50 0.004)" in tables.as_markdown(table_results(map50=0.004))
     assert "No model has learned" not in tables.as_markdown(table_results())
+
+
+def test_what_exports_keep():
+    without = table_results()
+    both = [
+        typed_retention("stock", failures=["seed 2: no"]),
+        typed_retention("ours", seeds=[1], pytorch=[0.6], exported=[0.57]),
+    ]
+    results = replace(without, retention=[*both, *(replace(r, precision="float16") for r in both)])
+    lines = tables.as_markdown(results).splitlines()
+    assert lines[2].endswith("| kept by onnx int8 | kept by onnx float16 |")
+    assert lines[4].endswith("| 96.5 % (-0.020, -0.050 to +0.010) | 96.5 % (-0.020, -0.050 to +0.010) |")
+    assert "- Not measured, and not counted: onnx int8 of stock, seed 2: no" in lines
+    assert "Kept:" not in tables.as_markdown(without)
+    assert len([line for line in lines if line.startswith("- From fewer than 3 seeds")]) == 1
+    enough = typed_retention("stock", seeds=[0, 1, 2])
+    assert retention_tables.remarks(replace(without, retention=[enough])) == []
+    rows = list(csv.DictReader(io.StringIO(tables.as_csv(results))))
+    columns = "mAP50-95 in squares", "mAP50-95 onnx int8"
+    assert [tuple(row[name] for name in columns) for row in rows] == [
+        ("0.5", "0.49"),
+        ("", ""),
+        ("0.6", "0.57"),
+        ("0.6", "0.57"),
+    ]
+
+
+def typed_retention(label, **changes):
+    return Retention(**make_retention(label, **changes))
 
 
 def test_csv_reads_back():

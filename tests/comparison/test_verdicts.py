@@ -23,6 +23,8 @@ SURE = Estimate(0.02, of_seed=1e-6, of_images=1e-6, of_both=0.0, seeds=3, images
         (SURE._replace(seeds=2), "no verdict"),
         (SURE._replace(images=9), "no verdict"),
         (SURE._replace(images=10), "better"),
+        (SURE._replace(seeds=None, of_seed=0.0), "better"),  # of models as they are
+        (SURE._replace(seeds=None, of_seed=0.0, images=9), "no verdict"),
         (None, "no verdict"),
     ],
 )
@@ -32,7 +34,8 @@ def test_verdict(found, word):
     if word == "no verdict":
         assert (verdict.p_different, verdict.p_unequal) == (None, None)
     else:
-        assert (verdict.p_different, verdict.p_unequal) == (found.p_different(), found.p_unequal(MARGIN))
+        alone = found.student
+        assert (verdict.p_different, verdict.p_unequal) == (alone.p_different(), alone.p_unequal(MARGIN))
 
 
 def test_a_report_of_many_differences_is_stricter():
@@ -42,7 +45,7 @@ def test_a_report_of_many_differences_is_stricter():
     others = [SURE._replace(difference=d, of_images=1e-3) for d in (0.0, 0.001, 0.002, 0.003)]
     said = verdicts([*others, doubtful, None], MARGIN)
     assert [verdict.word for verdict in said] == ["not distinguishable"] * 5 + ["no verdict"]
-    for n, p_value in ((1, Estimate.p_different), (2, lambda e: e.p_unequal(MARGIN))):
+    for n, p_value in ((1, lambda e: e.student.p_different()), (2, lambda e: e.student.p_unequal(MARGIN))):
         adjusted = multipletests([p_value(e) for e in [*others, doubtful]], method="holm")[1]
         assert [verdict[n] for verdict in said[:-1]] == pytest.approx(list(adjusted))
 

@@ -5,8 +5,10 @@ import copy
 import numpy as np
 import pytest
 
+from tests.comparison.samples import with_boxes
 from tests.oracles import pycocotools_ap
-from ultralytics_diffattn.evaluation.ap_by_size import ap_by_size
+from tests.samples import random_predictions
+from ultralytics_diffattn.evaluation.ap_by_size import ap_by_size, ap_of_sizes, as_coco
 
 
 def scene(seed, images=12, classes=3, sizes=(8, 300)):
@@ -58,8 +60,20 @@ def test_equals_pycocotools(seed, sizes):
     assert (truth, predictions) == before  # faster-coco-eval writes into what it is given
 
 
+@pytest.mark.parametrize("predicted", [0, 5])
+@pytest.mark.parametrize("sizes", [(10.0, 50.0, 200.0), (10.0,), (50.0, 200.0), ()], ids=str)
+def test_sizes_alone_are_the_same(sizes, predicted):
+    p = with_boxes(random_predictions(0, predicted=predicted))
+    kept = np.isin(p.target_box[:, 2], sizes)
+    p = p._replace(target_cls=p.target_cls[kept], target_box=p.target_box[kept], target_image=p.target_image[kept])
+    both = ap_by_size(*as_coco(p))
+    assert ap_of_sizes(p) == {size: both[size] for size in ("small", "medium", "large")}
+    assert [both[size] is None for size in ("small", "medium", "large")] == [s not in sizes for s in (10, 50, 200)]
+
+
 def test_prints_nothing(capfd):
     ap_by_size(*scene(0))
+    ap_of_sizes(with_boxes(random_predictions(0)))
     assert capfd.readouterr() == ("", "")
 
 

@@ -6,7 +6,7 @@ from scipy import stats
 from statsmodels.stats.power import TTestPower
 
 from ultralytics_diffattn.evaluation import intervals
-from ultralytics_diffattn.evaluation.estimates import Estimate, estimate
+from ultralytics_diffattn.evaluation.estimates import Estimate, estimate, estimate_of_weights
 
 STILL = np.zeros((10, 4))  # resamples without any spread: chance is of the seeds alone
 SEEDS = [0.01, 0.03, 0.02, 0.05]
@@ -14,13 +14,13 @@ SEEDS = [0.01, 0.03, 0.02, 0.05]
 
 def test_of_seeds_alone_it_is_students():
     found, test = estimate(SEEDS, STILL, 100), stats.ttest_1samp(SEEDS, 0)
-    assert found.interval() == pytest.approx(intervals.over_seeds(SEEDS))
-    assert found.p_different() == pytest.approx(test.pvalue)
+    assert found.student.interval() == pytest.approx(intervals.over_seeds(SEEDS))
+    assert found.student.p_different() == pytest.approx(test.pvalue)
 
 
 def test_of_images_alone_it_is_the_resamples_spread():
     resamples = np.random.default_rng(0).normal(0.02, 0.01, 10_000)
-    low, high = estimate([0.02, 0.02], np.stack([resamples] * 2, 1), 1_000_000).interval()
+    low, high = estimate([0.02, 0.02], np.stack([resamples] * 2, 1), 1_000_000).student.interval()
     assert (low, high) == pytest.approx(intervals.over_resamples(resamples), abs=3e-4)
 
 
@@ -34,7 +34,7 @@ def test_the_parts_of_the_spread_are_told_apart():
         resamples = counts @ by_image.T / images  # (resamples, S)
         found.append(estimate(by_image.mean(1), resamples, images))
         added = np.var(by_image.mean(1), ddof=1) / seeds + np.var(resamples.mean(1), ddof=1)
-        assert found[-1].error == pytest.approx(added**0.5)
+        assert found[-1].student.error == pytest.approx(added**0.5)
     assert np.mean([e.of_images for e in found]) == pytest.approx(0.3**2 / images, rel=0.1)
     assert np.mean([e.of_both for e in found]) == pytest.approx(0.6**2 / images, rel=0.1)
     assert np.mean([e.of_seed for e in found]) == pytest.approx(0.02**2 + 0.6**2 / images, rel=0.1)
@@ -44,7 +44,7 @@ def test_the_parts_of_the_spread_are_told_apart():
 def test_equivalence_is_two_one_sided_tests(margin):
     lower = stats.ttest_1samp(SEEDS, -margin, alternative="greater").pvalue
     upper = stats.ttest_1samp(SEEDS, margin, alternative="less").pvalue
-    assert estimate(SEEDS, STILL, 100).p_unequal(margin) == pytest.approx(max(lower, upper))
+    assert estimate(SEEDS, STILL, 100).student.p_unequal(margin) == pytest.approx(max(lower, upper))
 
 
 def test_degrees_of_freedom_are_welchs():
@@ -55,7 +55,9 @@ def test_degrees_of_freedom_are_welchs():
     resamples = np.repeat(spread[:, None], len(a), 1)  # to the seeds all images are alike
     welch = stats.ttest_ind(a, b, equal_var=False)
     found = estimate(a, resamples, len(b))
-    assert (found.df, found.error) == pytest.approx((welch.df, abs((a.mean() - b.mean()) / welch.statistic)))
+    assert (found.student.df, found.student.error) == pytest.approx(
+        (welch.df, abs((a.mean() - b.mean()) / welch.statistic))
+    )
 
 
 @pytest.mark.parametrize(
@@ -70,9 +72,9 @@ def test_none_of_one(per_seed, resamples, images):
 @pytest.mark.parametrize(("difference", "different", "unequal"), [(0.0, 1.0, 0.0), (0.01, 0.0, 1.0), (0.005, 0.0, 0.5)])
 def test_without_any_spread(difference, different, unequal):
     found = estimate([difference] * 3, np.full((5, 3), difference), 100)
-    assert (found.difference, found.error, found.df) == (difference, 0.0, np.inf)
+    assert found.student == (difference, 0.0, np.inf)
     assert found.seeds_needed() == (3 if difference else None)
-    assert (found.p_different(), found.p_unequal(0.005)) == (different, unequal)
+    assert (found.student.p_different(), found.student.p_unequal(0.005)) == (different, unequal)
 
 
 @pytest.mark.parametrize(("difference", "sd"), [(0.02, 0.01), (0.01, 0.02), (-0.03, 0.03)])
@@ -101,3 +103,20 @@ def test_of_several_tests_each_takes_more_seeds():
 )
 def test_no_number_of_seeds(found, expected):
     assert found.seeds_needed() is expected
+
+
+def test_of_weights_it_is_students_of_the_images():
+    """Of a mean of images, whose resamples' spread is that of the mean."""
+    by_image = np.random.default_rng(2).normal(0.01, 0.1, 60)
+    counts = np.random.default_rng(3).multinomial(60, np.full(60, 1 / 60), 20_000)
+    found, test = estimate_of_weights(by_image.mean(), counts @ by_image / 60, 60), stats.ttest_1samp(by_image, 0)
+    assert found.student.df == test.df
+    assert found.student.interval() == pytest.approx(tuple(test.confidence_interval()), abs=1e-3)
+    assert found.student.p_different() == pytest.approx(test.pvalue, abs=0.01)
+    assert found.seeds_needed() is None
+
+
+def test_of_weights_that_are_alike_everything_is_known():
+    found = estimate_of_weights(0.0, np.zeros(1000), 20)
+    assert (found.student.interval(), found.student.p_different(), found.student.p_unequal(0.005)) == ((0, 0), 1, 0)
+    assert estimate_of_weights(0.1, np.empty(0), 1) is None

@@ -8,9 +8,12 @@ import torch
 from ultralytics import YOLO
 from ultralytics.engine.validator import BaseValidator
 
+from tests.comparison.samples import with_boxes
+from tests.samples import random_predictions
 from tests.task_data import MODELS, make
 from ultralytics_diffattn.comparison.metrics import measure, scores
 from ultralytics_diffattn.evaluation import recording
+from ultralytics_diffattn.evaluation.image_scores import ImageScores, Ratio
 from ultralytics_diffattn.evaluation.tasks import TASKS
 
 ULTRALYTICS = {  # its names of our metrics, as far as it has them
@@ -84,3 +87,34 @@ def test_a_process_that_sees_a_part_of_the_images_records_nothing(monkeypatch, t
     recording.save(validator)
     assert not hasattr(validator, "diffattn_rows")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_images_by_name_leave_every_metric_as_it_is():
+    """Boxes and whole images, in an order that is not that of their names."""
+    rng = np.random.default_rng(0)
+    p = with_boxes(random_predictions(0))._replace(brightness=rng.random(30))
+    p = p._replace(files=[f"{i}.jpg" for i in rng.permutation(30)], shape=rng.integers(100, 600, (30, 2)))
+    values = [Ratio(rng.random((30, 5)), np.ones((30, 5)), rng.integers(0, 2, (30, 5))) for _ in range(2)]
+    whole = ImageScores(list("abcde"), p.files, {"mIoU": values[0], "pixel accuracy": values[1]}, values[0])
+    for recorded, task in ((p, "detect"), (whole, "semantic")):
+        moved = recording.by_name(recorded)
+        assert moved.files == sorted(p.files) != p.files
+        for name in ("metrics", "per_class"):
+            assert getattr(scores(moved, task), name) == pytest.approx(getattr(scores(recorded, task), name)), task
+        weight = rng.integers(0, 3, 30)
+        again = weight[[p.files.index(file) for file in moved.files]]
+        assert measure(moved, task)(again) == pytest.approx(measure(recorded, task)(weight))
+    moved = recording.by_name(p)
+    place = [moved.files.index(file) for file in p.files]
+    assert np.diff(moved.target_image).min() >= 0  # objects come image by image
+    assert moved.shape[place].tolist() == p.shape.tolist()
+    assert moved.brightness[place].tolist() == p.brightness.tolist()
+    assert moved.image.tolist() == [place[i] for i in p.image]
+
+
+def test_one_brightness_for_all_that_have_seen_the_same_images():
+    seen = with_boxes(random_predictions(0))._replace(brightness=np.arange(30.0))
+    unseen, other = seen._replace(brightness=None), seen._replace(brightness=np.zeros(30))
+    found = recording.with_one_brightness({"json": unseen, "pt": seen, "onnx": other})
+    assert [p.brightness.tolist() for p in found.values()] == [seen.brightness.tolist()] * 3
+    assert recording.with_one_brightness({"json": unseen}) == {"json": unseen}

@@ -43,9 +43,25 @@ def test_a_row_for_each_case(rule, capsys):
     rule["main"](["seeds=2,3", "images=20", "experiments=20", "resamples=50"])
     lines = capsys.readouterr().out.splitlines()
     cases = [[f"| {name}", seeds, "20"] for name in rule["SPREADS"] for seeds in "23"]
-    for rows, head in ((lines[-15:-9], "HEAD"), (lines[-6:], "NEEDED_HEAD")):
+    for rows, head in ((lines[-21:-15], "HEAD"), (lines[-12:-6], "NEEDED_HEAD")):
         assert [row.split(" | ")[:3] for row in rows] == cases
         assert all(row.count("|") == len(rule[head]) + 1 for row in rows)
+    assert [row.split(" | ")[:2] for row in lines[-3:]] == [[f"| {name}", "20"] for name in rule["SPREADS"]]
+    assert all(row.count("|") == len(rule["WEIGHTS_HEAD"]) + 1 for row in lines[-3:])
+
+
+@pytest.mark.parametrize(
+    ("difference", "expected"),
+    [  # inside of both intervals, called different, 0.02 found, equal at 0 and at 0.005, inside of another training's
+        (0.0, [1, 1, 0, 1, 1, 0, 1]),
+        (0.1, [0, 0, 1, 1, 0, 0, 0]),
+        (-0.02, [0, 0, 1, 0, 0, 0, 0]),
+    ],
+)
+def test_shares_of_weights_with_hardly_any_spread(rule, difference, expected):
+    around = difference + np.linspace(-0.0005, 0.0005, 200)[:, None]
+    drawn = [rule["Comparison"](np.array([difference]), around)]
+    assert rule["shares_of_weights"](drawn, drawn, 100) == expected
 
 
 def test_seeds_said_are_those_of_the_true_spread(rule):
@@ -71,3 +87,12 @@ def test_the_page_has_what_it_prints(rule, name, seeds):
     drawn = list(rule["comparisons"](rule["SPREADS"][name], seeds, 20, own["experiments"], own["resamples"]))
     shown = [float(cell.strip(" %")) for cell in row.strip("| ").split("|")[3:]]
     assert shown == pytest.approx([100 * share for share in rule["shares"](drawn, 20)], abs=0.3)
+
+
+def test_the_page_has_what_it_prints_of_weights(rule):
+    page = (ROOT / "docs" / "statistics.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| fine-tuned | 20 |")]
+    own = rule["OWN"]
+    cells = rule["row_of_weights"](rule["SPREADS"]["fine-tuned"], 20, own["experiments"], own["resamples"])
+    shown, expected = ([float(cell.strip(" %")) for cell in c] for c in (rows[0].strip("| ").split("|")[2:], cells))
+    assert shown == pytest.approx(expected, abs=0.3)

@@ -9,14 +9,17 @@ import time
 import pytest
 import torch
 from filelock import FileLock
+from ultralytics import YOLO
 
 from tests import interpreters
 from tests.task_data import MODELS, make
 from ultralytics_diffattn import cli
-from ultralytics_diffattn.comparison.schema import read_results
-from ultralytics_diffattn.evaluation import recording
+from ultralytics_diffattn.comparison import typed_json
+from ultralytics_diffattn.comparison.schema import Across, read_results
+from ultralytics_diffattn.errors import UserError
+from ultralytics_diffattn.evaluation import export_formats, recording
 from ultralytics_diffattn.evaluation.tasks import TASKS
-from ultralytics_diffattn.verbs import compare
+from ultralytics_diffattn.verbs import compare_arguments
 
 SMALL = ("epochs=3", "imgsz=64", "batch=4", "workers=0", "plots=False", "seeds=0,1", "device=cpu")
 
@@ -134,6 +137,11 @@ def test_foreign_files_are_refused(tiny, tmp_path, capsys):
         (["models=yolo11n.yaml,nothing.yaml"], "nothing.yaml does not build"),
         (["models=yolo11n.yaml,yolo11n-diffattn-seg.yaml"], "yolo11n-diffattn-seg is for segment: a comparison takes"),
         (["models=yolo11n.yaml,a/yolo11n.yaml"], "the same name"),
+        (["data=shapes,shapes"], "names a data set twice"),
+        (["data=a/data.yaml,b/a/data.yaml"], "two have the same name, a"),
+        (["data=shapes,nowhere"], "'nowhere' was not found"),
+        (["teacher=none,a.pt", "distill_model=a.pt"], "and not both"),
+        (["teacher=none,nowhere.pt"], "the teacher nowhere.pt does not load"),
         (["seeds=0,0"], "holds a seed twice"),
         (["seeds=0.5"], "whole numbers"),
         (["seeds=-1"], "whole numbers"),
@@ -152,6 +160,11 @@ def test_foreign_files_are_refused(tiny, tmp_path, capsys):
         (["model=yolo11n.yaml"], "models=a.yaml,b.yaml"),
         (["seed=3"], "seeds=0,1,2"),
         (["resume=True"], "the same command again"),
+        (["formats=zzz"], "formats=zzz is unknown"),
+        (["formats=torchscript", "int8=True"], "has no int8 for torchscript"),
+        (["formats=torchscript", "half=True"], "torchscript"),
+        (["int8=True"], "say which, as in formats=onnx int8=True"),
+        (["formats=onnx", "half=3"], "half=3 must be True or False"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_made(tiny, tmp_path, capsys, more, message):
@@ -161,8 +174,10 @@ def test_bad_input_is_refused_before_anything_is_made(tiny, tmp_path, capsys, mo
 
 
 def test_held_out_images(tiny, tmp_path):
+    pytest.importorskip("onnxruntime")
     words = [f"data={tiny}", *SMALL, "seeds=0", "epochs=1", "holdout=0.5", f"project={tmp_path}", "name=c"]
-    interpreters.command("diffattn", "compare", *words, cwd=tmp_path)
+    precision = ["int8=True"] if export_formats._has("onnx", "int8") else []
+    interpreters.command("diffattn", "compare", *words, "formats=onnx", *precision, cwd=tmp_path)
     results = read_results(tmp_path / "c" / "results.json")
     assert (results.data.split, results.data.holdout, results.data.images) == ("test", 0.5, 2)
     for run in (tmp_path / "c").glob("*/seed0"):
@@ -171,7 +186,54 @@ def test_held_out_images(tiny, tmp_path):
     assert "2 images held out of the validation images (0.5)" in (tmp_path / "c" / "results.md").read_text()
     assert results.arguments["data"] == results.data.file == str(tiny)
     assert results.arguments["holdout"] == 0.5
+    assert [r.model for r in results.retention] == ["yolo11n", "yolo11n-diffattn"]
+    assert {(r.format, *r.seeds, *r.failures) for r in results.retention} == {("onnx", 0)}
+    for run in (tmp_path / "c").glob("*/seed0"):
+        recorded = {recording.read(file).files == apart for file in run.glob("exports/*/predictions.npz")}
+        assert recorded == {True}
+        if precision:
+            calibrated = (run / "exports" / "onnx-int8" / "calibration" / "images.txt").read_text()
+            assert calibrated.count("/images/train/") == 8
+    assert "kept by onnx" in (tmp_path / "c" / "results.md").read_text()
     assert "on which nothing was chosen" in (tmp_path / "c" / "report.html").read_text(encoding="utf-8")
+
+
+def test_several_data_sets(tiny, tmp_path):
+    other = tmp_path / "other" / "data.yaml"
+    other.parent.mkdir()
+    other.write_text(tiny.read_text() + f"path: {tiny.parent}\n")
+    words = ["compare", f"data={tiny},{other}", *SMALL, "seeds=0", "epochs=1", f"project={tmp_path}", "name=c"]
+    interpreters.command("diffattn", *words, cwd=tmp_path)
+    across = typed_json.read(Across, tmp_path / "c" / "across.json")
+    assert across.folders == {name: name for name in (tiny.parent.name, "other")}
+    (model,) = across.models
+    for name, found in model.sets.items():
+        results = read_results(tmp_path / "c" / name / "results.json")
+        assert found.difference == results.pairs[0].difference
+        assert (found.verdict, model.verdict) == ("no verdict", "no verdict")  # from one seed
+    (tmp_path / "c" / "other" / "yolo11n" / "seed0" / "spec.json").write_text("{}")
+    before = {f: f.stat().st_mtime_ns for f in (tmp_path / "c").rglob("*.*")}
+    again = interpreters.command("diffattn", *words, cwd=tmp_path, check=False)
+    assert "nothing was changed" in again.stderr
+    assert {f: f.stat().st_mtime_ns for f in (tmp_path / "c").rglob("*.*")} == before
+
+
+def test_every_model_with_every_teacher(tiny, tmp_path):
+    torch.manual_seed(0)
+    YOLO("yolo11n.yaml").save(tmp_path / "t.pt")
+    words = [f"data={tiny}", *SMALL, "seeds=0", "epochs=1", f"teacher=none,{tmp_path / 't.pt'}", f"project={tmp_path}"]
+    interpreters.command("diffattn", "compare", *words, "name=c", cwd=tmp_path)
+    results = read_results(tmp_path / "c" / "results.json")
+    assert list(results.models) == ["yolo11n", "yolo11n-diffattn", "yolo11n+t", "yolo11n-diffattn+t"]
+    scores = {run.model: run.metrics[results.main] for run in results.runs}
+    gains = [scores[f"{model}+t"] - scores[model] for model in ("yolo11n", "yolo11n-diffattn")]
+    model, teacher, both = results.effects
+    assert (model.kind, teacher.kind, both.kind) == ("model", "teacher", "interaction")
+    assert teacher.difference == pytest.approx(sum(gains) / 2)
+    assert both.difference == pytest.approx(gains[1] - gains[0])
+    for label in results.models:
+        lambdas = next(run.lambdas for run in results.runs if run.model == label)
+        assert list(lambdas) == (["model.10.m.0.attn"] if "diffattn" in label else [])
 
 
 @pytest.mark.parametrize("task", ["pose", "classify", "depth"])  # of two metrics, without boxes, without classes
@@ -192,13 +254,25 @@ def test_other_tasks(task, tiny, tmp_path):
 
 @pytest.mark.parametrize(("seeds", "expected"), [((0, 1), [0, 1]), ("2,5", [2, 5]), (7, [7]), ([3], [3])])
 def test_parse_seeds(seeds, expected):
-    assert compare.parse_seeds(seeds) == expected
+    assert compare_arguments.parse_seeds(seeds) == expected
+
+
+@pytest.mark.parametrize("data", ["", "a,,b", [], ["a", ""]], ids=str)
+def test_data_sets_without_a_name_are_refused(data):
+    with pytest.raises(UserError, match="must name one data set"):
+        compare_arguments.parse_data(data)
+
+
+def test_a_folder_with_a_comma_is_one_data_set(tmp_path):
+    (tmp_path / "a,b").mkdir()
+    assert compare_arguments.parse_data(tmp_path / "a,b") == [str(tmp_path / "a,b")]
+    assert compare_arguments.parse_data(["c", tmp_path / "a,b"]) == ["c", str(tmp_path / "a,b")]
 
 
 def test_parse_models_makes_paths_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").touch()
-    assert compare.parse_models("mine.yaml, yolo11n.yaml") == {
+    assert compare_arguments.parse_models("mine.yaml, yolo11n.yaml") == {
         "mine": str(tmp_path / "mine.yaml"),
         "yolo11n": "yolo11n.yaml",
     }

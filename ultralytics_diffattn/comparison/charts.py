@@ -128,7 +128,12 @@ def _line(axes: Axes, i: int, count: int, label: str, xs: NDArray[Any], ys: Any)
 
 
 def differences(
-    name: str, title: str, metric: str, rows: Sequence[tuple[str, float, tuple[float, float] | None]]
+    name: str,
+    title: str,
+    metric: str,
+    rows: Sequence[tuple[str, float, tuple[float, float] | None]],
+    margin: float | None = None,
+    first_is_all: bool = True,
 ) -> str:
     """Draw a dot and its interval for each row; the dot is filled where the interval leaves out zero.
 
@@ -136,8 +141,10 @@ def differences(
         name (str): Of the chart; it makes the ids in the page unique.
         title (str): Description of the chart, for those who do not see it.
         metric (str): What differs.
-        rows (Sequence[tuple[str, float, tuple[float, float] | None]]): Label, difference and interval, from the top;
-            the first is of all together.
+        rows (Sequence[tuple[str, float, tuple[float, float] | None]]): Label, difference and interval, from the
+            top.
+        margin (float, optional): Difference that does not matter, to be shaded.
+        first_is_all (bool): Whether the first row is of all together, and is set apart from the others.
 
     Returns:
         (str): An SVG element.
@@ -146,7 +153,10 @@ def differences(
         figure = Figure((WIDTH, 0.75 + 0.25 * len(rows)))
         axes = figure.add_subplot()
         axes.axvline(0, color=INK, linewidth=1)
-        axes.axhline(0.5, color=LINE, linewidth=0.7)
+        if margin:
+            axes.axvspan(-margin, margin, color=LINE, alpha=0.5, linewidth=0)
+        if first_is_all:
+            axes.axhline(0.5, color=LINE, linewidth=0.7)
         for y, (_, value, interval) in enumerate(rows):
             clear = interval is not None and not interval[0] <= 0 <= interval[1]
             colour = "#fe0b00"

@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from ultralytics_diffattn.comparison.pairs import paired_models
+from ultralytics_diffattn.comparison.pairs import estimate_difference, paired_models
 from ultralytics_diffattn.comparison.schema import FacetDifference, FacetResult, RunKey
 from ultralytics_diffattn.evaluation import bootstrap
-from ultralytics_diffattn.evaluation.estimates import estimate
 from ultralytics_diffattn.evaluation.facets import FACETS
 from ultralytics_diffattn.evaluation.predictions import UPRIGHT, Predictions
 from ultralytics_diffattn.evaluation.recording import Recorded
@@ -42,7 +41,7 @@ def facet_results(recorded: Mapping[RunKey, Recorded], task: str) -> list[FacetR
     for facet, end in zip(FACETS, ends, strict=True):
         columns = slice(int(end) - len(facet.names), int(end))
         values = {key: value[columns] for key, value in observed.items()}
-        pairs = _differences(values, {key: value[:, columns] for key, value in resampled.items()}, images)
+        pairs = paired_differences(values, {key: value[:, columns] for key, value in resampled.items()}, images)
         models = dict.fromkeys(key.model for key in values)
         means = {m: _known(np.mean([v for key, v in values.items() if key.model == m], 0)) for m in models}
         results.append(FacetResult(facet.title, facet.note, [*facet.names], means, pairs))
@@ -54,17 +53,29 @@ def _joined(measures: list[bootstrap.Measure]) -> Callable[[bootstrap.Ints], lis
     return lambda weight: [value for measure in measures for value in measure(weight)]
 
 
-def _differences(
+def paired_differences(
     values: Mapping[RunKey, NDArray[np.float64]], resampled: Mapping[RunKey, NDArray[np.float64]], images: int
 ) -> list[FacetDifference]:
-    """Return how the second of each pair of models differs from the first in each value."""
+    """Return how the second of each pair of models differs from the first in each value.
+
+    Args:
+        values (Mapping[RunKey, np.ndarray]): For each run (V,).
+        resampled (Mapping[RunKey, np.ndarray]): For each run (resamples, V), the same on resampled images.
+        images (int): Number of images.
+
+    Returns:
+        (list[FacetDifference]): For each pair that has a seed in common.
+    """
     differences = []
     for first, second, seeds in paired_models(values):
         per_seed = np.array([values[RunKey(second, s)] - values[RunKey(first, s)] for s in seeds])  # (S, values)
         by_seed = np.stack([resampled[RunKey(second, s)] - resampled[RunKey(first, s)] for s in seeds], 1)
         # by_seed: (resamples, S, values)
-        estimates = [estimate(per_seed[:, v].tolist(), by_seed[:, :, v], images) for v in range(per_seed.shape[1])]
-        intervals = [e.interval() if e and np.isfinite(e.error) else None for e in estimates]
+        values_of_pair = range(per_seed.shape[1])
+        estimates = [
+            estimate_difference(seeds, per_seed[:, v].tolist(), by_seed[:, :, v], images) for v in values_of_pair
+        ]
+        intervals = [e.student.interval() if e and np.isfinite(e.student.error) else None for e in estimates]
         differences.append(FacetDifference(first, second, _known(per_seed.mean(0)), intervals))
     return differences
 

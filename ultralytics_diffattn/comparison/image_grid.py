@@ -81,7 +81,7 @@ class PairImages:
 
     first: str
     second: str
-    seed: int
+    seed: int | None
     images: list[ImageDifference]
     unreadable: list[str]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ultralytics_diffattn.evaluation import bootstrap
-from ultralytics_diffattn.evaluation.ap_by_size import ap_by_size, as_coco
+from ultralytics_diffattn.evaluation.ap_by_size import ap_of_sizes
 from ultralytics_diffattn.evaluation.image_scores import ImageScores
 from ultralytics_diffattn.evaluation.predictions import Predictions
 from ultralytics_diffattn.evaluation.recording import Recorded
@@ -86,7 +86,7 @@ def _box_scores(recorded: Predictions, task: str) -> Scores:
     if p.tp_task is not None:
         named |= dict(zip(BOX_AP, _average_precision(p, p.tp)[0], strict=False))
     elif task == "detect":
-        named |= dict(zip(SIZES, _by_size(p), strict=True))
+        named |= dict(zip(SIZES, ap_of_sizes(p).values(), strict=True))
     return Scores({name: named[name] for name in TASKS[task].metrics}, per_class, curve)
 
 
@@ -108,9 +108,3 @@ def _average_precision(p: Predictions, right: NDArray[np.bool_]) -> tuple[list[f
         {p.names[c]: float(value) for c, value in zip(classes, ap.mean(1), strict=True)},
         [float(value) for value in mean_curve.round(4)],
     )
-
-
-def _by_size(p: Predictions) -> list[float | None]:
-    """Return COCO's AP of small, medium and large objects."""
-    sizes = ap_by_size(*as_coco(p))
-    return [None if value is None else float(value) for value in (sizes["small"], sizes["medium"], sizes["large"])]

@@ -42,8 +42,10 @@ def learning_charts(results: Results) -> list[Chart]:
         results (Results): Of the comparison.
 
     Returns:
-        (list[Chart]): The task's first metric, and each training loss.
+        (list[Chart]): The task's first metric, and each training loss; none without a training.
     """
+    if results.only_evaluated:
+        return []
 
     def curve(name: str, title: str, values: Callable[[RunResult], list[float | None]]) -> Chart:
         series = {
@@ -151,5 +153,6 @@ def _chart(
         last = [ys[-1] for ys in known if ys]
         if last:
             ends.append(f"{label} {np.mean(last):.3f}")
-    description = f"{title}. At the end, mean over seeds: {', '.join(ends)}." if ends else f"{title}. No values."
+    mean = ", mean over seeds" if any(len(seeds) > 1 for seeds in series.values()) else ""
+    description = f"{title}. At the end{mean}: {', '.join(ends)}." if ends else f"{title}. No values."
     return Chart(title, Markup(charts.lines(name, description, series, x_name, y_name, limits)))

@@ -68,6 +68,22 @@ class DifferenceRow:
     cells: list[DifferenceCell]
 
 
+def costs(results: Results) -> dict[str, Cost]:
+    """Return the columns of what models cost.
+
+    Args:
+        results (Results): Of the comparison.
+
+    Returns:
+        (dict[str, Cost]): By name; of models that are only evaluated those in which one has a value, which leaves out
+            what a training costs.
+    """
+    if not results.only_evaluated:
+        return COSTS
+    models = results.models.values()
+    return {name: cost for name, cost in COSTS.items() if any(cost.get(model) is not None for model in models)}
+
+
 def model_rows(results: Results) -> list[ModelRow]:
     """Return a row of the table for each model.
 
@@ -85,8 +101,8 @@ def model_rows(results: Results) -> list[ModelRow]:
             )
             for name, metric in model.metrics.items()
         ]
-        costs = [ModelCell(number(cost.get(model), cost.digits)) for cost in COSTS.values()]
-        rows.append(ModelRow(label, metrics + costs))
+        cost_cells = [ModelCell(number(cost.get(model), cost.digits)) for cost in costs(results).values()]
+        rows.append(ModelRow(label, metrics + cost_cells))
     return rows
 
 
@@ -117,8 +133,10 @@ def difference_rows(results: Results) -> list[DifferenceRow]:
     rows = []
     for first, second in dict.fromkeys((pair.first, pair.second) for pair in results.pairs):
         metrics = [_metric_difference(results, first, second, name) for name in results.models[first].metrics]
-        costs = [_cost_difference(results.models[first], results.models[second], cost) for cost in COSTS.values()]
-        rows.append(DifferenceRow(first, second, metrics + costs))
+        models = results.models[first], results.models[second]
+        rows.append(
+            DifferenceRow(first, second, metrics + [_cost_difference(*models, c) for c in costs(results).values()])
+        )
     return rows
 
 

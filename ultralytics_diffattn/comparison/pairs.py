@@ -14,7 +14,7 @@ from ultralytics_diffattn.comparison.metrics import Scores, measure
 from ultralytics_diffattn.comparison.schema import ClassDifference, PairResult, RunKey
 from ultralytics_diffattn.comparison.verdicts import Verdict, verdicts
 from ultralytics_diffattn.evaluation import bootstrap, intervals
-from ultralytics_diffattn.evaluation.estimates import Estimate, estimate
+from ultralytics_diffattn.evaluation.estimates import Estimate, estimate, estimate_of_weights
 from ultralytics_diffattn.evaluation.recording import Recorded
 from ultralytics_diffattn.evaluation.tasks import TASKS
 
@@ -28,7 +28,7 @@ class Difference(NamedTuple):
     first: str
     second: str
     metric: str
-    seeds: list[int]
+    seeds: list[int | None]  # None for models that are only evaluated
     per_seed: list[float]
     resamples: NDArray[Any]  # (resamples, seeds)
 
@@ -55,27 +55,46 @@ def compare_pairs(
         for first, second, seeds in paired_models(scores)
         for metric in TASKS[task].compared
     ]
-    estimates = [estimate(d.per_seed, d.resamples, images) for d in differences]
+    estimates = [estimate_difference(d.seeds, d.per_seed, d.resamples, images) for d in differences]
     learned = [_has_learned(scores, d) for d in differences]
     said = verdicts([e if ok else None for e, ok in zip(estimates, learned, strict=True)], margin)
     return [_result(*parts, scores, task, len(differences)) for parts in zip(differences, estimates, said, strict=True)]
 
 
-def paired_models(runs: Mapping[RunKey, object]) -> Iterator[tuple[str, str, list[int]]]:
+def estimate_difference(
+    seeds: Sequence[int | None], per_seed: Sequence[float], resamples: NDArray[Any], images: int
+) -> Estimate | None:
+    """Return the estimate of a difference, by images alone for models that are only evaluated.
+
+    Args:
+        seeds (Sequence[int | None]): The S seeds that two models have in common, or None alone.
+        per_seed (Sequence[float]): (S,) the difference for each.
+        resamples (np.ndarray): (resamples, S), the same on resampled images.
+        images (int): Number of images.
+
+    Returns:
+        (Estimate | None): None where there is no spread to see.
+    """
+    if None in seeds:
+        return estimate_of_weights(per_seed[0], resamples[:, 0], images)
+    return estimate(per_seed, resamples, images)
+
+
+def paired_models(runs: Mapping[RunKey, object]) -> Iterator[tuple[str, str, list[int | None]]]:
     """Yield each pair of models that have a seed in common.
 
     Args:
         runs (Mapping[RunKey, object]): All runs, in the order of the models.
 
     Yields:
-        (tuple[str, str, list[int]]): Both labels, and the seeds.
+        (tuple[str, str, list[int | None]]): Both labels, and the seeds.
     """
     for first, second in combinations(dict.fromkeys(key.model for key in runs), 2):
         if seeds := common_seeds(runs, first, second):
             yield first, second, seeds
 
 
-def common_seeds(runs: Mapping[RunKey, object], first: str, second: str) -> list[int]:
+def common_seeds(runs: Mapping[RunKey, object], first: str, second: str) -> list[int | None]:
     """Return the seeds that two models have in common.
 
     Args:
@@ -84,7 +103,7 @@ def common_seeds(runs: Mapping[RunKey, object], first: str, second: str) -> list
         second (str): Label of another.
 
     Returns:
-        (list[int]): In the order of the first model's runs.
+        (list[int | None]): In the order of the first model's runs; None alone for models that are only evaluated.
 
     Examples:
         >>> runs = dict.fromkeys([RunKey("a", 0), RunKey("a", 1), RunKey("b", 1)])
@@ -98,7 +117,7 @@ def _difference(
     first: str,
     second: str,
     metric: str,
-    seeds: list[int],
+    seeds: list[int | None],
     scores: Mapping[RunKey, Scores],
     resampled: Resampled,
     task: str,
@@ -125,10 +144,12 @@ def _result(
         first=first,
         second=second,
         metric=metric,
-        seeds=seeds,
+        seeds=[seed for seed in seeds if seed is not None],
         difference=float(np.mean(per_seed)),
         per_seed=per_seed,
-        interval=found.interval() if found else None,
+        interval=found.student.interval() if found else None,
+        error=found.student.error if found else None,
+        df=found.student.df if found and np.isfinite(found.student.df) else None,
         over_seeds=intervals.over_seeds(per_seed),
         over_images=intervals.over_resamples(resamples.mean(1)),
         p_different=verdict.p_different,

@@ -9,12 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from ultralytics_diffattn.comparison import run_files
+from ultralytics_diffattn.comparison import evaluated, run_files
+from ultralytics_diffattn.comparison.confusion_matrices import confusion_result
+from ultralytics_diffattn.comparison.effects import compare_effects
 from ultralytics_diffattn.comparison.facet_differences import facet_results
 from ultralytics_diffattn.comparison.metrics import Scores, scores
 from ultralytics_diffattn.comparison.pairs import compare_pairs
+from ultralytics_diffattn.comparison.retention import retentions
 from ultralytics_diffattn.comparison.schema import (
     SCHEMA,
+    Curve,
     DataSummary,
     Latency,
     ModelResult,
@@ -24,22 +28,27 @@ from ultralytics_diffattn.comparison.schema import (
     RunSpec,
     Spread,
 )
+from ultralytics_diffattn.comparison.teachers import taught_by, teacher_arguments
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.evaluation import cost, recording
 from ultralytics_diffattn.evaluation.environment import hardware
+from ultralytics_diffattn.evaluation.export_formats import Export, as_arguments
 from ultralytics_diffattn.evaluation.predictions import Predictions
 from ultralytics_diffattn.evaluation.recording import Recorded
 
 VARIES_BY_RUN = {"model", "seed", "name", "project", "save_dir", "resume", "exist_ok"}
 
 
-def collect(runs: Mapping[RunKey, Path], margin: float, missing: Sequence[str] = ()) -> Results:
+def collect(
+    runs: Mapping[RunKey, Path], margin: float, missing: Sequence[str] = (), exports: Sequence[Export] = ()
+) -> Results:
     """Return the results of a comparison.
 
     Args:
         runs (Mapping[RunKey, Path]): Folders of the finished runs.
         margin (float): Difference of mAP that does not matter.
         missing (Sequence[str]): Titles of the runs that did not finish.
+        exports (Sequence[Export]): What was made of each run.
 
     Returns:
         (Results): What `results.json` holds.
@@ -47,11 +56,17 @@ def collect(runs: Mapping[RunKey, Path], margin: float, missing: Sequence[str] =
     Raises:
         UserError: If the runs were not trained or validated alike.
     """
-    check_alike(runs)
+    spec = run_files.read_spec(next(iter(runs.values())))
+    if not spec.only_evaluated:
+        check_alike(runs)
     by_run = {key: recording.read(run / run_files.PREDICTIONS) for key, run in runs.items()}
+    if spec.only_evaluated:
+        by_run = recording.with_one_brightness(by_run)
     if len({tuple(p.files) for p in by_run.values()}) > 1:
         raise UserError("the runs were validated on different images, or in different order, and cannot be paired.")
-    spec = run_files.read_spec(next(iter(runs.values())))
+    specs = {key.model: run_files.read_spec(run) for key, run in runs.items()}
+    taught = taught_by(specs)
+    teachers = teacher_arguments(specs.values())
     run_scores = {key: scores(recorded, spec.task) for key, recorded in by_run.items()}
     run_results = [_run_result(key, run, run_scores[key], spec.task) for key, run in runs.items()]
     return Results(
@@ -63,15 +78,20 @@ def collect(runs: Mapping[RunKey, Path], margin: float, missing: Sequence[str] =
         data=_data_summary(spec, next(iter(by_run.values()))),
         arguments={
             **{key: value for key, value in spec.args.items() if key not in VARIES_BY_RUN},
+            **teachers,
             "data": spec.source,
             **({} if spec.holdout is None else {"holdout": spec.holdout}),
             **({"reconstruct": True} if spec.reconstruct else {}),
+            **as_arguments(exports),
         },
         runs=run_results,
         models=_model_results(runs, run_results, spec),
         margin=margin,
         pairs=compare_pairs(run_scores, by_run, spec.task, margin),
+        effects=compare_effects(taught, run_scores, by_run, spec.task, margin),
         facets=facet_results(by_run, spec.task),
+        confusion=confusion_result(by_run, spec.task),
+        retention=retentions(runs, exports, spec.task),
         missing=list(missing),
     )
 
@@ -93,6 +113,9 @@ def check_alike(runs: Mapping[RunKey, Path]) -> None:
     for key, args in saved.items():  # which may be a temporary file that was made of these weights
         args["pretrained"] = run_files.read_spec(runs[key]).args.get("pretrained")
     for key, args in saved.items():
+        teacher = run_files.read_spec(runs[key]).args.get("distill_model")
+        if args.pop("distill_model", None) != teacher:  # which may differ between the runs, where it is compared
+            raise UserError(f"{runs[key]} was not taught by {teacher}; delete that folder and compare again.")
         if args["seed"] != key.seed:
             raise UserError(f"{runs[key]} was trained with seed={args['seed']}; delete that folder and compare again.")
     names = {name for args in saved.values() for name in args} - VARIES_BY_RUN
@@ -122,13 +145,13 @@ def spread(values: Sequence[float | None]) -> Spread:
 
 
 def model_result(
-    file: str, parameters: int, gflops: float | None, latency: Latency, runs: Sequence[RunResult]
+    file: str, parameters: int | None, gflops: float | None, latency: Latency, runs: Sequence[RunResult]
 ) -> ModelResult:
     """Return the result of one model over its seeds.
 
     Args:
         file (str): Its YAML or checkpoint.
-        parameters (int): Their number.
+        parameters (int, optional): Their number.
         gflops (float, optional): For one image.
         latency (Latency): Time for one image.
         runs (Sequence[RunResult]): Its runs, one or more.
@@ -169,7 +192,7 @@ def _run_result(key: RunKey, run: Path, run_scores: Scores, task: str) -> RunRes
         seconds_last_process=record.seconds_last_process,
         step0=run_files.read_step0(run, task),
         reconstruction=run_files.read_reconstruction(run),
-        curve=run_files.read_curve(run, task),
+        curve=run_files.read_curve(run, task) if key.seed is not None else Curve([], [], {}),
         lambdas=run_files.read_lambdas(run),
     )
 
@@ -193,6 +216,13 @@ def _model_results(
     """Return the result of each model by label; its size and latency are those of its first run."""
     first_runs = {key.model: run for key, run in reversed(list(runs.items()))}  # the last to be set is the first
     labels = list(dict.fromkeys(key.model for key in runs))
+    if spec.only_evaluated:
+        files = {label: run_files.read_spec(first_runs[label]).model for label in labels}
+        measured = evaluated.costs(files, spec.args)
+        return {
+            label: model_result(files[label], *measured[label], [r for r in run_results if r.model == label])
+            for label in labels
+        }
     best = {label: first_runs[label] / run_files.BEST for label in labels}
     imgsz, device = spec.args["imgsz"], spec.args.get("device")
     latency = cost.latency(best, imgsz, device)

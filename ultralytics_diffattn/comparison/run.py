@@ -7,6 +7,7 @@ The folder holds what belongs to the run, and survives it:
     train/            ultralytics' own run folder
     backup/           last.pt and best.pt of the last epoch that was written whole
     reconstruction.json   error of each attention that was reconstructed
+    val/              ultralytics' own folder of a validation behind the training, or of a model that is only evaluated
     step0.json        metrics before the first step, of a model that starts from weights
     epochs.csv        time, memory and lambda of each epoch
     predictions.npz   the final model's predictions, image by image
@@ -39,8 +40,9 @@ from ultralytics_diffattn.comparison.run_files import (
 )
 from ultralytics_diffattn.comparison.schema import RunFailure, RunSpec
 from ultralytics_diffattn.errors import UserError
-from ultralytics_diffattn.evaluation import recording
+from ultralytics_diffattn.evaluation import coco_matching, recording
 from ultralytics_diffattn.output.files import write_json
+from ultralytics_diffattn.weights.checkpoints import student
 
 VALIDATION = (  # arguments of a training that its final validation reads
     "data",
@@ -60,7 +62,7 @@ VALIDATION = (  # arguments of a training that its final validation reads
 
 
 def train(folder: Path, remaining: int = 0, device: str | None = None) -> None:
-    """Train what `spec.json` says, from where an earlier process was killed, and write `run.json`.
+    """Train what `spec.json` says, from where an earlier process was killed, or evaluate it; write `run.json`.
 
     Args:
         folder (Path): The run's folder, with `spec.json`.
@@ -80,12 +82,12 @@ def train(folder: Path, remaining: int = 0, device: str | None = None) -> None:
         if device is not None:
             spec = replace(spec, args={**spec.args, "device": device})
         start = time.time()
-        step = _next_step(folder, spec.args["epochs"])
+        step = "none" if spec.only_evaluated else _next_step(folder, spec.args["epochs"])
         if step == "fresh":
             _start(folder, spec, remaining)
         elif step == "resume":
             _resume(folder, spec, remaining)
-        else:
+        elif step == "evaluate":
             _strip(folder)
         if not (folder / PREDICTIONS).exists():  # held-out images, several GPUs, or killed in the final validation
             _evaluate(folder, spec)
@@ -143,15 +145,24 @@ def _strip(folder: Path) -> None:
 
 
 def _evaluate(folder: Path, spec: RunSpec) -> None:
-    """Validate best.pt as the trainer does at its end, on the images that all figures come from."""
+    """Validate best.pt as the trainer does at its end, on the images that all figures come from; or a given model."""
     from ultralytics import YOLO
 
-    model = YOLO(folder / BEST)
+    arguments = {key: spec.args[key] for key in VALIDATION if key in spec.args}
+    if Path(spec.model).suffix == ".json":
+        found = coco_matching.evaluate(Path(spec.model), arguments, spec.split, spec.source, folder / "val")
+        recording.write(folder / PREDICTIONS, recording.by_name(found))
+        return
+    if spec.only_evaluated and "rect" in spec.args:
+        arguments["rect"] = spec.args["rect"]
+    model: Any = YOLO(spec.model, task=spec.task) if spec.only_evaluated else YOLO(folder / BEST)
+    model.model = student(model.model)
     recording.listen(model)
-    model.add_callback("on_val_end", recording.save)
-    factor = 1 if spec.task in ("obb", "semantic", "depth") else 2  # as the trainer
+    model.add_callback("on_val_end", recording.save_sorted if spec.only_evaluated else recording.save)
+    as_asked = spec.only_evaluated or spec.task in ("obb", "semantic", "depth")
+    factor = 1 if as_asked else 2  # as the trainer
     model.val(
-        **{key: spec.args[key] for key in VALIDATION if key in spec.args},
+        **arguments,
         split=spec.split,
         batch=factor * spec.args["batch"],
         device=str(spec.args.get("device") or "").split(",")[0] or None,  # one is enough

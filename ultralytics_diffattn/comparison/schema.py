@@ -25,12 +25,12 @@ class RunKey(NamedTuple):
     """Which of a comparison's runs."""
 
     model: str  # the label of the model
-    seed: int
+    seed: int | None  # None for a model that is only evaluated
 
     @property
     def title(self) -> str:
         """Return how messages and tables call the run."""
-        return f"{self.model} seed {self.seed}"
+        return self.model if self.seed is None else f"{self.model} seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,11 @@ class RunSpec:
     split: str = "val"
     holdout: float | None = None
     source: str = ""
+
+    @property
+    def only_evaluated(self) -> bool:
+        """Return whether the model is evaluated as it is, and not trained."""
+        return self.args.get("epochs") == 0
 
 
 @dataclass(frozen=True)
@@ -86,10 +91,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class RunResult:
-    """One finished training, and its final model on the validation images."""
+    """One finished training, and its final model on the validation images; without a training, the model alone."""
 
     model: str
-    seed: int
+    seed: int | None
     metrics: dict[str, float | None]
     per_class: dict[str, float | None]
     pr_curve: list[float | None]
@@ -132,7 +137,7 @@ class ModelResult:
     """A model over its seeds, and what it costs."""
 
     model: str
-    parameters: int
+    parameters: int | None
     gflops: float | None
     latency_ms: Latency
     seeds: int
@@ -162,6 +167,8 @@ class PairResult:
     difference: float
     per_seed: list[float]
     interval: Interval | None
+    error: float | None
+    df: float | None
     over_seeds: Interval | None
     over_images: Interval | None
     p_different: float | None
@@ -193,6 +200,56 @@ class FacetResult:
 
 
 @dataclass(frozen=True)
+class ConfusionResult:
+    """What the objects of each class are taken for; the last class is the background.
+
+    `models` holds each model's matrix by true, then by predicted class; `largest` the confusions that differ most.
+    """
+
+    classes: list[str]
+    models: dict[str, list[list[float]]]
+    largest: FacetResult
+
+
+@dataclass(frozen=True)
+class Retention:
+    """What an export keeps of a model's main metric, seed by seed; `failures` says which are missing, and why."""
+
+    model: str
+    format: str
+    precision: str
+    seeds: list[int]
+    pytorch: list[float]
+    exported: list[float]
+    difference: float | None
+    interval: Interval | None
+    kept: float | None
+    kept_interval: Interval | None
+    failures: list[str]
+
+    @property
+    def title(self) -> str:
+        """Return how tables call the export."""
+        return f"{self.format} {self.precision}"
+
+
+@dataclass(frozen=True)
+class EffectResult:
+    """What models, teachers or both together change in the task's first metric."""
+
+    kind: str
+    model: str | None
+    teacher: str | None
+    seeds: list[int]
+    difference: float
+    per_seed: list[float]
+    interval: Interval | None
+    p_different: float | None
+    p_unequal: float | None
+    verdict: str
+
+
+@dataclass(frozen=True)
 class DataSummary:
     """The data set of a comparison."""
 
@@ -220,7 +277,10 @@ class Results:
     models: dict[str, ModelResult]
     margin: float
     pairs: list[PairResult]
+    effects: list[EffectResult]
     facets: list[FacetResult]
+    confusion: ConfusionResult | None
+    retention: list[Retention]
     missing: list[str]
 
     @property
@@ -231,11 +291,54 @@ class Results:
     @property
     def seeds(self) -> list[int]:
         """Return the seeds of all runs, in order."""
-        return sorted({run.seed for run in self.runs})
+        return sorted({run.seed for run in self.runs if run.seed is not None})
+
+    @property
+    def only_evaluated(self) -> bool:
+        """Return whether the models were evaluated as they are, and not trained."""
+        return self.arguments.get("epochs") == 0
 
     def runs_of(self, label: str) -> list[RunResult]:
         """Return the runs of one model."""
         return [run for run in self.runs if run.model == label]
+
+
+@dataclass(frozen=True)
+class AcrossSet:
+    """How a model differs from the first on one data set."""
+
+    difference: float
+    interval: Interval | None
+    seeds: list[int]
+    p_different: float | None
+    p_unequal: float | None
+    verdict: str
+
+
+@dataclass(frozen=True)
+class AcrossModel:
+    """How a model differs from the first on all data sets."""
+
+    model: str
+    difference: float | None
+    interval: Interval | None
+    p_different: float | None
+    p_unequal: float | None
+    verdict: str
+    spread: float | None
+    sets: dict[str, AcrossSet]
+
+
+@dataclass(frozen=True)
+class Across:
+    """`across.json`: what the results of several data sets say together."""
+
+    schema: int
+    metric: str
+    margin: float
+    first: str
+    folders: dict[str, str]
+    models: list[AcrossModel]
 
 
 def parse_results(value: object, name: str = "results.json") -> Results:

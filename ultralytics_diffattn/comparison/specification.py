@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ultralytics_diffattn.comparison import typed_json
-from ultralytics_diffattn.comparison.run_files import SPEC, read_spec
+from ultralytics_diffattn.comparison import evaluated
 from ultralytics_diffattn.comparison.schema import RunKey, RunSpec, TrainingArguments
+from ultralytics_diffattn.comparison.teachers import NONE, Taught, check_teacher
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.evaluation.tasks import TASKS
-from ultralytics_diffattn.output.files import write_text
 
 WEIGHTS = "pretrained", "distill_model"  # arguments that name a file of weights
 
@@ -44,23 +44,26 @@ class Specification:
             >>> Specification(Path("shapes"), {RunKey("a", 0): spec}).run_folders()[RunKey("a", 0)].as_posix()
             'shapes/a/seed0'
         """
-        return {key: self.folder / key.model / f"seed{key.seed}" for key in self.runs}
+        return {
+            key: self.folder / key.model / ("evaluated" if key.seed is None else f"seed{key.seed}") for key in self.runs
+        }
 
 
 def specify(
     models: dict[str, str],
-    seeds: list[int],
+    seeds: Sequence[int | None],
     data: str | Path,
     arguments: TrainingArguments,
     project: str | None = None,
     name: str | None = None,
     reconstruct: bool = False,
     holdout: float | None = None,
+    teachers: Mapping[str, str | None] | None = None,
 ) -> Specification:
     """Return what a comparison trains, after every model was built and the data set was checked; write nothing.
 
     Args:
-        models (dict[str, str]): YAMLs or checkpoints by label.
+        models (dict[str, str]): YAMLs or checkpoints by label; with `epochs=0` what `evaluated.open_given` takes.
         seeds (list[int]): Of the trainings of each model.
         data (str | Path): Whatever `catalogue.resolve` takes.
         arguments (dict[str, Any]): Of ultralytics' training; those that are missing are the catalogue's budget.
@@ -68,6 +71,8 @@ def specify(
         name (str, optional): Of the comparison's folder, by default that of the data set.
         reconstruct (bool): Whether attention of ours first learns what stock's does in the weights of `pretrained`.
         holdout (float, optional): Share of the validation images that is set apart, for every figure to come from.
+        teachers (Mapping[str, str | None], optional): Files by name, to train every model with every one; None for a
+            training without.
 
     Returns:
         (Specification): Seed by seed, so that what the machine does meanwhile falls on all models alike.
@@ -76,16 +81,21 @@ def specify(
         UserError: If an argument is out of range, the data set cannot be used, or a model does not build.
     """
     from ultralytics_diffattn.data import catalogue
-    from ultralytics_diffattn.data.check import check, fingerprint, has_test
+    from ultralytics_diffattn.data.check import check, fingerprint, has_test, list_images
+    from ultralytics_diffattn.data.conversion import source_of
     from ultralytics_diffattn.data.holdout import hold_out
     from ultralytics_diffattn.evaluation.environment import versions
     from ultralytics_diffattn.weights.conversion import check_reconstruct
 
-    built = {label: _build(model) for label, model in models.items()}
+    untrained = arguments.get("epochs") == 0
+    if untrained:
+        evaluated.check_arguments(arguments)
+    built = {label: evaluated.open_given(model) if untrained else _build(model) for label, model in models.items()}
     task = task_of(built)
     dataset = catalogue.resolve(data, task)
     folder = comparison_folder(project, name or dataset.name)
-    args = training_arguments({**dataset.budget, **arguments, "data": dataset.data})
+    budget = {key: value for key, value in dataset.budget.items() if not untrained or key in evaluated.ARGUMENTS}
+    args = training_arguments({**budget, **arguments, "data": dataset.data})
     checked = check(args["data"], dataset.classes, task)
     set_apart = {} if holdout is None else hold_out(checked, holdout, folder / "holdout", task)
     own_test = has_test(checked, task)
@@ -94,15 +104,30 @@ def specify(
     if set_apart:
         args["data"] = str(next(iter(set_apart)))
     split = "test" if own_test or set_apart else "val"
-    files = file_digests(args)
+    if untrained:
+        evaluated.check_classes(built, checked["names"], bool(args.get("single_cls")))
+        evaluated.warn_of_padding(built, args.get("rect"))
+        args["imgsz"] = evaluated.image_size(built, arguments.get("imgsz"), args["imgsz"])
+        images = [*set_apart.values()][-1].splitlines() if set_apart else list_images(checked, split)
+        evaluated.check_predictions(built, images, checked, source_of(Path(source)))
+        models, reconstruct, seeds = {label: given.ckpt_path for label, given in built.items()}, False, [None]
+    taught = (
+        {name: {**args, **({} if file is None else {"distill_model": file})} for name, file in teachers.items()}
+        if teachers
+        else {NONE: args}
+    )
+    files = {name: file_digests(own, task) for name, own in taught.items()}
     digests = {label: model_digest(model, built[label], args.get("pretrained")) for label, model in models.items()}
     if reconstruct:
         for model in models.values():
             check_reconstruct(model, args)
-    fixed = files, data_digest, versions(), reconstruct, task, split, holdout, source
+    fixed = data_digest, versions(), reconstruct, task, split, holdout, source
     specs = {
-        RunKey(label, seed): RunSpec(model, digests[label], {**args, "seed": seed}, *fixed)
+        RunKey(Taught(label, name).label, seed): RunSpec(
+            model, digests[label], {**own, "seed": seed}, files[name], *fixed
+        )
         for seed in seeds
+        for name, own in taught.items()
         for label, model in models.items()
     }
     return Specification(folder, specs, set_apart)
@@ -144,7 +169,8 @@ def training_arguments(args: TrainingArguments) -> TrainingArguments:
 
     args = {key: DEFAULT_CFG_DICT[key] for key in ("epochs", "batch", "imgsz")} | args
     try:
-        get_cfg(overrides={key: value for key, value in args.items() if key != "augmentations"})
+        ours = {"augmentations", *(["epochs"] if args["epochs"] == 0 else [])}  # which it refuses, or does not know
+        get_cfg(overrides={key: value for key, value in args.items() if key not in ours})
     except (TypeError, ValueError, SyntaxError) as error:
         raise UserError(str(error).strip()) from error
     if not isinstance(args["batch"], int) or args["batch"] < 1:
@@ -159,26 +185,21 @@ def training_arguments(args: TrainingArguments) -> TrainingArguments:
     return args
 
 
-def file_digests(args: TrainingArguments) -> dict[str, str]:
+def file_digests(args: TrainingArguments, task: str) -> dict[str, str]:
     """Return a hash of each file of weights that the arguments name, after loading the teacher.
 
     Args:
         args (dict[str, Any]): From `training_arguments`.
+        task (str): Of the models.
 
     Returns:
         (dict[str, str]): SHA-256 by argument; without weights that ultralytics is still to download.
 
     Raises:
-        UserError: If the teacher does not load.
+        UserError: If the teacher does not load, or is for another task.
     """
-    from ultralytics import YOLO
-
-    teacher = args.get("distill_model")
-    if teacher:
-        try:
-            YOLO(teacher)
-        except Exception as e:
-            raise UserError(f"distill_model={teacher} does not load: {type(e).__name__}: {e}") from e
+    if args.get("distill_model"):
+        check_teacher(args["distill_model"], task)
     files = {key: Path(args[key]) for key in WEIGHTS if isinstance(args.get(key), str)}
     return {key: _digest(file) for key, file in files.items() if file.is_file()}
 
@@ -187,13 +208,13 @@ def model_digest(model: str, yolo: Any, pretrained: str | bool | None) -> str:
     """Return a hash of a model.
 
     Args:
-        model (str): A YAML or a checkpoint.
-        yolo (ultralytics.YOLO): The model that it makes.
+        model (str): A YAML, a checkpoint, or another file of a model that is only evaluated.
+        yolo (ultralytics.YOLO | Given): The model that it makes.
         pretrained (str | bool, optional): Weights that the training is to start from.
 
     Returns:
-        (str): SHA-256 of the checkpoint, or of the YAML as ultralytics reads it; with a user's modules in it, of their
-            files, too.
+        (str): SHA-256 of the file, or of the YAML as ultralytics reads it; with a user's modules in it, of their files,
+            too.
 
     Raises:
         UserError: If the weights do not fit.
@@ -201,13 +222,14 @@ def model_digest(model: str, yolo: Any, pretrained: str | bool | None) -> str:
     from ultralytics_diffattn.plugin import needs, user_files
     from ultralytics_diffattn.weights.transfer import check_pretrained
 
-    if Path(model).suffix == ".pt":
+    if Path(model).suffix not in (".yaml", ".yml"):
         digest = _digest(Path(yolo.ckpt_path))
     else:
         if isinstance(pretrained, str):
             check_pretrained(pretrained, yolo.model)
         digest = hashlib.sha256(json.dumps(yolo.model.yaml, sort_keys=True, default=str).encode()).hexdigest()
-    code = sorted({(need.source, user_files.digest(need.source)) for need in needs.of(yolo.model)})
+    network = yolo.model if hasattr(yolo.model, "modules") else None  # of an export, the file's name
+    code = sorted({(n.source, user_files.digest(n.source)) for n in needs.of(network)}) if network is not None else []
     return hashlib.sha256(json.dumps([digest, code]).encode()).hexdigest() if code else digest
 
 
@@ -237,6 +259,8 @@ def _build(model: str) -> Any:
     """Return a model, so that a mistake shows before hours of training."""
     from ultralytics import YOLO
 
+    if Path(model).exists() and Path(model).suffix not in (".pt", ".yaml", ".yml"):
+        raise UserError(f"{model} cannot be trained; to evaluate all models as they are, give epochs=0.")
     try:
         return YOLO(model)
     except Exception as e:
@@ -244,69 +268,8 @@ def _build(model: str) -> Any:
 
 
 def _digest(file: Path) -> str:
-    """Return the SHA-256 of a file's content."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-def prepare_run_folders(specification: Specification) -> None:
-    """Write `spec.json` of each run that has none yet, after all existing ones were checked.
-
-    Args:
-        specification (Specification): Of the comparison.
-
-    Raises:
-        UserError: If a run's folder belongs to another comparison; nothing is written then.
-    """
-    folders = specification.run_folders()
-    for key, run in folders.items():
-        check_specification(run, specification.runs[key])
-    for file, text in specification.files.items():
-        if file.exists() and file.read_text(encoding="utf-8") != text and any(run.exists() for run in folders.values()):
-            raise UserError(
-                f"{file.parent} holds another choice of images, which runs here were trained with. Choose another "
-                "name=, or move the folder away; nothing was changed."
-            )
-    for file, text in specification.files.items():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(file, text)
-    for key, run in folders.items():
-        if not (run / SPEC).exists():
-            run.mkdir(parents=True, exist_ok=True)
-            typed_json.write(run / SPEC, specification.runs[key])
-
-
-def check_specification(run: Path, spec: RunSpec) -> None:
-    """Raise if the folder of a run belongs to another comparison.
-
-    Args:
-        run (Path): The folder; it need not exist.
-        spec (RunSpec): What is to be trained in it.
-
-    Raises:
-        UserError: If it holds other files, the `spec.json` of another version, or another specification.
-    """
-    if not run.exists() or not any(run.iterdir()):
-        return
-    if not (run / SPEC).exists():
-        raise UserError(
-            f"{run} holds something that is not a run of a comparison; move it away or choose another name=."
-        )
-    try:
-        existing = read_spec(run)
-    except UserError as error:
-        raise UserError(f"{error} Choose another name=, or move {run} away; nothing was changed.") from error
-    old, new = _settings(existing), _settings(spec)
-    changes = [f"{k}: {old.get(k)} before, {new.get(k)} now" for k in old | new if old.get(k) != new.get(k)]
-    if changes:
-        raise UserError(
-            f"{run} belongs to a comparison with another setting ({'; '.join(changes)}). Choose another name=, or move "
-            "that folder away; nothing was changed."
-        )
-
-
-def _settings(spec: RunSpec) -> dict[str, object]:
-    """Return all that a run depends on in one dictionary, as JSON reads it back."""
-    fields = asdict(replace(spec, args={}, files={}))
-    files = {f"the content of {key}={spec.args.get(key)}": digest[:12] for key, digest in spec.files.items()}
-    settings: dict[str, object] = json.loads(json.dumps({**spec.args, **fields, **files}))
-    return settings
+    """Return the SHA-256 of a file's content, or of all files of a folder with their names."""
+    if not file.is_dir():
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    inside = {f.relative_to(file).as_posix(): _digest(f) for f in sorted(file.rglob("*")) if f.is_file()}
+    return hashlib.sha256(json.dumps(inside).encode()).hexdigest()

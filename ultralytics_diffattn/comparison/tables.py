@@ -7,6 +7,9 @@ import csv
 import io
 from collections.abc import Mapping
 
+from ultralytics_diffattn.comparison import retention_tables
+from ultralytics_diffattn.comparison.effect_table import effect_rows
+from ultralytics_diffattn.comparison.headline import headline
 from ultralytics_diffattn.comparison.pairs import NOTHING
 from ultralytics_diffattn.comparison.schema import DataSummary, ModelResult, PairResult, Results, RunResult, Spread
 from ultralytics_diffattn.evaluation import intervals
@@ -39,20 +42,46 @@ def as_markdown(results: Results) -> str:
         notes.append(_reconstruction(results))
     if resumed:
         notes.append(f"Taken up again after an interruption: {', '.join(resumed)}.")
+    notes += retention_tables.notes(results)
     if results.missing:
         notes.append(f"Not finished, and not in the table: {', '.join(results.missing)}.")
-    rows = [_model_row(label, model) for label, model in results.models.items()]
     lines = [
+        *([said, ""] if (said := headline(results)) else []),
         _setting(results),
         "",
-        *table(list(rows[0]), [list(row.values()) for row in rows]),
+        *model_table(results),
         "",
         *_table_by_epoch(results),
-        "",
+        *_table_of_effects(results),
         *_table_of_errors(results),
         *(f"- {note}" for note in notes),
     ]
     return "\n".join(lines) + "\n"
+
+
+def model_table(results: Results) -> list[str]:
+    """Return the table of the models, what they reach and what they cost.
+
+    Args:
+        results (Results): Of the comparison.
+
+    Returns:
+        (list[str]): Lines of Markdown.
+    """
+    rows: list[Mapping[str, str]] = [
+        {**_model_row(label, model), **retention_tables.of_model(label, results)}
+        for label, model in results.models.items()
+    ]
+    if results.only_evaluated:
+        rows = _with_known_costs(rows, results)
+    return table(list(rows[0]), [list(row.values()) for row in rows])
+
+
+def _with_known_costs(rows: list[Mapping[str, str]], results: Results) -> list[Mapping[str, str]]:
+    """Return the rows without the costs that no model has, such as those of a training."""
+    metrics = TASKS[results.task].metrics
+    names = [name for name in rows[0] if name in metrics or any(row[name] != "-" for row in rows)]
+    return [{name: row[name] for name in names} for row in rows]
 
 
 def _reconstruction(results: Results) -> str:
@@ -79,7 +108,11 @@ def warnings(results: Results) -> list[str]:
     """
     metric = next((name for name in TASKS[results.task].compared if name.endswith("mAP50")), results.main)
     best = max(model.metrics[metric].mean or 0.0 for model in results.models.values())
-    return [f"No model has learned anything ({metric} {best:.3f}): train longer before comparing."] * (best < NOTHING)
+    mend = (
+        "are these the images and classes they are for?" if results.only_evaluated else "train longer before comparing."
+    )
+    what = "finds" if results.only_evaluated else "has learned"
+    return [f"No model {what} anything ({metric} {best:.3f}): {mend}"] * (best < NOTHING)
 
 
 def sentence(pair: PairResult, results: Results) -> str:
@@ -98,8 +131,12 @@ def sentence(pair: PairResult, results: Results) -> str:
         text += f" within ±{margin:g}"
     text += f": {signed(pair.difference)}"
     if pair.interval:
-        text += f", 95 % interval {interval(pair.interval)} over {len(pair.seeds)} seeds and {images:,} images"
-    return f"{text}{_remark(pair, images, margin, len(results.pairs))}."
+        seeds = "" if results.only_evaluated else f"{len(pair.seeds)} seeds and "
+        text += f", 95 % interval {interval(pair.interval)} over {seeds}{images:,} images"
+    weighed = results.only_evaluated and pair.verdict != intervals.NO_VERDICT
+    text += ", of these weights" if weighed else ""
+    text += _remark(pair, images, margin, len(results.pairs))
+    return f"{text}{'; another training of them may differ' if weighed else ''}."
 
 
 def _remark(pair: PairResult, images: int, margin: float, tests: int) -> str:
@@ -112,15 +149,19 @@ def _remark(pair: PairResult, images: int, margin: float, tests: int) -> str:
         return ""
     if not pair.interval[0] <= 0 <= pair.interval[1]:
         return f"; by itself it would be told from zero, but not as one of {tests} differences in this report"
+    if not pair.seeds:
+        return ""
     if pair.seeds_needed is None:
-        return "; were it so large, even 1,000 seeds would not show it on so few images"
-    return f"; were it so large, about {pair.seeds_needed} seeds would show it"
+        return "; on so few images not even 1,000 seeds would show a difference of that size"
+    return f"; to show a difference of that size would take about {pair.seeds_needed} seeds"
 
 
 def _why_none(pair: PairResult, images: int) -> str:
     """Return why there is no verdict."""
     if images < intervals.LEAST_IMAGES:
         return intervals.too_few(images)
+    if not pair.seeds:
+        return "neither finds anything"
     if len(pair.seeds) >= intervals.LEAST_SEEDS:
         return "neither has learned anything: train longer"
     few = "one seed" if len(pair.seeds) == 1 else f"{len(pair.seeds)} seeds"
@@ -136,7 +177,7 @@ def as_csv(results: Results) -> str:
     Returns:
         (str): CSV with a header.
     """
-    rows = [_run_row(run, results.main) for run in results.runs]
+    rows = [{**_run_row(run, results.main), **retention_tables.of_run(run, results)} for run in results.runs]
     out = io.StringIO()
     writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -179,7 +220,7 @@ def _setting(results: Results) -> str:
     parts = [
         f"{data.images} {split_in_words(data)}" + ("" if data.objects is None else f", {data.objects} objects"),
         ", ".join(f"{key}={arguments[key]}" for key in ARGUMENTS if arguments.get(key) is not None),
-        f"seeds {', '.join(map(str, results.seeds))}",
+        f"seeds {', '.join(map(str, results.seeds))}" if results.seeds else "no training here",
         ", ".join(f"{name} {version}" for name, version in results.versions.items()),
         f"{hardware['cpu']}, GPU {hardware['gpu']}",
     ]
@@ -188,11 +229,19 @@ def _setting(results: Results) -> str:
 
 def _table_by_epoch(results: Results) -> list[str]:
     """Return the table of the first metric by epoch, from before the first step if the runs start from weights."""
+    if results.only_evaluated:
+        return []
     values = {label: _values_by_epoch(label, results) for label in results.models}
     common = set.intersection(*(set(by_epoch) for by_epoch in values.values()))
     epochs = sorted(common & {*EPOCHS, max(common, default=0)})
     rows = [[label, *(mean_sd(by_epoch[epoch]) for epoch in epochs)] for label, by_epoch in values.items()]
-    return table([f"{results.main} after epoch", *map(str, epochs)], rows)
+    return [*table([f"{results.main} after epoch", *map(str, epochs)], rows), ""]
+
+
+def _table_of_effects(results: Results) -> list[str]:
+    """Return the table of what models and teachers change; nothing for a comparison without several teachers."""
+    rows = effect_rows(results)
+    return [*table(["effect", results.main, "95 % interval", "verdict"], rows), ""] if rows else []
 
 
 def _table_of_errors(results: Results) -> list[str]:
@@ -213,12 +262,12 @@ def _values_by_epoch(label: str, results: Results) -> dict[int, list[float]]:
     return values
 
 
-def _model_row(label: str, model: ModelResult) -> Mapping[str, str]:
+def _model_row(label: str, model: ModelResult) -> dict[str, str]:
     """Return the cells of a model by column."""
     return {
         "model": label,
         **{name: _mean_and_sd(metric) for name, metric in model.metrics.items()},
-        "params": f"{model.parameters:,}",
+        "params": number(model.parameters, 0),
         "GFLOPs": number(model.gflops, 2),
         "PyTorch ms": number(model.latency_ms.pytorch, 1),
         "ONNX Runtime ms": number(model.latency_ms.onnxruntime, 1),
@@ -232,7 +281,7 @@ def _mean_and_sd(metric: Spread) -> str:
     return number(metric.mean, 3) + ("" if metric.sd is None else f" ± {metric.sd:.3f}")
 
 
-def _run_row(run: RunResult, main: str) -> Mapping[str, str | float | None]:
+def _run_row(run: RunResult, main: str) -> dict[str, str | float | None]:
     """Return the cells of a run by column."""
     return {
         "model": run.model,

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ultralytics_diffattn.evaluation.estimates import Estimate
-from ultralytics_diffattn.evaluation.intervals import LEAST_IMAGES, LEAST_SEEDS, LEVEL, NO_VERDICT
+from ultralytics_diffattn.evaluation.intervals import LEVEL, NO_VERDICT
+from ultralytics_diffattn.evaluation.student import Student
 
 
 class Verdict(NamedTuple):
@@ -39,17 +40,34 @@ def verdicts(estimates: Sequence[Estimate | None], margin: float) -> list[Verdic
 
     Returns:
         (list[Verdict]): One for each. A difference that is told from zero is better or worse however small it is; of
-            fewer than 3 seeds or 10 images there is none.
+            fewer than 3 seeds or 10 images there is none; models as they are have no seeds, and need none.
 
     Examples:
         >>> found = Estimate(0.02, of_seed=1e-6, of_images=1e-6, of_both=0.0, seeds=3, images=500)
         >>> [verdict.word for verdict in verdicts([found, found._replace(difference=0.0), None], margin=0.005)]
         ['better', 'equal', 'no verdict']
     """
-    tested = {i: e for i, e in enumerate(estimates) if e and e.seeds >= LEAST_SEEDS and e.images >= LEAST_IMAGES}
-    different = _holm([e.p_different() for e in tested.values()])
-    unequal = _holm([e.p_unequal(margin) for e in tested.values()])
-    said = [Verdict(NO_VERDICT, None, None)] * len(estimates)
+    return adjusted([e.student if e and e.suffices else None for e in estimates], margin)
+
+
+def adjusted(differences: Sequence[Student | None], margin: float) -> list[Verdict]:
+    """Return what may be said of differences that are asked together.
+
+    Args:
+        differences (Sequence[Student | None]): Each with its error; None for one that is not tested.
+        margin (float): Difference that does not matter, in the same unit.
+
+    Returns:
+        (list[Verdict]): One for each.
+
+    Examples:
+        >>> [verdict.word for verdict in adjusted([Student(0.02, 0.001, 9), None], margin=0.005)]
+        ['better', 'no verdict']
+    """
+    tested = {i: found for i, found in enumerate(differences) if found}
+    different = _holm([found.p_different() for found in tested.values()])
+    unequal = _holm([found.p_unequal(margin) for found in tested.values()])
+    said = [Verdict(NO_VERDICT, None, None)] * len(differences)
     for (i, found), *p_values in zip(tested.items(), different, unequal, strict=True):
         said[i] = Verdict(_word(found, *p_values), *p_values)
     return said
@@ -62,7 +80,7 @@ def _holm(p_values: list[float]) -> list[float]:
     return [float(p) for p in multipletests(p_values, method="holm")[1]] if p_values else []
 
 
-def _word(found: Estimate, p_different: float, p_unequal: float) -> str:
+def _word(found: Student, p_different: float, p_unequal: float) -> str:
     """Return the verdict that two adjusted p-values allow."""
     if p_different < 1 - LEVEL:
         return "better" if found.difference > 0 else "worse"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import hashlib
 import json
@@ -28,6 +29,7 @@ from ultralytics_diffattn.data.cleaning import clean, will_be_repaired
 from ultralytics_diffattn.data.splits import VAL, assign
 from ultralytics_diffattn.errors import ExistingFileError, MissingFileError
 
+HEADER = "# converted from {} by ultralytics-diffattn"  # the first line of a data YAML
 FORMAT = 4  # part of the hash: raise it when a conversion would turn out differently
 
 
@@ -99,6 +101,27 @@ def convert(source: str | Path, task: str = "detect") -> Path:
         _convert(read(), source, task, root)
     LOGGER.info(f"{source} in Ultralytics layout: {root}")
     return root / "data.yaml"
+
+
+def source_of(data_yaml: Path) -> Path | None:
+    """Return what a data set was converted from.
+
+    Args:
+        data_yaml (Path): Any data YAML.
+
+    Returns:
+        (Path | None): The folder or the JSON; None for one that `convert` has not written.
+
+    Examples:
+        >>> source_of(Path("data.yaml")) is None
+        True
+    """
+    try:
+        with open(data_yaml, encoding="utf-8") as file:
+            match = re.match(HEADER.format("(.+)"), file.readline())
+        return Path(ast.literal_eval(match[1])) if match else None
+    except (OSError, ValueError, SyntaxError):
+        return None
 
 
 def _name(source: Path) -> str:
@@ -208,7 +231,7 @@ def _write_records(annotations: Annotations, source: Path, issues: list[Issue], 
     (folder / "counts.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
     paths = {split: f"images/{split}" for split in counts.splits}  # no path: here
     data = {**paths, "names": dict(enumerate(annotations.names)), **(annotations.pose or {})}
-    text = f"# converted from {str(source)!r} by ultralytics-diffattn\n"  # a line break there would be a key here
+    text = HEADER.format(repr(str(source))) + "\n"  # a line break there would be a key here
     text += yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
     (folder / "data.yaml").write_text(text, encoding="utf-8")
 

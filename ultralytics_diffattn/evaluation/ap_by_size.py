@@ -98,6 +98,30 @@ def ap_by_size(truth: CocoTruth, predictions: Sequence[CocoResult]) -> APBySize:
     }
 
 
+def ap_of_sizes(predictions: Predictions) -> dict[str, float | None]:
+    """Return COCO's average precision of small, medium and large objects, as `ap_by_size`, in two thirds of its time.
+
+    Args:
+        predictions (Predictions): Those of one model, with the true boxes.
+
+    Returns:
+        (dict[str, float | None]): By size; None where there is no such object.
+    """
+    truth, results = as_coco(predictions)
+    sizes: tuple[Stat, ...] = ("small", "medium", "large")
+    if not truth["annotations"]:
+        return dict.fromkeys(sizes)
+    objects = COCO(truth)
+    coco = COCOeval_faster(objects, objects.loadRes(results), "bbox", print_function=_print_nothing)
+    coco.params.areaRng, coco.params.areaRngLbl = coco.params.areaRng[1:], coco.params.areaRngLbl[1:]  # not "all"
+    coco.params.maxDets = coco.params.maxDets[-1:]
+    coco.evaluate()
+    coco.accumulate()
+    precision = coco.eval["precision"]  # (IoU, recall, classes, sizes, 1), -1 where a class has no such object
+    of_size = [precision[..., i, :] for i in range(len(sizes))]
+    return {size: float(p[p > -1].mean()) if (p > -1).any() else None for size, p in zip(sizes, of_size, strict=True)}
+
+
 def as_coco(predictions: Predictions) -> tuple[CocoTruth, list[CocoResult]]:
     """Return the truth and the predictions of a validation in COCO's format, for `ap_by_size`.
 

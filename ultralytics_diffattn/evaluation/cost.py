@@ -25,9 +25,9 @@ class Size(TypedDict):
 
 
 class Latency(TypedDict):
-    """Median time for one image, in milliseconds; None where ONNX Runtime could not be measured."""
+    """Median time for one image, in milliseconds; None where it could not be measured."""
 
-    pytorch: float
+    pytorch: float | None
     onnxruntime: float | None
 
 
@@ -55,7 +55,7 @@ def latency(checkpoints: dict[str, Path], imgsz: int, device: str | None = None)
     Only the model runs, fused and in float32, without loading, resizing or non-maximum suppression.
 
     Args:
-        checkpoints (dict[str, Path]): By name of the model.
+        checkpoints (dict[str, Path]): By name of the model; an ONNX file is measured in ONNX Runtime alone.
         imgsz (int): Height and width of the image, in pixels.
         device (str, optional): Where PyTorch runs, as ultralytics' `device=`.
 
@@ -64,8 +64,8 @@ def latency(checkpoints: dict[str, Path], imgsz: int, device: str | None = None)
             the export fails.
     """
     image = torch.rand(1, 3, imgsz, imgsz)
-    runners = {name: _pytorch(file, image, device) for name, file in checkpoints.items()}
-    pytorch = _medians(runners)
+    runners = {name: _pytorch(file, image, device) for name, file in checkpoints.items() if file.suffix == ".pt"}
+    pytorch = {**dict.fromkeys(checkpoints), **_medians(runners)}
     onnx: dict[str, float | None] = dict.fromkeys(checkpoints)
     if find_spec("onnx") and find_spec("onnxruntime"):  # else ultralytics would install them unasked
         try:
@@ -95,16 +95,17 @@ def _pytorch(file: Path, image: torch.Tensor, device: str | None) -> Callable[[]
 
 def _onnx(file: Path, image: torch.Tensor) -> Callable[[], None]:
     """Return a callable that runs the exported model once in ONNX Runtime."""
-    return onnx_runner(exported(file, "onnx", image.shape[-1]), image)
+    return onnx_runner(str(file) if file.suffix == ".onnx" else exported(file, "onnx", image.shape[-1]), image)
 
 
-def exported(file: Path, kind: str, imgsz: int) -> str:
-    """Return the path of a checkpoint exported for the CPU, without output and without installing a missing package.
+def exported(file: Path, kind: str, imgsz: int, **options: Any) -> str:
+    """Return the path of an exported checkpoint, without output and without installing a missing package.
 
     Args:
         file (Path): A `.pt` file of ultralytics.
-        kind (str): "onnx" or "openvino"; their packages have to be installed.
+        kind (str): Ultralytics' name of the format; its packages have to be installed.
         imgsz (int): Height and width of the image, in pixels.
+        **options (Any): More of ultralytics' arguments; without a `device` it is made on the CPU.
 
     Returns:
         (str): The file or folder, beside the checkpoint.
@@ -115,8 +116,9 @@ def exported(file: Path, kind: str, imgsz: int) -> str:
     LOGGER.setLevel("WARNING")  # else a page of log for each model
     try:
         # Without onnxslim ultralytics would install it unasked; for other formats it refuses the argument.
-        options = {"simplify": False} if kind == "onnx" and not find_spec("onnxslim") else {}
-        return str(YOLO(file).export(format=kind, imgsz=imgsz, device="cpu", verbose=False, **options))
+        plain = {"simplify": False} if kind == "onnx" and not find_spec("onnxslim") else {}
+        arguments = {"format": kind, "imgsz": imgsz, "device": "cpu", "verbose": False, **plain, **options}
+        return str(YOLO(file).export(**arguments))
     finally:
         LOGGER.setLevel(level)
 

@@ -144,6 +144,19 @@ def _depths(validator: Any) -> ImageScores:
     )
 
 
+def in_order(scores: ImageScores, order: NDArray[np.int64]) -> ImageScores:
+    """Return scores with image `order[i]` at place i."""
+
+    def moved(ratio: Ratio) -> Ratio:
+        return Ratio(*(values[order] for values in ratio))
+
+    return scores._replace(
+        files=[scores.files[i] for i in order],
+        metrics={name: moved(ratio) for name, ratio in scores.metrics.items()},
+        per_class=moved(scores.per_class) if scores.per_class else None,
+    )
+
+
 def as_arrays(scores: ImageScores) -> dict[str, Any]:
     """Return scores as arrays by name, for a NumPy archive."""
     ratios = {**scores.metrics, **({"per class": scores.per_class} if scores.per_class else {})}

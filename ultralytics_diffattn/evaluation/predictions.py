@@ -155,6 +155,21 @@ def gather(validator: Any) -> Predictions:
     )
 
 
+def in_order(p: Predictions, order: NDArray[np.int64]) -> Predictions:
+    """Return predictions with image `order[i]` at place i; the boxes of truth follow, the predictions stay."""
+    place = np.argsort(order)
+    by_image = np.argsort(place[p.target_image], kind="stable")
+    return p._replace(
+        files=[p.files[i] for i in order],
+        shape=p.shape[order],
+        image=place[p.image],
+        target_cls=p.target_cls[by_image],
+        target_box=p.target_box[by_image],
+        target_image=place[p.target_image][by_image],
+        brightness=None if p.brightness is None else p.brightness[order],
+    )
+
+
 def as_arrays(predictions: Predictions) -> dict[str, Any]:
     """Return predictions as arrays by name, for a NumPy archive."""
     return {name: value for name, value in predictions._asdict().items() if value is not None}

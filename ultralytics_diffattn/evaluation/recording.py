@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from ultralytics_diffattn.evaluation.image_scores import ImageScores
 from ultralytics_diffattn.evaluation.predictions import Predictions
 
 Recorded: TypeAlias = Predictions | ImageScores
+Key = TypeVar("Key")
 
 
 def listen(model: Any) -> None:
@@ -50,6 +52,47 @@ def save(validator: Any) -> None:
     """Write `predictions.npz` beside the run folder; a callback for the end of a validation."""
     if _is_whole(validator):
         write(Path(validator.save_dir).parent / "predictions.npz", _kind(validator).gather(validator))
+
+
+def save_sorted(validator: Any) -> None:
+    """Do what `save` does, the images by their names: a checkpoint and its export see them in different orders."""
+    if _is_whole(validator):
+        write(Path(validator.save_dir).parent / "predictions.npz", by_name(_kind(validator).gather(validator)))
+
+
+def by_name(recorded: Recorded) -> Recorded:
+    """Return what was recorded with the images in the order of their names.
+
+    Args:
+        recorded (Predictions | ImageScores): As from a validation.
+
+    Returns:
+        (Predictions | ImageScores): The same predictions in the same order, so that tied scores stay as they were.
+    """
+    kind = predictions if isinstance(recorded, Predictions) else image_scores
+    order: list[int] = sorted(range(len(recorded.files)), key=recorded.files.__getitem__)
+    sort: Any = kind.in_order
+    sorted_: Recorded = sort(recorded, np.array(order, np.int64))
+    return sorted_
+
+
+def with_one_brightness(recorded: Mapping[Key, Recorded]) -> dict[Key, Recorded]:
+    """Return what was recorded of several models, the brightness of the images that of the first model that saw them.
+
+    A model sees the grey round an image, too, which differs between a checkpoint and its export, and predictions in a
+    file have seen none; slices of images have to be the same for all.
+
+    Args:
+        recorded (dict[Any, Predictions | ImageScores]): By model, the images in the same order.
+
+    Returns:
+        (dict[Any, Predictions | ImageScores]): The same, by the same keys.
+    """
+    known = [p.brightness for p in recorded.values() if isinstance(p, Predictions) and p.brightness is not None]
+    return {
+        key: p._replace(brightness=known[0]) if known and isinstance(p, Predictions) else p
+        for key, p in recorded.items()
+    }
 
 
 def _is_whole(validator: Any) -> bool:

@@ -3,20 +3,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ultralytics_diffattn.errors import UserError
-from ultralytics_diffattn.verbs.arguments import check_reconstruct_switch, listed
+from ultralytics_diffattn.verbs.arguments import check_reconstruct_switch
+from ultralytics_diffattn.verbs.compare_arguments import (
+    name_data_sets,
+    parse_data,
+    parse_exports,
+    parse_holdout,
+    parse_margin,
+    parse_models,
+    parse_seeds,
+    parse_teachers,
+)
+
+if TYPE_CHECKING:
+    from ultralytics_diffattn.comparison.specification import Specification
 
 OWN = {
     "models": "yolo11n.yaml,yolo11n-diffattn.yaml",
     "seeds": (0, 1, 2),
+    "epochs": None,  # ultralytics' own, but for 0, which evaluates models as they are and which it refuses
     "margin": 0.005,
     "holdout": None,
+    "teacher": None,
     "ray": False,
     "reconstruct": False,
+    "formats": None,
+    "int8": False,
+    "half": False,
 }
 NOT_OURS = {  # what differs between the runs, or says where a run goes
     "model": "models=a.yaml,b.yaml",
@@ -33,13 +49,17 @@ NOT_OURS = {  # what differs between the runs, or says where a run goes
 def compare(**arguments: Any) -> bool:
     """Train every model with every seed, alike in everything else, and report how they differ.
 
+    With `epochs=0` nothing is trained: checkpoints, exported models and COCO results JSONs are evaluated as they are.
+
     Args:
         **arguments (Any): `models` (names or paths with commas between), `seeds` (integers), `data` (whatever
-            `catalogue.resolve` takes), `margin` (difference that does not matter), `holdout`
-            (share of the validation images that is set apart to measure on), `ray` (spread the runs over a
-            Ray cluster), `reconstruct` (whether attention of ours first learns what stock's does in the weights of
-            `pretrained`; see `train`), `project` and `name` (the folder, by default compare/<data set> below
-            ultralytics' runs), and any argument of ultralytics' training.
+            `catalogue.resolve` takes; several for a verdict over all of them), `margin` (difference that does not
+            matter), `holdout` (share of the validation images that is set apart to measure on), `teacher` (`none` and
+            checkpoints: every model is trained with each), `ray` (spread the runs over a Ray cluster), `reconstruct`
+            (whether attention of ours first learns what stock's does in the weights of `pretrained`; see `train`),
+            `formats` (exports of every trained model that are measured, too), `int8` and `half` (whether these are made
+            in int8 and in float16), `project` and `name` (the folder, by default compare/<data set> below ultralytics'
+            runs), and any argument of ultralytics' training.
 
     Returns:
         (bool): True if every run is finished.
@@ -53,118 +73,33 @@ def compare(**arguments: Any) -> bool:
     """
     for key in NOT_OURS.keys() & arguments.keys():
         raise UserError(f"{key}= is not an argument of a comparison; use {NOT_OURS[key]}.")
+    untrained = arguments.get("epochs") == 0
+    for key in {"seeds", "reconstruct", "teacher", "formats"} & arguments.keys() if untrained else ():
+        raise UserError(f"{key}={arguments[key]} is for a training, and epochs=0 trains nothing: take it out.")
     own = {key: arguments.pop(key, default) for key, default in OWN.items()}
-    models, seeds, margin = parse_models(own["models"]), parse_seeds(own["seeds"]), parse_margin(own["margin"])
+    if own["epochs"] is not None:
+        arguments["epochs"] = own["epochs"]
+    models, seeds, margin = (
+        parse_models(own["models"], untrained),
+        parse_seeds(own["seeds"]),
+        parse_margin(own["margin"]),
+    )
     holdout = parse_holdout(own["holdout"])
+    teachers = parse_teachers(own["teacher"], arguments.get("distill_model"))
+    exports = parse_exports(own["formats"], own["int8"], own["half"], arguments.get("device"))
     data, project, name = arguments.pop("data", "shapes"), arguments.pop("project", None), arguments.pop("name", None)
 
     check_reconstruct_switch(own["reconstruct"])
-    from ultralytics_diffattn.comparison.execution import execute
-    from ultralytics_diffattn.comparison.specification import specify
+    from ultralytics_diffattn.comparison.execution import execute, execute_all
+    from ultralytics_diffattn.comparison.specification import comparison_folder, specify
 
-    return execute(
-        specify(models, seeds, data, arguments, project, name, own["reconstruct"], holdout), margin, over_ray=own["ray"]
-    )
+    def specify_on(data: str, project: str | None, name: str | None) -> Specification:
+        return specify(models, seeds, data, arguments, project, name, own["reconstruct"], holdout, teachers)
 
-
-def parse_models(models: str | Sequence[str]) -> dict[str, str]:
-    """Return the models by the label under which they stand in the results.
-
-    Args:
-        models (str | Sequence[str]): YAMLs or checkpoints; in a text with commas between.
-
-    Returns:
-        (dict[str, str]): Label to file; an existing file as an absolute path.
-
-    Raises:
-        UserError: If they are fewer than two, or two have the same label.
-
-    Examples:
-        >>> parse_models("yolo11n.yaml,yolo11n-diffattn.yaml")
-        {'yolo11n': 'yolo11n.yaml', 'yolo11n-diffattn': 'yolo11n-diffattn.yaml'}
-    """
-    files = [file for file in listed(models) if file]
-    labels = [Path(file).stem for file in files]
-    if len(files) < 2:
-        raise UserError(
-            f"models={models!r} names {len(files)} model{'s' * (len(files) != 1)}; a comparison takes two or "
-            "more, with commas between."
-        )
-    if len(set(labels)) < len(labels):
-        raise UserError(f"models={models!r}: two have the same name, and so the same folder; rename one file.")
-    paths = [str(Path(file).resolve()) if Path(file).exists() else file for file in files]
-    return dict(zip(labels, paths, strict=True))
-
-
-def parse_seeds(seeds: int | str | Sequence[int]) -> list[int]:
-    """Return the seeds as a list.
-
-    Args:
-        seeds (int | str | Sequence[int]): Whole numbers from 0 on; in a text with commas between.
-
-    Returns:
-        (list[int]): In the same order.
-
-    Raises:
-        UserError: If one is not a whole number, is negative, or occurs twice.
-
-    Examples:
-        >>> parse_seeds("0,1,2")
-        [0, 1, 2]
-    """
-    items = listed(seeds)
-    if not items or not all(item.isdecimal() for item in items):
-        raise UserError(f"seeds={seeds!r} must be whole numbers from 0 on, with commas between: seeds=0,1,2.")
-    numbers = [int(item) for item in items]
-    if len(set(numbers)) < len(numbers):
-        raise UserError(f"seeds={seeds!r} holds a seed twice, which would count one training as two.")
-    return numbers
-
-
-def parse_holdout(holdout: float | str | None) -> float | None:
-    """Return the share of the validation images that is set apart.
-
-    Args:
-        holdout (float | str | None): Above 0 and below 1; None for none.
-
-    Returns:
-        (float | None): The same.
-
-    Raises:
-        UserError: If it is not such a number.
-
-    Examples:
-        >>> parse_holdout(None), parse_holdout("0.5")
-        (None, 0.5)
-    """
-    return None if holdout is None else _fraction(holdout, "holdout", "a share of the validation images", 0.5)
-
-
-def parse_margin(margin: float | str) -> float:
-    """Return the difference that does not matter.
-
-    Args:
-        margin (float | str): Above 0 and below 1.
-
-    Returns:
-        (float): The same.
-
-    Raises:
-        UserError: If it is not such a number.
-
-    Examples:
-        >>> parse_margin("0.005")
-        0.005
-    """
-    return _fraction(margin, "margin", "the largest difference of the metric that you would ignore", 0.005)
-
-
-def _fraction(value: float | str, name: str, what: str, example: float) -> float:
-    """Return a number above 0 and below 1."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = 0.0
-    if isinstance(value, bool) or not 0 < number < 1:
-        raise UserError(f"{name}={value!r} must be {what}, above 0 and below 1: {name}={example}.")
-    return number
+    data_sets = parse_data(data)
+    if len(data_sets) == 1:
+        return execute(specify_on(data_sets[0], project, name), margin, own["ray"], exports)
+    names = name_data_sets(data_sets)
+    folder = comparison_folder(project, name or "+".join(names))
+    specifications = {label: specify_on(file, str(folder), label) for label, file in names.items()}
+    return execute_all(folder, specifications, margin, own["ray"], exports)

@@ -1,0 +1,14 @@
+"""scripts/comparison_speed.py on few images."""
+
+import re
+
+from tests.interpreters import script
+from tests.places import ROOT
+
+
+def test_a_row_for_each_part():
+    output = script("comparison_speed.py", "images=12", "seeds=2", cwd=ROOT).stdout
+    rows = dict(re.findall(r"^\| (.+) \| ([\d.]+) \|$", output, re.M))
+    assert len(rows) == 5
+    assert float(rows.pop("all")) == sum(map(float, rows.values()))
+    assert "12 images, 4 runs, peak memory" in output

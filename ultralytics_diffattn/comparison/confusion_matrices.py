@@ -1,0 +1,94 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""The confusion matrix of each model, and the confusions in which the models differ most, with paired intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ultralytics_diffattn.comparison.facet_differences import RESAMPLES, paired_differences
+from ultralytics_diffattn.comparison.schema import ConfusionResult, FacetResult, RunKey
+from ultralytics_diffattn.evaluation import bootstrap
+from ultralytics_diffattn.evaluation.confusion import Confusions, confusions
+from ultralytics_diffattn.evaluation.predictions import UPRIGHT, Predictions
+from ultralytics_diffattn.evaluation.recording import Recorded
+
+LARGEST = 20  # differences that are listed
+BACKGROUND = "background"
+
+
+def confusion_result(recorded: Mapping[RunKey, Recorded], task: str) -> ConfusionResult | None:
+    """Return the confusion matrices of the models, and how they differ.
+
+    Args:
+        recorded (Mapping[RunKey, Recorded]): What was recorded of the runs, on the same images.
+        task (str): One of `TASKS`.
+
+    Returns:
+        (ConfusionResult | None): None for a task without upright boxes.
+    """
+    boxes = {key: p for key, p in recorded.items() if isinstance(p, Predictions)}
+    if task not in UPRIGHT or not boxes:
+        return None
+    first = next(iter(boxes.values()))
+    found = {key: confusions(p) for key, p in boxes.items()}
+    by_run = {key: c.matrix(len(first.names)) for key, c in found.items()}
+    models = {
+        m: np.mean([matrix for key, matrix in by_run.items() if key.model == m], 0)
+        for m in dict.fromkeys(key.model for key in by_run)
+    }
+    return ConfusionResult(
+        classes=[*first.names, BACKGROUND],
+        models={m: [[float(count) for count in row] for row in matrix.round(4)] for m, matrix in models.items()},
+        largest=_largest(models, found, by_run, [*first.names, BACKGROUND], len(first.files)),
+    )
+
+
+def _largest(
+    models: Mapping[str, NDArray[np.float64]],
+    found: Mapping[RunKey, Confusions],
+    by_run: Mapping[RunKey, NDArray[np.int64]],
+    classes: list[str],
+    images: int,
+) -> FacetResult:
+    """Return the confusions whose number differs most between the first model and any other."""
+    first, *others = models.values()
+    gap = np.max([abs(other - first) for other in others], 0) if others else np.zeros_like(first)
+    np.fill_diagonal(gap, 0)  # what is right is no confusion
+    cells = np.argsort(-gap, axis=None, kind="stable")[:LARGEST]
+    cells = cells[gap.ravel()[cells] > 0]
+    place = np.full(gap.size, -1)
+    place[cells] = np.arange(len(cells))
+    samples = bootstrap.resample(
+        [_measure(c, place, len(classes), len(cells)) for c in found.values()], images, RESAMPLES
+    )
+    names = [_in_words(classes, *divmod(int(cell), len(classes))) for cell in cells]
+    return FacetResult(
+        title="Confusions",
+        note=f"Mean number of each confusion; those in which the models differ most, {LARGEST} at most.",
+        names=names,
+        models={m: [float(count) for count in matrix.ravel()[cells]] for m, matrix in models.items()},
+        pairs=paired_differences(
+            {key: matrix.ravel()[cells].astype(float) for key, matrix in by_run.items()},
+            {key: samples[:, i] for i, key in enumerate(found)},
+            images,
+        ),
+    )
+
+
+def _in_words(classes: list[str], true: int, predicted: int) -> str:
+    """Return what a confusion is called."""
+    background = len(classes) - 1
+    if background in (true, predicted):
+        return f"{classes[predicted]} where nothing is" if true == background else f"{classes[true]} missed"
+    return f"{classes[true]} taken for {classes[predicted]}"
+
+
+def _measure(found: Confusions, place: NDArray[np.int64], size: int, cells: int) -> bootstrap.Measure:
+    """Return a function that counts the chosen confusions of a run."""
+    cell = place[found.true * size + found.predicted]
+    chosen = cell >= 0
+    cell, image = cell[chosen], found.image[chosen]
+    return lambda weight: [float(count) for count in np.bincount(cell, weight[image], cells)]

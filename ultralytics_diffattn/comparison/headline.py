@@ -1,0 +1,48 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""What a comparison found, for somebody who reads one line."""
+
+from __future__ import annotations
+
+from ultralytics_diffattn.comparison.schema import PairResult, Results
+
+SAID = {  # verdict: how it begins, for the models that have it
+    "better": "{names} {is_are} better than {first} in {metric}",
+    "worse": "{names} {is_are} worse than {first} in {metric}",
+    "equal": "{names} {is_are} as good as {first}: {metric} differs by less than {margin:g}",
+    "not distinguishable": "No difference in {metric} could be shown between {names} and {first}",
+    "no verdict": "Too little was measured to compare {names} with {first}",
+}
+
+
+def headline(results: Results) -> str:
+    """Return what was found of each model beside the first one.
+
+    Args:
+        results (Results): Of the comparison.
+
+    Returns:
+        (str): A sentence for each kind of verdict; empty where no two models can be paired.
+    """
+    first = next(iter(results.models))
+    by_verdict: dict[str, list[PairResult]] = {verdict: [] for verdict in SAID}
+    for pair in results.pairs:
+        if pair.first == first and pair.metric == results.main:
+            by_verdict[pair.verdict].append(pair)
+    return " ".join(_sentence(verdict, pairs, results) for verdict, pairs in by_verdict.items() if pairs)
+
+
+def _sentence(verdict: str, pairs: list[PairResult], results: Results) -> str:
+    """Return what was found of the models with the same verdict."""
+    *names, last = (pair.second for pair in pairs)
+    said = SAID[verdict].format(
+        names=f"{', '.join(names)} and {last}" if names else last,
+        is_are="are" if names else "is",
+        first=pairs[0].first,
+        metric=results.main,
+        margin=results.margin,
+    )
+    if verdict not in ("better", "worse"):
+        return f"{said}."
+    *scores, last = (f"{results.models[pair.second].metrics[results.main].mean:.3f}" for pair in pairs)
+    listed = f"{', '.join(scores)} and {last}" if scores else last
+    return f"{said}: {listed} against {results.models[pairs[0].first].metrics[results.main].mean:.3f}."

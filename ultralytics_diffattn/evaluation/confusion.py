@@ -1,0 +1,88 @@
+# Ultralytics DiffAttn - AGPL-3.0 License
+"""What the objects of each class are taken for, counted as ultralytics' confusion matrix counts them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ultralytics_diffattn.evaluation.predictions import Predictions
+
+CONFIDENCE = 0.25  # both are ultralytics' own
+IOU = 0.45
+
+
+class Confusions(NamedTuple):
+    """Objects with what they are taken for, and predictions where nothing is; class C is the background.
+
+    Attributes:
+        true (np.ndarray): (K,) class of each object, C for a prediction that has none.
+        predicted (np.ndarray): (K,) class of its prediction, C for an object that is missed.
+        image (np.ndarray): (K,) index of the image.
+    """
+
+    true: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    image: NDArray[np.int64]
+
+    def matrix(self, classes: int) -> NDArray[np.int64]:
+        """Return the number of each, (classes + 1, classes + 1), by true class, then by predicted one."""
+        size = classes + 1
+        counts: NDArray[np.int64] = np.bincount(self.true * size + self.predicted, minlength=size**2)
+        return counts.reshape(size, size)
+
+
+def confusions(p: Predictions) -> Confusions:
+    """Return what the objects are taken for.
+
+    Of the predictions with a score above 0.25, by falling score, each takes the free object that it overlaps most, of
+    whatever class, with an IoU above 0.45. What is left over on either side goes with the background.
+
+    Args:
+        p (Predictions): With upright boxes.
+
+    Returns:
+        (Confusions): One for each object, and for each prediction without one.
+
+    References:
+        ultralytics/utils/metrics.py, `ConfusionMatrix.process_batch`.
+    """
+    sure = np.flatnonzero(p.conf > CONFIDENCE)
+    sure = sure[np.lexsort((-p.conf[sure], p.image[sure]))]  # image by image, by falling score; ties as they come
+    detection, target = _pairs_of_image(p.image[sure], p.target_image, len(p.files))
+    iou = _iou(p.box[sure[detection]], p.target_box[target])
+    near = np.flatnonzero(iou > IOU)
+    near = near[np.lexsort((target[near], -iou[near], detection[near]))]  # each detection's objects, the best first
+    taken, owner = np.full(len(p.target_cls), -1), np.full(len(sure), -1)
+    for d, t in zip(detection[near].tolist(), target[near].tolist(), strict=True):
+        if taken[t] < 0 and owner[d] < 0:
+            taken[t], owner[d] = d, t
+    background, alone = len(p.names), owner < 0
+    cls = np.append(p.cls[sure], background).astype(np.int64)  # the last is what -1 points to
+    return Confusions(
+        true=np.concatenate([p.target_cls, np.full(int(alone.sum()), background)]).astype(np.int64),
+        predicted=np.concatenate([cls[taken], cls[:-1][alone]]),
+        image=np.concatenate([p.target_image, p.image[sure][alone]]).astype(np.int64),
+    )
+
+
+def _pairs_of_image(
+    first: NDArray[np.integer], second: NDArray[np.integer], images: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the indices of all pairs of the same image; both come image by image."""
+    start = np.searchsorted(second, np.arange(images))
+    count = np.bincount(second, minlength=images)[first]
+    one = np.repeat(np.arange(len(first)), count)
+    rank = np.arange(len(one)) - np.repeat(np.cumsum(count) - count, count)
+    return one, start[first[one]] + rank
+
+
+def _iou(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the IoU of each box with the one beside it, (K,), of x, y, width and height."""
+    low = np.maximum(a[:, :2], b[:, :2])
+    high = np.minimum(a[:, :2] + a[:, 2:], b[:, :2] + b[:, 2:])
+    common = (high - low).clip(0).prod(1)
+    total = a[:, 2:].prod(1) + b[:, 2:].prod(1) - common
+    return np.where(total > 0, common / np.where(total > 0, total, 1), 0.0)
