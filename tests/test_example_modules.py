@@ -3,6 +3,7 @@
 import importlib
 import math
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 import torchvision
 from torch import nn
 from ultralytics import YOLO
+from ultralytics.nn import tasks
 
 from tests.interpreters import command, forked
 from tests.places import ROOT
@@ -39,6 +41,9 @@ def known(monkeypatch):
     yield
     MODULES.clear()
     MODULES.update(before)
+    for name, row in CLASSES.items():  # nothing of them is left for other tests
+        sys.modules.pop(name, None)
+        vars(tasks).pop(row, None)
 
 
 def module(name, *args):
