@@ -137,9 +137,9 @@ def write(name: str, like: str, folder: Path) -> tuple[list[Path], list[str]]:
 
     Examples:
         >>> import tempfile
-        >>> files, commands = write("CBAM", "Conv", Path(tempfile.mkdtemp()))
+        >>> files, commands = write("MyGate", "Conv", Path(tempfile.mkdtemp()))
         >>> [file.name for file in files], commands[1]
-        (['cbam.py', 'yolo11-cbam.yaml', 'test_cbam.py'], 'diffattn modules add cbam.py')
+        (['my_gate.py', 'yolo11-my_gate.yaml', 'test_my_gate.py'], 'diffattn modules add my_gate.py')
     """
     from importlib.util import find_spec
 
