@@ -9,6 +9,7 @@ data sets are bccd, deeppcb and coco356 below data=. What git cannot hold stays 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -78,6 +79,8 @@ def write_models(folder: Path) -> None:
 
 def data_yaml(name: str, data: Path, folder: Path) -> str:
     """Return the data YAML of a data set; on a CPU that of deeppcb lists a part of its images."""
+    shutil.copytree(data / name, folder / "data" / name, dirs_exist_ok=True)  # ultralytics writes into it
+    data = folder / "data"
     content = yaml.safe_load((data / name / "data.yaml").read_text())
     if name == "deeppcb" and not GPU:
         for split, step in (("train", 8), ("val", 6)):
