@@ -39,6 +39,7 @@ def test_a_part_of_the_circuit_boards(study, tmp_path):
             (tmp_path / "deeppcb" / "images" / split / f"{n:02}.jpg").touch()
     (tmp_path / "deeppcb" / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [a]\n")
     content = YAML.load(study["data_yaml"]("deeppcb", tmp_path, tmp_path))
+    assert content["path"] == str(tmp_path / "data" / "deeppcb")
     listed = {
         split: [Path(file).stem for file in Path(content[split]).read_text().split()] for split in ("train", "val")
     }
