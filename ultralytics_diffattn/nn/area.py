@@ -11,9 +11,9 @@ from ultralytics.nn.modules.block import A2C2f, AAttn
 from ultralytics.nn.modules.conv import Conv
 
 from ultralytics_diffattn.nn.arguments import ArgumentError, check_count, check_divides, check_ratio, is_traced
-from ultralytics_diffattn.nn.functional import diff_attention
+from ultralytics_diffattn.nn.functional import diff_attention, within_float16
 from ultralytics_diffattn.nn.lambdas import PairedLambdaMixin
-from ultralytics_diffattn.nn.paired import share_first_map
+from ultralytics_diffattn.nn.paired import share_first_map, shrink_values
 from ultralytics_diffattn.nn.protocol import QueriesAndKeys
 from ultralytics_diffattn.nn.safe_global import safe_global
 
@@ -74,7 +74,8 @@ class AAttn_Diff(PairedLambdaMixin, AAttn):
         y = diff_attention(q1, k, q2, k, v, self.compute_lambda(), scale=self.scale)
         y, v = (t.permute(0, 2, 4, 1, 3) for t in (y, v))  # (B, heads, head_dim, area, n)
         y, v = (t.reshape(B, self.all_head_dim, H, W) for t in (y, v))
-        out: Tensor = self.proj(y + self.pe(v))
+        y = y + self.pe(v)
+        out: Tensor = self.proj(y if self.folded else within_float16(y))
         return out
 
     @property
@@ -90,6 +91,9 @@ class AAttn_Diff(PairedLambdaMixin, AAttn):
 
     def _share_first_map(self, rest: Tensor) -> None:
         share_first_map(self.qkv, self.q2, self.pe, self.head_dim, rest)
+
+    def _shrink_values(self, factor: Tensor) -> None:
+        shrink_values(self.qkv, self.pe, self.proj, self.head_dim, factor)
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return q1, the shared k, q2 and v of a feature map, (B, dim, H, W), each (B, area, heads, n, head_dim)."""
