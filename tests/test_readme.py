@@ -32,6 +32,9 @@ NOT_RUN = {  # command: why
         if re.match(r"python scripts/(captions|clip_|words)", c)
     },
     'pip install ".[ray]"': "network",
+    "pip install -r examples/serving/requirements.txt": "network",
+    "python examples/serving/client.py best.onnx image.jpg": "test_serving.py",
+    **{c: "needs Docker" for c in COMMANDS if c.startswith("docker ")},
     "python scripts/matrix.py": "an hour of installing; test_matrix.py",
     "ray start --head": "starts servers; test_schedule.py spreads runs over Ray",
     "diffattn compare data=data.yaml ray=True project=/shared/compare": "a folder outside; test_schedule.py",
