@@ -15,15 +15,10 @@ from ultralytics import RTDETR, YOLO
 from tests.interpreters import run
 from tests.pages import FENCE
 from tests.places import ROOT
-from tests.samples import awake
+from tests.samples import SMALL_RTDETR, awake
 
 SERVING = ROOT / "examples" / "serving"
 CLIENT = runpy.run_path(str(SERVING / "client.py"))
-SMALL_RTDETR = """
-nc: 3
-backbone: [[-1, 1, Conv, [32, 3, 4]], [-1, 1, Conv, [64, 3, 4]], [-1, 1, AIFI_Diff, [96, 8]], [-1, 1, Conv, [64, 3, 2]]]
-head: [[[2, 3], 1, RTDETRDecoder, [nc, 64, 40, 2, 4, 2]]]
-"""
 
 
 def trained(shared, folder):
