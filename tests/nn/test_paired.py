@@ -170,3 +170,16 @@ def test_folding_and_the_limit_of_float16_add_no_node_to_a_graph(pair):
     ours.fold()
     assert nodes() == plain
     assert "aten::clamp" not in plain
+
+
+def test_graph_of_the_second_query():
+    """PaddlePaddle fuses a reshape, a transposition and a product, with a scale between them, and computes nonsense."""
+    ours = PairedAttention_Diff(64, 2).eval().requires_grad_(False)
+    graph = torch.jit.trace(ours, torch.randn(1, 64, 8, 4), check_trace=False).inlined_graph
+    products = [node for node in graph.nodes() if node.kind() == "aten::matmul"]
+    assert len(products) == 3
+    for product in products:
+        left = next(product.inputs()).node()
+        left = next(left.inputs()).node() if left.kind() == "aten::mul" else left
+        before = next(left.inputs()).node() if left.kind() == "aten::transpose" else left
+        assert before.kind() not in ("aten::view", "aten::reshape")

@@ -124,6 +124,16 @@ def test_a_release_without_fuse():
     folding.attach(SimpleNamespace())  # models then stay unfolded, and right
 
 
+@pytest.mark.parametrize("case", MODULES)
+def test_operators_that_converters_know(case):
+    """X2Paddle has no `square`."""
+    build, arguments = MODULES[case]
+    module = build(**arguments).eval().requires_grad_(False)
+    folding.fold(module)
+    graph = torch.jit.trace(module, torch.randn(1, 72, 5, 4), check_trace=False).inlined_graph
+    assert "aten::square" not in {node.kind() for node in graph.nodes()}
+
+
 def test_exported_graph_holds_no_lambda_arithmetic(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     counts = {}

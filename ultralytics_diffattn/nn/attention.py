@@ -49,7 +49,7 @@ class DiffRMSNorm(nn.RMSNorm):
         """Return `x`, (..., width), divided by its root mean square and multiplied by the gain, in the dtype of `x`."""
         wide = widen(x)
         eps: float = self.eps  # type: ignore[assignment]  # None only where nobody gives one
-        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
+        wide = wide * torch.rsqrt((wide * wide).mean(-1, keepdim=True) + eps)  # X2Paddle knows no square
         return (wide * self.weight).to(x.dtype)
 
     def reset_parameters(self) -> None:

@@ -11,6 +11,7 @@ from ultralytics.nn.modules.block import Attention
 from ultralytics.nn.modules.conv import Conv
 
 from ultralytics_diffattn.nn.arguments import ArgumentError, key_width
+from ultralytics_diffattn.nn.formula import is_exported
 from ultralytics_diffattn.nn.functional import diff_attention, within_float16
 from ultralytics_diffattn.nn.lambdas import PairedLambdaMixin
 from ultralytics_diffattn.nn.protocol import QueriesAndKeys
@@ -119,8 +120,11 @@ class PairedAttention_Diff(PairedLambdaMixin, Attention):
             (Tensor): Shaped as `x`.
         """
         q1, k, q2, v = self._project(x)
-        tokens = v.transpose(-2, -1)  # (B, heads, N, head_dim)
-        y = diff_attention(q1, k, q2, k, tokens, self.compute_lambda(), scale=self.scale)  # (B, heads, N, head_dim)
+        scale = self.scale
+        if is_exported():  # here and not behind the transposition: Paddle's fusion of that with the product is wrong
+            q1, q2, scale = q1 * scale, q2 * scale, 1.0
+        q1, k, q2, tokens = (t.transpose(-2, -1) for t in (q1, k, q2, v))  # each (B, heads, N, width)
+        y = diff_attention(q1, k, q2, k, tokens, self.compute_lambda(), scale=scale)  # (B, heads, N, head_dim)
         y = y.transpose(-2, -1).reshape(x.shape)
         y = y + self.pe(v.reshape(x.shape))
         out: Tensor = self.proj(y if self.folded else within_float16(y))
@@ -128,7 +132,7 @@ class PairedAttention_Diff(PairedLambdaMixin, Attention):
 
     def queries_and_keys(self, x: Tensor) -> QueriesAndKeys:
         """Return `((q1, k), (q2, k))` of a feature map, (B, dim, H, W), each (B, heads, N, key_dim)."""
-        q1, k, q2, _ = self._project(x)
+        q1, k, q2 = (t.transpose(-2, -1) for t in self._project(x)[:3])
         return (q1, k), (q2, k)
 
     def _share_first_map(self, rest: Tensor) -> None:
@@ -138,10 +142,9 @@ class PairedAttention_Diff(PairedLambdaMixin, Attention):
         shrink_values(self.qkv, self.pe, self.proj, self.key_dim, factor)
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return q1, the shared k and q2, (B, heads, N, key_dim), and v as stock has it, (B, heads, head_dim, N)."""
+        """Return q1, the shared k and q2, (B, heads, key_dim, N), and v, (B, heads, head_dim, N), as stock has them."""
         B, _, H, W = x.shape
         qkv = self.qkv(x).view(B, self.num_heads, self.key_dim * 2 + self.head_dim, H * W)
         q1, k, v = qkv.split([self.key_dim, self.key_dim, self.head_dim], dim=2)
         q2 = self.q2(x).view(B, self.num_heads, self.key_dim, H * W)
-        q1, k, q2 = (t.transpose(-2, -1) for t in (q1, k, q2))
         return q1, k, q2, v
