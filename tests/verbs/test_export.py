@@ -304,7 +304,7 @@ def with_depth(*shares):
 
 @pytest.mark.parametrize(
     ("ours", "theirs", "expected"),
-    [  # expected: far, mask, keypoint, pixels; float16 allows an IoU of 0.9, 2 px, 5 %
+    [  # expected: far, mask, keypoint, pixels; float16 allows an IoU of 0.9, 2 px, 15 %
         (with_masks(square(10)), with_masks(square(10)), (0, 1, 0, 0)),
         (with_masks(square(10)), with_masks(square(11)), (0, 380 / 420, 0, 0)),  # 19 of 21 columns
         (with_masks(square(10)), with_masks(square(20)), (1, 1 / 3, 0, 0)),
@@ -315,7 +315,7 @@ def with_depth(*shares):
         (with_keypoint(5.0, 128), with_keypoint(8.0, 128), (0, 1, 1.5, 0)),  # of the input
         (with_classes(0.5), with_classes(0.5), (0, 1, 0, 0)),
         (with_classes(0.5), with_classes(0.54), (0, 1, 0, 0.04)),
-        (with_classes(0.5), with_classes(0.6), (1, 1, 0, 0.1)),
+        (with_classes(0.5), with_classes(0.7), (1, 1, 0, 0.2)),
         (with_depth(1, 1, 1, 1), with_depth(1.009, 0.991, 1, 1), (0, 1, 0, 0)),
         (with_depth(1, 1, 1, 1), with_depth(1, 1, 1.011, 1), (1, 1, 0, 0.25)),
         (with_depth(1, 1, 1, 1), with_depth(1, 1, 1, float("nan")), (1, 1, 0, 0.25)),

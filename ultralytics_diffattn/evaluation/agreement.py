@@ -27,14 +27,17 @@ class Tolerance(NamedTuple):
 # float16 2.6 px (99 % below 0.4) and 0.008, 1 box alone; int8 of OpenVINO 16.7 px and 0.19, 2 alone, and loses 0.1
 # points of mAP. The int8 of ONNX, 121 px and 0.5, loses 6 points and is to fail: 17 % of its boxes are outside. Of two
 # candidates that score alike, rounding decides which one NMS keeps: hence a share in float32, too.
+# Keypoints, yolo11n-pose on the same images at 320 px: 0.0002 px, 0.2 px and 14 px. Masks, of a head that was not
+# trained: IoU 1.00; 0.86, 1 % below 0.9; int8 8 % below 0.5. Where ultralytics puts the choice of a pixel's class into
+# the graph, it is made before the map is enlarged, not behind: of yolo26n-sem, random, 5 % of the pixels then differ.
 # bfloat16 has no row. OpenVINO chooses it by the processor, and no tolerance tells its rounding from a wrong graph: of
 # stock yolo11n's 674 boxes in 177 images at 320 px half move by 0.2 px, 1 % by more than 5 px, one by 24 px, and 4
 # appear or vanish, while mAP stays (0.351 and 0.352; at 640 px 0.461 and 0.461). See openvino_precision.py.
 TOLERANCES = {
-    "float32": Tolerance(corner=0.1, score=0.001, share=0.01, mask=0.98, keypoint=0.1, pixels=0.01),
+    "float32": Tolerance(corner=0.1, score=0.001, share=0.01, mask=0.98, keypoint=0.1, pixels=0.1),
     # A GPU's float32 convolutions round alike (TF32).
-    "float16": Tolerance(corner=2.0, score=0.02, share=0.02, mask=0.9, keypoint=2.0, pixels=0.05),
-    "int8": Tolerance(corner=16.0, score=0.2, share=0.1, mask=0.5, keypoint=16.0, pixels=0.25),
+    "float16": Tolerance(corner=2.0, score=0.02, share=0.02, mask=0.9, keypoint=2.0, pixels=0.15),
+    "int8": Tolerance(corner=16.0, score=0.2, share=0.1, mask=0.5, keypoint=16.0, pixels=0.3),
 }
 DEPTH = 0.01  # of the depth of a pixel: what is within counts as the same
 
