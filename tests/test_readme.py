@@ -35,7 +35,7 @@ NOT_RUN = {  # command: why
     "pip install -r examples/serving/requirements.txt": "network",
     "python examples/serving/client.py best.onnx image.jpg": "test_serving.py",
     **{c: "needs Docker" for c in COMMANDS if c.startswith("docker ")},
-    "python scripts/formats.py images=photos weights=weights": "hours; test_formats.py runs a part",
+    "python scripts/formats.py images=photos weights=weights data=data.yaml": "hours; test_formats.py runs a part",
     "python scripts/matrix.py": "an hour of installing; test_matrix.py",
     "ray start --head": "starts servers; test_schedule.py spreads runs over Ray",
     "diffattn compare data=data.yaml ray=True project=/shared/compare": "a folder outside; test_schedule.py",

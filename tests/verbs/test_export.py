@@ -2,6 +2,7 @@
 
 import re
 from copy import deepcopy
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from ultralytics.engine.results import Results
 
 from tests.places import TASKS
 from tests.samples import SMALL_RTDETR, awake
+from ultralytics_diffattn.errors import MissingPackageError
 from ultralytics_diffattn.evaluation.agreement import TOLERANCES, difference
 from ultralytics_diffattn.verbs import export as module
 from ultralytics_diffattn.verbs.export import export
@@ -190,6 +192,16 @@ def test_bad_input_is_named_before_anything_is_exported(arguments, error, messag
     with pytest.raises(error, match=re.escape(message)):
         export(**{"format": "onnx", **arguments})
     assert not list(tmp_path.glob("*.onnx"))
+
+
+@pytest.mark.skipif(find_spec("ncnn") is not None, reason="ncnn is installed")
+def test_a_format_whose_packages_are_missing(unsure, tmp_path):
+    weights = Path(unsure())
+    before = weights.read_bytes()
+    with pytest.raises(MissingPackageError, match=r'No module named .ncnn.*pip install --no-deps "ncnn"'):
+        export(model=str(weights), format="ncnn", imgsz=64)
+    assert weights.read_bytes() == before
+    assert [*tmp_path.glob("m*")] == [weights]
 
 
 @pytest.mark.parametrize(("n", "expected"), [(3, [0, 1, 2]), (16, list(range(16))), (40, list(range(0, 40, 3)))])

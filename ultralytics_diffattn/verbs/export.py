@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypedDict
 
 from ultralytics import RTDETR
@@ -11,7 +13,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.files import file_size
 
 from ultralytics_diffattn.data import catalogue
-from ultralytics_diffattn.errors import UserError, as_user_errors
+from ultralytics_diffattn.errors import MissingPackageError, UserError, as_user_errors
 from ultralytics_diffattn.evaluation.agreement import CONF
 from ultralytics_diffattn.evaluation.export_check import (
     Comparison,
@@ -22,6 +24,7 @@ from ultralytics_diffattn.evaluation.export_check import (
     latencies,
     precision_of,
 )
+from ultralytics_diffattn.evaluation.format_packages import FORMATS, pip_command
 from ultralytics_diffattn.evaluation.openvino_precision import openvino_in_float32
 from ultralytics_diffattn.evaluation.sample_images import images_in, validation_images
 from ultralytics_diffattn.evaluation.tasks import TASKS
@@ -80,6 +83,7 @@ def export(model: str = "", **args: Any) -> ExportReport:
     Raises:
         UserError: If an argument is missing or unknown, or there are no images.
         MissingFileError: If the model or the images do not exist.
+        MissingPackageError: If the format needs packages that are not installed.
         DisagreementError: If the exported model disagrees with PyTorch, or there is nothing to compare.
 
     Examples:
@@ -142,9 +146,21 @@ def _export(yolo: Any, kind: str, args: dict[str, Any]) -> tuple[str, dict[str, 
     yolo.add_callback(
         "on_export_end", lambda exporter: done.update(vars(exporter.args), imgsz=exporter.imgsz, format=kind)
     )
-    with as_user_errors():
+    with as_user_errors(), _told_what_to_install(kind):
         file = yolo.export(**{k: v for k, v in args.items() if k != "data" or _calibrates(kind)} | {"format": kind})
     return str(file), done
+
+
+@contextmanager
+def _told_what_to_install(kind: str) -> Iterator[None]:
+    """Raise as a user's error that a converter's package is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as e:
+        if kind not in FORMATS:
+            raise
+        message = f"format={kind} needs packages that are not installed ({e}). Install them: {pip_command(kind)}"
+        raise MissingPackageError(message) from e
 
 
 def _prediction_options(args: dict[str, Any], done: dict[str, Any]) -> dict[str, Any]:
