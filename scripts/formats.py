@@ -29,6 +29,7 @@ RESULTS = ROOT / "docs" / "formats.json"
 PAGE = ROOT / "docs" / "how-to" / "export.md"
 # onnx2tf wants these images by name, for int8, and ultralytics would download them: without int8 any will do.
 SAMPLES = "calibration_image_sample_data_20x128x128x3_float32.npy"
+TURNS = 5  # how often the images are predicted by both in turn, for the time
 LIMIT = 900  # seconds for a model
 MARKS = "<!-- scripts/formats.py -->", "<!-- end of scripts/formats.py -->"
 
@@ -135,13 +136,15 @@ def attempt(kind: str, name: str, options: dict[str, Any]) -> dict[str, Any]:
     if name in OURS and report["compared"] and beside.exists():
         stock, ours = open_exported(str(beside), yolo), open_exported(str(file), yolo)
         size = {"imgsz": [options["imgsz"]] * 2, "batch": 1}
-        latency = latencies(stock, ours, images, {**size, "device": "cpu", "rect": False, "verbose": False})
+        latency = latencies(stock, ours, TURNS * images, {**size, "device": "cpu", "rect": False, "verbose": False})
         row["beside_stock"] = {"stock": latency["pytorch"], "ours": latency["exported"]}
     return row
 
 
 def _short(error: Exception) -> str:
-    """Return the first line of a message, without paths."""
+    """Return the first line of a message, without paths; of a disagreement, what differs."""
+    if differs := re.search(r"On \d+ images, (.*?)\. It is not to be trusted", str(error)):
+        return differs[1]
     lines = [line for line in str(error).splitlines() if line.strip()] or [""]
     return f"{type(error).__name__}: {re.sub(r'(/[^/ ]+)+/', '', lines[0])}"[:300]
 

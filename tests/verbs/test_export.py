@@ -14,7 +14,7 @@ from ultralytics.engine.results import Results
 
 from tests.places import TASKS
 from tests.samples import SMALL_RTDETR, awake
-from ultralytics_diffattn.errors import MissingPackageError
+from ultralytics_diffattn.errors import MissingPackageError, UserError
 from ultralytics_diffattn.evaluation.agreement import TOLERANCES, difference
 from ultralytics_diffattn.verbs import export as module
 from ultralytics_diffattn.verbs.export import export
@@ -192,6 +192,13 @@ def test_bad_input_is_named_before_anything_is_exported(arguments, error, messag
     with pytest.raises(error, match=re.escape(message)):
         export(**{"format": "onnx", **arguments})
     assert not list(tmp_path.glob("*.onnx"))
+
+
+def test_a_precision_that_the_format_lacks(unsure, tmp_path):
+    weights = unsure()
+    with pytest.raises(UserError, match="not supported"):
+        export(model=weights, format="torchscript", imgsz=64, int8=True)
+    assert [str(file) for file in tmp_path.glob("m*")] == [weights]
 
 
 @pytest.mark.skipif(find_spec("ncnn") is not None, reason="ncnn is installed")

@@ -146,16 +146,20 @@ def _export(yolo: Any, kind: str, args: dict[str, Any]) -> tuple[str, dict[str, 
     yolo.add_callback(
         "on_export_end", lambda exporter: done.update(vars(exporter.args), imgsz=exporter.imgsz, format=kind)
     )
-    with as_user_errors(), _told_what_to_install(kind):
+    with as_user_errors(), _explained(kind):
         file = yolo.export(**{k: v for k, v in args.items() if k != "data" or _calibrates(kind)} | {"format": kind})
     return str(file), done
 
 
 @contextmanager
-def _told_what_to_install(kind: str) -> Iterator[None]:
-    """Raise as a user's error that a converter's package is missing."""
+def _explained(kind: str) -> Iterator[None]:
+    """Raise as a user's error that a converter's package is missing, or that it knows no such argument."""
     try:
         yield
+    except AssertionError as e:
+        if "not supported" not in str(e):
+            raise
+        raise UserError(str(e)) from e
     except ModuleNotFoundError as e:
         if kind not in FORMATS:
             raise
