@@ -193,24 +193,30 @@ def tables(rows: list[dict[str, Any]]) -> list[str]:
     """Return the tables of results as lines of Markdown."""
     found = {(row["format"], row["model"]): row for row in rows}
     kinds = [kind for kind in FORMATS if any(row["format"] == kind for row in rows)]
-    names = [
-        name for ours, stock in OURS.items() for name in (ours, stock) if any(row["model"] == name for row in rows)
-    ]
-    names = list(dict.fromkeys(names))
-    lines = ["", f"| model | {' | '.join(kinds)} |", "|---" * (len(kinds) + 1) + "|"]
+    names = [name for name in OURS if any(row["model"] == name for row in rows)]
+    tasks = [name for name in names if re.search(r"-(seg|pose|obb|cls|sem|depth)$", name)]
+    lines: list[str] = []
     reasons: list[str] = []
-    for name in names:
-        cells = []
+    for columns in ([name for name in names if name not in tasks], tasks):
+        lines += ["", f"| format | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
         for kind in kinds:
-            row = found.get((kind, name))
-            cells.append(cell(row, reasons) if row else "")
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+            cells = (_cells(found.get((kind, name)), found.get((kind, OURS[name])), reasons) for name in columns)
+            lines.append(f"| {kind} | {' | '.join(cells)} |")
     lines += ["", *(f"{i}. {reason}" for i, reason in enumerate(reasons, 1)), ""]
     lines += ["| format | versions | MB | stock's | ms | stock's | ours over stock's |", "|---" * 7 + "|"]
     for kind in kinds:
         lines += [*_cost(kind, found)]
     lines += ["", "| not built here | why |", "|---|---|", *(f"| {kind} | {why} |" for kind, why in ABSENT.items()), ""]
     return lines
+
+
+def _cells(ours: dict[str, Any] | None, stock: dict[str, Any] | None, reasons: list[str]) -> str:
+    """Return `cell` of ours, and of stock's, too, where ours is not built, or differs from PyTorch."""
+    if not ours:
+        return ""
+    text = cell(ours, reasons)
+    bad = not ours["builds"] or ours.get("agrees") is False
+    return f"{text}; stock {cell(stock, reasons)}" if bad and stock else text
 
 
 def cell(row: dict[str, Any], reasons: list[str]) -> str:
