@@ -265,7 +265,8 @@ def main(arguments: list[str]) -> int:
         sys.exit("images= is missing: give a folder of photographs to compare on, as in images=photos")
     options["imgsz"] = int(options["imgsz"])
     for key in ("images", "weights", "data", "folder"):
-        options[key] = options[key] and str(Path(options[key]).resolve())
+        if options[key] and (key == "folder" or Path(options[key]).exists()):  # else a name that ultralytics knows
+            options[key] = str(Path(options[key]).resolve())
     kinds = options.pop("formats", ",".join(FORMATS)).split(",")
     names = options.pop("models", ",".join([*OURS.values(), *OURS])).split(",")
     unknown = [*({*kinds} - {*FORMATS}), *({*names} - {*OURS} - {*OURS.values()})]

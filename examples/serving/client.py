@@ -73,7 +73,12 @@ def load(file):
     """Return a function from input to output, the metadata and the input's shape of an ONNX file."""
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     node = session.get_inputs()[0]
-    return lambda x: session.run(None, {node.name: x})[0], session.get_modelmeta().custom_metadata_map, node.shape
+    kind = np.float16 if "float16" in node.type else np.float32
+
+    def infer(x):
+        return session.run(None, {node.name: x.astype(kind)})[0]
+
+    return infer, session.get_modelmeta().custom_metadata_map, node.shape
 
 
 if __name__ == "__main__":
