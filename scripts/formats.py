@@ -172,19 +172,20 @@ def run(kind: str, names: list[str], options: dict[str, Any]) -> Iterator[dict[s
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true"}
     while names:
         out.unlink(missing_ok=True)
-        command = [interpreter(kind, folder), str(SCRIPT), "attempt", kind, ",".join(names), out, json.dumps(options)]
+        batch = names[:1] if FORMATS[kind].calibrates else names  # QNN's runtime takes one model in a process
+        command = [interpreter(kind, folder), str(SCRIPT), "attempt", kind, ",".join(batch), out, json.dumps(options)]
         with open(out.with_suffix(".log"), "a") as log:
             process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=folder)
             reason = ""
             try:
-                process.wait(LIMIT * len(names))
+                process.wait(LIMIT * len(batch))
             except subprocess.TimeoutExpired:
                 process.kill()
-                reason = f"took more than {LIMIT * len(names) // 60} minutes"
+                reason = f"took more than {LIMIT * len(batch) // 60} minutes"
         lines = out.read_text().splitlines() if out.exists() else []
         yield from map(json.loads, lines)
         names = names[len(lines) :]
-        if names:
+        if len(lines) < len(batch):
             reason = reason or f"the process ended with {process.returncode}"
             yield {"format": kind, "model": names.pop(0), "date": str(date.today()), "builds": False, "reason": reason}
 
