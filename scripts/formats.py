@@ -11,6 +11,7 @@ measured anew. Exits with 1 if ours fails where stock does not.
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -120,6 +121,8 @@ def attempt(kind: str, name: str, options: dict[str, Any]) -> dict[str, Any]:
     images = images_in(options["images"])
     checkpoint = Path(options["folder"]) / kind / f"{name}.pt"
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    for old in (*checkpoint.parent.glob(f"{name}.*"), *checkpoint.parent.glob(f"{name}_*")):
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
     build(name, options["weights"] and Path(options["weights"]), images, checkpoint)
     row: dict[str, Any] = {"format": kind, "model": name, "date": str(date.today()), "imgsz": options["imgsz"]}
     row["versions"] = {package: version(package) for package in ("ultralytics", "torch", *FORMATS[kind].shown)}
