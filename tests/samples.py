@@ -15,6 +15,11 @@ TINY = dict(
     vocab_size=128, transformer_width=48, transformer_layers=2, transformer_heads=4,
 )  # fmt: skip
 VALIDATION = {"imgsz": 320, "batch": 2, "workers": 0, "rect": False, "device": "cpu"}
+SMALL_RTDETR = """
+nc: 3
+backbone: [[-1, 1, Conv, [32, 3, 4]], [-1, 1, Conv, [64, 3, 4]], [-1, 1, AIFI_Diff, [96, 8]], [-1, 1, Conv, [64, 3, 2]]]
+head: [[[2, 3], 1, RTDETRDecoder, [nc, 64, 40, 2, 4, 2]]]
+"""
 SMALL_GROUPS = {
     "CORE": {16: (2, 1.0, 0.5)},
     "CORE_EXPORT": {16: (2, 1.6)},

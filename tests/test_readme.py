@@ -40,6 +40,10 @@ NOT_RUN = {  # command: why
     "python scripts/study.py data=../shared/data weights=yolo11n_coco.pt project=/tmp/study workers=2": (
         "hours; scripts/test_study.py"
     ),
+    "pip install -r examples/serving/requirements.txt": "network",
+    "python examples/serving/client.py best.onnx image.jpg": "test_serving.py",
+    **{c: "needs Docker" for c in COMMANDS if c.startswith("docker ")},
+    "python scripts/formats.py images=photos weights=weights data=data.yaml": "hours; test_formats.py runs a part",
     "python scripts/matrix.py": "an hour of installing; test_matrix.py",
     "ray start --head": "starts servers; test_schedule.py spreads runs over Ray",
     "diffattn compare data=data.yaml ray=True project=/shared/compare": "a folder outside; test_schedule.py",

@@ -113,3 +113,17 @@ BAD = [  # how it is built, the exception, what its message names
 def test_bad_arguments(build, error, message):
     with pytest.raises(error, match=message):
         build()
+
+
+@pytest.mark.parametrize("area", [1, 4])
+def test_exported_graph(area):
+    """It computes the same, for any batch and size, without a tensor of five dimensions: few converters know those."""
+    torch.manual_seed(0)
+    module = randomize(AAttn_Diff(64, num_heads=2, area=area)).requires_grad_(False)
+    traced = torch.jit.trace(module, torch.randn(1, 64, 4, 8), check_trace=False)
+    for shape in ((1, 4, 8), (3, 4, 8), (2, 12, 6)):
+        x = torch.randn(shape[0], 64, *shape[1:])
+        torch.testing.assert_close(traced(x), module(x), rtol=0, atol=1e-5)
+    shapes = [v.type().sizes() for node in traced.inlined_graph.nodes() for v in node.outputs() if v.isCompleteTensor()]
+    assert len(shapes) > 20
+    assert max(map(len, shapes)) <= 4

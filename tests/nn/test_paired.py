@@ -1,9 +1,14 @@
 """Kind `paired` with a lambda that is alive from the start, and still stock's output."""
 
+import copy
+from collections import Counter
+
 import pytest
 import torch
 from torch import nn
 from ultralytics.nn.modules.block import AAttn, Attention
+from ultralytics.nn.modules.conv import Conv
+from ultralytics.utils.torch_utils import fuse_conv_and_bn
 
 from ultralytics_diffattn.nn.aifi import MultiheadAttention_Diff
 from ultralytics_diffattn.nn.area import AAttn_Diff
@@ -88,3 +93,93 @@ def test_lambda_init_of_a_row(kind, given, expected):
 def test_schedule_follows_the_block():
     blocks = C2PSA_Diff(128, 128, n=3, kind="paired", lambda_init="schedule").m
     assert [block.attn.lambda_init for block in blocks] == [lambda_init_schedule(i) for i in (1, 2, 3)]
+
+
+def fuse(module):
+    """Fold BatchNorm into the convolutions, as ultralytics' `BaseModel.fuse` does, without our own folding."""
+    for conv in [m for m in module.modules() if isinstance(m, Conv)]:
+        conv.conv = fuse_conv_and_bn(conv.conv, conv.bn)
+        delattr(conv, "bn")
+        conv.forward = conv.forward_fuse
+    return module
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("lam", [0.0, 1e-3, -0.7, 1.0, 2.3])
+def test_folding_changes_no_bit(pair, lam, fused):
+    ours = pair[1](lam).float()
+    ours.lam.data[0] *= 0.3  # each head has a factor of its own
+    if fused:
+        fuse(ours)
+    folded = copy.deepcopy(ours)
+    for _ in range(2):  # nothing is folded twice
+        folded.fold()
+    x = torch.randn(2, 64, 8, 4)
+    assert torch.equal(output(folded, x), output(ours, x))
+
+
+def with_large_values(module, x, size):
+    """Set the weights so that v reaches `size`, the maps pick single values, and the output fits float16."""
+    if isinstance(module, nn.MultiheadAttention):
+        proj, rows = module.out_proj.weight, module.in_proj_weight.data.chunk(3)[2]
+    else:
+        proj, rows, pe = (
+            module.proj.conv.weight,
+            module.qkv.conv.weight.data.view(2, -1, 64),
+            module.pe.conv.weight.data,
+        )
+        rows, middle = rows[:, 2 * getattr(module, "key_dim", 32) :], pe.shape[-1] // 2  # v of each head
+        pe.zero_()[:, :, middle, middle] = 0.25  # of v itself
+    tokens = x.flatten(2).transpose(1, 2)
+    rows *= size / (tokens @ rows.reshape(-1, 64).T).abs().max()
+    proj.data *= 1e-4
+    return module
+
+
+@pytest.mark.parametrize("fold", [True, False])
+@pytest.mark.parametrize("lam", [0.0, 0.9, -1.5, 3.0])
+@pytest.mark.parametrize("size", [3e4, 5e4])
+def test_values_near_the_end_of_float16(pair, size, lam, fold):
+    """Where stock is finite, so is ours, though it may reach beyond; folded, it keeps its accuracy, too."""
+    stock, make_ours = pair
+    x = torch.randn(2, 64, 8, 4, dtype=torch.float64)
+    ours = with_large_values(make_ours(lam), x, size)
+    for name, tensor in ours.state_dict().items():  # convolutions alone: norms have nothing to do with it
+        if ".bn." in name and tensor.is_floating_point():
+            tensor.fill_(float("var" in name or "weight" in name))
+    stock.load_state_dict(ours.state_dict(), strict=False)
+    expected = output(ours, x)
+    if fold:
+        ours.fold()
+    assert output(stock.half(), x.half()).isfinite().all()
+    result = output(ours.half(), x.half())
+    assert result.isfinite().all()
+    if fold or lam == 0:
+        assert (result.double() - expected).square().mean().sqrt() < 5e-3 * expected.std()
+
+
+def test_folding_and_the_limit_of_float16_add_no_node_to_a_graph(pair):
+    ours = pair[1](0.9).float().requires_grad_(False)
+    x = torch.randn(1, 64, 8, 4)
+
+    def nodes():
+        traced = torch.jit.trace(lambda x: output(ours, x), x, check_trace=False)
+        return Counter(node.kind() for node in traced.inlined_graph.nodes())
+
+    plain = nodes()
+    ours.fold()
+    assert nodes() == plain
+    assert "aten::clamp" not in plain
+
+
+def test_graph_of_the_second_query():
+    """PaddlePaddle fuses a reshape, a transposition and a product, with a scale between them, and computes nonsense."""
+    ours = PairedAttention_Diff(64, 2).eval().requires_grad_(False)
+    graph = torch.jit.trace(ours, torch.randn(1, 64, 8, 4), check_trace=False).inlined_graph
+    products = [node for node in graph.nodes() if node.kind() == "aten::matmul"]
+    assert len(products) == 3
+    for product in products:
+        left = next(product.inputs()).node()
+        left = next(left.inputs()).node() if left.kind() == "aten::mul" else left
+        before = next(left.inputs()).node() if left.kind() == "aten::transpose" else left
+        assert before.kind() not in ("aten::view", "aten::reshape")

@@ -14,6 +14,7 @@ from ultralytics.nn.modules.block import C2PSA
 from tests.samples import randomize
 from ultralytics_diffattn import Attention_Diff, C2PSA_Diff, DiffAttention, PSABlock_Diff
 from ultralytics_diffattn.nn.lambdas import LAMBDA
+from ultralytics_diffattn.nn.token import TokenAttention_Diff
 from ultralytics_diffattn.plugin import folding
 
 MODULES = {  # class, arguments; 72 channels: with 3 heads, the scale is no power of two
@@ -22,6 +23,7 @@ MODULES = {  # class, arguments; 72 channels: with 3 heads, the scale is no powe
     "token": (DiffAttention, dict(dim=72, num_heads=6, lambda_init=0.3)),
     "token, lambda per head": (DiffAttention, dict(dim=72, num_heads=4, lambda_per_head=True)),
     "token, no bias": (DiffAttention, dict(dim=72, num_heads=4, qkv_bias=False)),
+    "token with positions": (TokenAttention_Diff, dict(dim=72, num_heads=6, lambda_init=0.3)),
     "PSA block": (PSABlock_Diff, dict(c=72, num_heads=3)),
     "C2PSA": (C2PSA_Diff, dict(c1=72, c2=72, n=2, e=1.0)),
 }
@@ -122,6 +124,16 @@ def test_quantized_models_keep_their_weights(namespace, folded):
 
 def test_a_release_without_fuse():
     folding.attach(SimpleNamespace())  # models then stay unfolded, and right
+
+
+@pytest.mark.parametrize("case", MODULES)
+def test_operators_that_converters_know(case):
+    """X2Paddle has neither of the two."""
+    build, arguments = MODULES[case]
+    module = build(**arguments).eval().requires_grad_(False)
+    folding.fold(module)
+    graph = torch.jit.trace(module, torch.randn(1, 72, 5, 4), check_trace=False).inlined_graph
+    assert not {"aten::square", "aten::unbind"} & {node.kind() for node in graph.nodes()}
 
 
 def test_exported_graph_holds_no_lambda_arithmetic(tmp_path, monkeypatch):

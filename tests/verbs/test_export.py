@@ -2,16 +2,19 @@
 
 import re
 from copy import deepcopy
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from ultralytics import YOLO
+from ultralytics import RTDETR, YOLO
 from ultralytics.engine.exporter import Exporter
 from ultralytics.engine.results import Results
 
 from tests.places import TASKS
+from tests.samples import SMALL_RTDETR, awake
+from ultralytics_diffattn.errors import MissingPackageError, UserError
 from ultralytics_diffattn.evaluation.agreement import TOLERANCES, difference
 from ultralytics_diffattn.verbs import export as module
 from ultralytics_diffattn.verbs.export import export
@@ -26,6 +29,8 @@ def unsure(tmp_path):
         model = YOLO(name)
         for p in model.model.parameters():
             p.data += 0.02 * torch.randn_like(p)
+        if model.task == "pose":  # else its boxes are the image, and equals are paired at random
+            awake(model)
         model.ckpt = {"train_args": {"task": model.task}}  # a trainer saves both; ultralytics 8.3 asks for them
         model.model.kpt_shape = [17, 3]
         model.save(tmp_path / "m.pt")
@@ -80,21 +85,45 @@ def test_arguments_of_ultralytics(other, photos):
     assert report["score"] < 1e-4
 
 
-@pytest.mark.parametrize("suffix", TASKS)
-def test_every_task_without_training(suffix, unsure, tiny):
+@pytest.mark.parametrize(
+    "model",
+    [
+        *(f"yolo11n-diffattn{suffix}" for suffix in TASKS),
+        "yolo26n-diffattn-paired-sem",
+        "yolo26n-diffattn-paired-depth",
+    ],
+)
+def test_every_task_without_training(model, unsure, tiny):
     report = export(
-        model=unsure(f"yolo11n-diffattn{suffix}.yaml"),
+        model=unsure(f"{model}.yaml"),
         format="onnx",
         imgsz=64,
         source=str(tiny.parent / "images" / "val"),
     )
     assert report["images"] == 4
-    if suffix == "-cls":
+    assert report.get("mask", 1) > 0.99
+    assert report.get("keypoint", 0) < 0.01
+    assert report.get("pixels", 0) < 0.01
+    assert [key in report for key in ("mask", "keypoint", "pixels")] == [
+        "-seg" in model, "-pose" in model, model.endswith(("-sem", "-depth"))
+    ]  # fmt: skip
+    if model.endswith(("-cls", "-sem", "-depth")):
         assert (report["boxes"], report["corner"]) == (0, None)
     else:
-        assert 0 < report["conf"] < 0.25  # low enough that there is something to compare
+        assert 0 < report["conf"] <= 0.25  # low enough that there is something to compare
         assert report["pairs"] == report["boxes"] > 0
         assert report["corner"] < 0.01
+
+
+def test_rtdetr(tmp_path, tiny):
+    """Its boxes are shares of the image, which only ultralytics' `RTDETR` knows of an exported file."""
+    torch.manual_seed(0)
+    (tmp_path / "rtdetr.yaml").write_text(SMALL_RTDETR)
+    RTDETR(str(tmp_path / "rtdetr.yaml")).save(tmp_path / "rtdetr.pt")
+    source = str(tiny.parent / "images" / "val")
+    report = export(model=str(tmp_path / "rtdetr.pt"), format="onnx", imgsz=128, source=source)
+    assert report["pairs"] == report["boxes"] > 0
+    assert report["corner"] < 0.01
 
 
 @pytest.mark.parametrize("suffix", TASKS)
@@ -165,6 +194,23 @@ def test_bad_input_is_named_before_anything_is_exported(arguments, error, messag
     assert not list(tmp_path.glob("*.onnx"))
 
 
+def test_a_precision_that_the_format_lacks(unsure, tmp_path):
+    weights = unsure()
+    with pytest.raises(UserError, match="not supported"):
+        export(model=weights, format="torchscript", imgsz=64, int8=True)
+    assert [str(file) for file in tmp_path.glob("m*")] == [weights]
+
+
+@pytest.mark.skipif(find_spec("ncnn") is not None, reason="ncnn is installed")
+def test_a_format_whose_packages_are_missing(unsure, tmp_path):
+    weights = Path(unsure())
+    before = weights.read_bytes()
+    with pytest.raises(MissingPackageError, match=r'No module named .ncnn.*pip install --no-deps "ncnn"'):
+        export(model=str(weights), format="ncnn", imgsz=64)
+    assert weights.read_bytes() == before
+    assert [*tmp_path.glob("m*")] == [weights]
+
+
 @pytest.mark.parametrize(("n", "expected"), [(3, [0, 1, 2]), (16, list(range(16))), (40, list(range(0, 40, 3)))])
 def test_images_are_spread_over_the_folder(n, expected, tmp_path):
     for i in range(n):
@@ -233,4 +279,67 @@ A, B = (10.0, 10.0, 40.0, 40.0, 0.9, 0.0), (12.0, 10.0, 40.0, 44.0, 0.9, 0.0)
 )
 def test_difference(ours, theirs, expected, options):
     result = difference(ours, theirs, TOLERANCES["float16"], [64, 64], **options)
-    assert tuple(result) == pytest.approx(expected, abs=1e-5, nan_ok=True)
+    assert tuple(result)[:6] == pytest.approx(expected, abs=1e-5, nan_ok=True)
+
+
+def square(left, side=20):
+    """Return a mask, (64, 64), of a square from a column on."""
+    mask = torch.zeros(64, 64)
+    mask[10 : 10 + side, left : left + side] = 1
+    return mask
+
+
+def with_masks(*masks):
+    return Results(
+        np.zeros((64, 64, 3), np.uint8), "", {0: "x"}, boxes=torch.tensor([A] * len(masks)), masks=torch.stack(masks)
+    )
+
+
+def with_keypoint(x, size=64):
+    return Results(
+        np.zeros((size, size, 3), np.uint8),
+        "",
+        {0: "x"},
+        boxes=torch.tensor([A]),
+        keypoints=torch.tensor([[[x, 5.0, 0.9], [7.0, 7.0, 0.1]]]),
+    )
+
+
+def with_classes(share):
+    """Return a map of classes, of whose pixels a share is of another class."""
+    return Results(
+        np.zeros((10, 10, 3), np.uint8),
+        "",
+        {0: "x"},
+        semantic_mask=(torch.arange(100) < 100 * share).view(10, 10).int(),
+    )
+
+
+def with_depth(*shares):
+    """Return a map of depths, a quarter of it times each of four factors."""
+    depth = torch.linspace(1, 9, 25).repeat(4).view(4, 25) * torch.tensor(shares)[:, None]
+    return Results(np.zeros((4, 25, 3), np.uint8), "", {0: "x"}, depth=depth)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [  # expected: far, mask, keypoint, pixels; float16 allows an IoU of 0.9, 2 px, 15 %
+        (with_masks(square(10)), with_masks(square(10)), (0, 1, 0, 0)),
+        (with_masks(square(10)), with_masks(square(11)), (0, 380 / 420, 0, 0)),  # 19 of 21 columns
+        (with_masks(square(10)), with_masks(square(20)), (1, 1 / 3, 0, 0)),
+        (with_masks(square(10)), with_masks(torch.zeros(64, 64)), (1, 0, 0, 0)),
+        (with_masks(torch.zeros(64, 64)), with_masks(torch.zeros(64, 64)), (0, 1, 0, 0)),
+        (with_keypoint(5.0), with_keypoint(6.5), (0, 1, 1.5, 0)),
+        (with_keypoint(5.0), with_keypoint(8.0), (1, 1, 3, 0)),
+        (with_keypoint(5.0, 128), with_keypoint(8.0, 128), (0, 1, 1.5, 0)),  # of the input
+        (with_classes(0.5), with_classes(0.5), (0, 1, 0, 0)),
+        (with_classes(0.5), with_classes(0.54), (0, 1, 0, 0.04)),
+        (with_classes(0.5), with_classes(0.7), (1, 1, 0, 0.2)),
+        (with_depth(1, 1, 1, 1), with_depth(1.009, 0.991, 1, 1), (0, 1, 0, 0)),
+        (with_depth(1, 1, 1, 1), with_depth(1, 1, 1.011, 1), (1, 1, 0, 0.25)),
+        (with_depth(1, 1, 1, 1), with_depth(1, 1, 1, float("nan")), (1, 1, 0, 0.25)),
+    ],
+)
+def test_difference_of_masks_keypoints_and_pixels(ours, theirs, expected):
+    d = difference(ours, theirs, TOLERANCES["float16"], [64, 64])
+    assert (d.far, d.mask, d.keypoint, d.pixels) == pytest.approx(expected, abs=1e-6)

@@ -11,8 +11,9 @@ from ultralytics.engine.results import Results
 from ultralytics.utils import DEFAULT_CFG, LOGGER
 
 from ultralytics_diffattn.errors import DisagreementError
-from ultralytics_diffattn.evaluation.agreement import CONF, TOLERANCES, Difference, boxes, difference
+from ultralytics_diffattn.evaluation.agreement import CONF, TOLERANCES, Difference, Tolerance, boxes, difference
 
+WITHOUT_BOXES = "classify", "semantic", "depth"
 TIMED = 8  # batches of which the median is taken
 
 
@@ -33,8 +34,12 @@ class Comparison(TypedDict, total=False):
         conf (float): Threshold of the score in both.
         corner (float | None): Largest difference of a coordinate, in pixels of the model's input; None without pairs.
         score (float): Largest difference of a score, with task `classify` of a probability.
-        far (int): Pairs, with `classify` images, that differ more than allowed.
+        far (int): Pairs, in tasks without boxes images, that differ more than allowed.
         alone (int): Boxes that only one of the two predicts.
+        mask (float): Smallest IoU of the masks of a pair, with task `segment`.
+        keypoint (float): Largest difference of a keypoint, in pixels of the model's input, with task `pose`.
+        pixels (float): Largest share of an image's pixels with another class (`semantic`), or a depth off by
+            more than 1 % (`depth`).
     """
 
     images: int
@@ -45,6 +50,9 @@ class Comparison(TypedDict, total=False):
     score: float
     far: int
     alone: int
+    mask: float
+    keypoint: float
+    pixels: float
 
 
 def precision_of(done: dict[str, Any]) -> str:
@@ -98,7 +106,7 @@ def compare_predictions(
     if hasattr(yolo.model, "transforms"):  # of the training, whose size may be another than the export's
         del yolo.model.transforms
     ours, theirs = _predict(yolo, exported, batches, options)
-    if yolo.task != "classify" and not sum(map(len, ours)) and not options.get("nms"):
+    if yolo.task not in WITHOUT_BOXES and not sum(map(len, ours)) and not options.get("nms"):
         predicted = [boxes(r) for batch in batches for r in yolo.predict(batch, **{**options, "conf": 1e-6})]
         best = max((float(b.conf.max()) for b in predicted if len(b)), default=0.0)
         if best:
@@ -108,12 +116,12 @@ def compare_predictions(
             ours, theirs = _predict(yolo, exported, batches, options)
     rule = TOLERANCES[precision], options["imgsz"], options["conf"], options.get("max_det", DEFAULT_CFG.max_det)
     gaps = [difference(a, b, *rule) for a, b in zip(ours, theirs, strict=True)][: len(images)]
-    return _sum_of(gaps, options["conf"])
+    return _sum_of(gaps, options["conf"], yolo.task)
 
 
-def _sum_of(gaps: list[Difference], conf: float) -> Comparison:
+def _sum_of(gaps: list[Difference], conf: float, task: str) -> Comparison:
     """Return the differences of all images together."""
-    return {
+    comparison: Comparison = {
         "images": len(gaps),
         "boxes": sum(g.boxes for g in gaps),
         "pairs": sum(g.pairs for g in gaps),
@@ -123,6 +131,13 @@ def _sum_of(gaps: list[Difference], conf: float) -> Comparison:
         "far": sum(g.far for g in gaps),
         "alone": sum(g.alone for g in gaps),
     }
+    if task == "segment":
+        comparison["mask"] = min(g.mask for g in gaps)
+    if task == "pose":
+        comparison["keypoint"] = max(g.keypoint for g in gaps)
+    if task in ("semantic", "depth"):
+        comparison["pixels"] = max(g.pixels for g in gaps)
+    return comparison
 
 
 def latencies(yolo: Any, exported: Any, images: list[str], options: dict[str, Any]) -> Latency:
@@ -168,25 +183,40 @@ def judge(file: str, precision: str, comparison: Comparison, task: str) -> None:
     Raises:
         DisagreementError: If the predictions differ more than allowed, or nothing was predicted.
     """
-    corner, score, share = TOLERANCES[precision]
-    c, classify, wrong = comparison, task == "classify", comparison["far"] + comparison["alone"]
-    text = f"scores differ by up to {c['score']:.2g} (allowed {score})"
-    if not classify:
-        gap = "-" if c["corner"] is None else f"{c['corner']:.2g}"
-        text = f"corners differ by up to {gap} px of the input (allowed {corner}), {text}"
-        text = f"{c['boxes']} boxes above conf={c['conf']:.2g}: {text}, {c['alone']} found by one alone"
+    tolerance, c = TOLERANCES[precision], comparison
+    wrong = c["far"] + c["alone"]
+    text = _described(c, tolerance, task)
     LOGGER.info(f"{c['images']} images, {text}")
-    if wrong > share * c["boxes"]:
-        what = f"{wrong} images" if classify else f"{wrong} boxes are further off than allowed, or found by one alone"
+    if wrong > tolerance.share * c["boxes"]:
+        images = task in WITHOUT_BOXES
+        what = f"{wrong} images" if images else f"{wrong} boxes are further off than allowed, or found by one alone"
         mend = "export without half and int8, with more data to calibrate on, or in another format"
-        if not classify and c["conf"] < CONF:
+        if not images and c["conf"] < CONF:
             mend = "PyTorch is sure of nothing in these images, so train longer or give others, as in source=folder"
+        allowed = int(tolerance.share * c["boxes"])
         raise DisagreementError(
-            f"{file} does not find what PyTorch finds, computing in {precision}: {what}, while "
-            f"{int(share * c['boxes'])} may. On {c['images']} images, {text}. It is not to be trusted: {mend}."
+            f"{file} does not find what PyTorch finds, computing in {precision}: {what}, while {allowed} may. On "
+            f"{c['images']} images, {text}. It is not to be trusted: {mend}."
         )
-    if not classify and not c["pairs"]:
+    if task not in WITHOUT_BOXES and not c["pairs"]:
         raise DisagreementError(
             f"{file} was not compared: PyTorch finds no boxes in {c['images']} images: "
             "give images with objects, as in source=folder, or a lower conf."
         )
+
+
+def _described(c: Comparison, tolerance: Tolerance, task: str) -> str:
+    """Return the largest differences, and what is allowed, in words."""
+    if task in ("semantic", "depth"):
+        what = "another class" if task == "semantic" else "a depth off by more than 1 %"
+        return f"up to {c['pixels']:.2%} of the pixels have {what} (allowed {tolerance.pixels:.0%})"
+    text = f"scores differ by up to {c['score']:.2g} (allowed {tolerance.score})"
+    if task == "classify":
+        return text
+    gap = "-" if c["corner"] is None else f"{c['corner']:.2g}"
+    text = f"corners differ by up to {gap} px of the input (allowed {tolerance.corner}), {text}"
+    if "mask" in c:
+        text += f", masks overlap by at least {c['mask']:.2%} (allowed {tolerance.mask:.0%})"
+    if "keypoint" in c:
+        text += f", keypoints differ by up to {c['keypoint']:.2g} px (allowed {tolerance.keypoint})"
+    return f"{c['boxes']} boxes above conf={c['conf']:.2g}: {text}, {c['alone']} found by one alone"

@@ -8,24 +8,17 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from ultralytics_diffattn.errors import MissingPackageError, UserError
+from ultralytics_diffattn.evaluation.format_packages import FORMATS
 from ultralytics_diffattn.suggestions import did_you_mean
 
 # What ultralytics' export and its inference import, by pip's name. Formats that it can only make for other hardware
 # than a computer's are not here.
-PACKAGES = {
+AS_LISTED = "onnx", "openvino", "coreml", "saved_model", "pb", "litert", "paddle", "mnn", "ncnn", "executorch"
+PACKAGES: dict[str, tuple[str, ...]] = {
     "torchscript": (),
-    "onnx": ("onnx", "onnxruntime"),
-    "openvino": ("openvino",),
+    **{kind: FORMATS[kind].shown for kind in AS_LISTED},
     "engine": ("onnx", "tensorrt"),
-    "coreml": ("coremltools",),
-    "saved_model": ("tensorflow", "onnx2tf"),
-    "pb": ("tensorflow", "onnx2tf"),
-    "tflite": ("tensorflow", "onnx2tf"),
-    "litert": ("litert-torch", "ai-edge-litert"),
-    "paddle": ("paddlepaddle", "x2paddle"),
-    "mnn": ("MNN", "onnx"),
-    "ncnn": ("ncnn", "pnnx"),
-    "executorch": ("executorch",),
+    "tflite": FORMATS["saved_model"].shown,
 }
 FOR_INT8 = {"openvino": ("nncf",), "litert": ("ai-edge-quantizer",), "coreml": ("scikit-learn",)}
 MODULES = {"paddlepaddle": "paddle", "scikit-learn": "sklearn"}  # where pip's name is another

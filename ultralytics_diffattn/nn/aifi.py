@@ -105,6 +105,12 @@ class MultiheadAttention_Diff(PairedLambdaMixin, nn.MultiheadAttention):
             second.copy_(q)
             v.view(self.num_heads, self.head_dim, -1).div_(rest.view(-1, 1, 1))
 
+    def _shrink_values(self, factor: Tensor) -> None:
+        for joint in (self.in_proj_weight, self.in_proj_bias):
+            joint.chunk(3)[2].view(self.num_heads, self.head_dim, -1).div_(factor.view(-1, 1, 1))
+        weight = self.out_proj.weight
+        weight.view(len(weight), self.num_heads, -1).mul_(factor[:, None])
+
     def _project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return q1, the shared k, q2 and v of tokens, (B, N, dim), each (B, heads, N, head_dim)."""
         projections = zip((query, key, value), self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True)

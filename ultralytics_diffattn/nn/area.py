@@ -11,9 +11,10 @@ from ultralytics.nn.modules.block import A2C2f, AAttn
 from ultralytics.nn.modules.conv import Conv
 
 from ultralytics_diffattn.nn.arguments import ArgumentError, check_count, check_divides, check_ratio, is_traced
-from ultralytics_diffattn.nn.functional import diff_attention
+from ultralytics_diffattn.nn.formula import is_exported
+from ultralytics_diffattn.nn.functional import diff_attention, within_float16
 from ultralytics_diffattn.nn.lambdas import PairedLambdaMixin
-from ultralytics_diffattn.nn.paired import share_first_map
+from ultralytics_diffattn.nn.paired import share_first_map, shrink_values
 from ultralytics_diffattn.nn.protocol import QueriesAndKeys
 from ultralytics_diffattn.nn.safe_global import safe_global
 
@@ -70,11 +71,15 @@ class AAttn_Diff(PairedLambdaMixin, AAttn):
         B, _, H, W = x.shape
         if not is_traced() and H * W % self.area:
             raise ValueError(f"H={H}, W={W} give {H * W} positions, which do not divide into area={self.area} areas.")
-        q1, k, q2, v = self._project(x)
-        y = diff_attention(q1, k, q2, k, v, self.compute_lambda(), scale=self.scale)
-        y, v = (t.permute(0, 2, 4, 1, 3) for t in (y, v))  # (B, heads, head_dim, area, n)
-        y, v = (t.reshape(B, self.all_head_dim, H, W) for t in (y, v))
-        out: Tensor = self.proj(y + self.pe(v))
+        if is_exported():
+            y, v = self._attend_exported(x)
+        else:
+            q1, k, q2, v = self._project(x)
+            y = diff_attention(q1, k, q2, k, v, self.compute_lambda(), scale=self.scale)
+            y, v = (t.permute(0, 2, 4, 1, 3) for t in (y, v))  # (B, heads, head_dim, area, n)
+            y, v = (t.reshape(B, self.all_head_dim, H, W) for t in (y, v))
+        y = y + self.pe(v)
+        out: Tensor = self.proj(y if self.folded else within_float16(y))
         return out
 
     @property
@@ -90,6 +95,32 @@ class AAttn_Diff(PairedLambdaMixin, AAttn):
 
     def _share_first_map(self, rest: Tensor) -> None:
         share_first_map(self.qkv, self.q2, self.pe, self.head_dim, rest)
+
+    def _shrink_values(self, factor: Tensor) -> None:
+        shrink_values(self.qkv, self.pe, self.proj, self.head_dim, factor)
+
+    def _attend_exported(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the heads' output and v of a feature map, shaped as it, with at most four dimensions.
+
+        Converters know few operators with five; and the scale stands before a transposition for the reason that
+        `PairedAttention_Diff` gives.
+        """
+        B, _, H, W = x.shape
+        qkv, q2 = self.qkv(x), self.q2(x)
+        if self.area == 1:
+            qkv, q2 = (t.reshape(B, self.num_heads, -1, H * W) for t in (qkv, q2))  # each (B, heads, width, n)
+        else:
+            qkv, q2 = (t.flatten(2).transpose(1, 2) for t in (qkv, q2))  # each (B, positions, channels)
+            width = 3 * self.head_dim, self.head_dim
+            shapes = ((B * self.area, H * W // self.area, self.num_heads, w) for w in width)
+            qkv, q2 = (t.reshape(shape).permute(0, 2, 3, 1) for t, shape in zip((qkv, q2), shapes, strict=True))
+        q1, k, v = qkv.split(self.head_dim, dim=2)
+        q1, k, q2, tokens = (t.transpose(-2, -1) for t in (q1 * self.scale, k, q2 * self.scale, v))
+        y = diff_attention(q1, k, q2, k, tokens, self.compute_lambda(), scale=1.0)
+        y = y.transpose(-2, -1)  # (B * area, heads, head_dim, n), as v
+        if self.area > 1:
+            y, v = (t.permute(0, 3, 1, 2).reshape(B, H * W, self.all_head_dim).transpose(1, 2) for t in (y, v))
+        return y.reshape(B, self.all_head_dim, H, W), v.reshape(B, self.all_head_dim, H, W)
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return q1, the shared k, q2 and v of a feature map, (B, dim, H, W), each (B, area, heads, n, head_dim)."""

@@ -49,7 +49,7 @@ class DiffRMSNorm(nn.RMSNorm):
         """Return `x`, (..., width), divided by its root mean square and multiplied by the gain, in the dtype of `x`."""
         wide = widen(x)
         eps: float = self.eps  # type: ignore[assignment]  # None only where nobody gives one
-        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
+        wide = wide * torch.rsqrt((wide * wide).mean(-1, keepdim=True) + eps)  # X2Paddle knows no square
         return (wide * self.weight).to(x.dtype)
 
     def reset_parameters(self) -> None:
@@ -191,7 +191,7 @@ class DiffAttention(LambdaMixin, nn.Module):
         """Return the queries (or keys) of the first and of the second map, each (B, heads, N, d), from (B, N, C)."""
         B, N, _ = x.shape
         x = x.reshape(B, N, self.num_heads, 2, self.head_dim)  # the two maps of a head lie side by side
-        return x.permute(3, 0, 2, 1, 4).unbind(0)
+        return tuple(one.squeeze(0) for one in x.permute(3, 0, 2, 1, 4).split(1))  # X2Paddle knows no unbind
 
     def extra_repr(self) -> str:
         """Return what `print(model)` shows beside the submodules."""

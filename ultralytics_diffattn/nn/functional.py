@@ -79,6 +79,22 @@ def diff_attention(
     out = run[backend](q1, k1, q2, k2, v, lam, attn_mask, dropout_p, scale)
     if attn_mask is not None:
         out = out.masked_fill(blind(attn_mask), 0.0)
-    if out.dtype == torch.float16:
-        out = out.clamp(torch.finfo(torch.float16).min, torch.finfo(torch.float16).max)
-    return out
+    return within_float16(out)
+
+
+def within_float16(x: Tensor) -> Tensor:
+    """Return `x`, in float16 with its largest number in place of infinity; other types are as they are.
+
+    Args:
+        x (Tensor): Of any shape and type.
+
+    Returns:
+        (Tensor): Shaped as `x`.
+
+    Examples:
+        >>> within_float16(torch.tensor([1.0, float("inf")]).half())
+        tensor([1.0000e+00, 6.5504e+04], dtype=torch.float16)
+    """
+    if x.dtype != torch.float16:
+        return x
+    return x.clamp(torch.finfo(torch.float16).min, torch.finfo(torch.float16).max)

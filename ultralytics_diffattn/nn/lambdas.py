@@ -164,6 +164,7 @@ class PairedLambdaMixin:
     halved: ClassVar[tuple[str, ...]] = ()
     scaled: ClassVar[tuple[str, ...]] = "qkv.bn.weight", "qkv.bn.bias", "pe.conv.weight"  # by `start_as_stock`
     lambda_init = 0.0  # on the class, since checkpoints of earlier versions do not know it
+    folded = False  # likewise
     lam: nn.Parameter
 
     def add_lambda(self, heads: int, lambda_init: float | str, depth: int = 1) -> None:
@@ -210,6 +211,40 @@ class PairedLambdaMixin:
         """Copy the first query to the second, and divide v by `rest`, (heads,), but not for `pe`, which reads it."""
         raise NotImplementedError
 
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Make v smaller and what follows the heads larger, so that the difference fits wherever v fits.
+
+        The maps may pick values of opposite sign: the difference is then `1 + |lambda|` times as large as what plain
+        attention gives, and overflows in float16 where that does not, also where a runtime makes float16 of a graph in
+        float32. The factor is the next power of two, for each head, so no result changes by a bit.
+
+        ultralytics' `fuse()` ends with it.
+
+        Examples:
+            >>> from ultralytics_diffattn.nn.paired import PairedAttention_Diff
+            >>> attention = PairedAttention_Diff(64, num_heads=1, lambda_init=0.5).eval()
+            >>> x = torch.randn(1, 64, 4, 4)
+            >>> before = attention(x)
+            >>> attention.fold()
+            >>> torch.equal(attention(x), before)
+            True
+        """
+        if not self.folded:
+            reach = 1 + self.compute_lambda().abs()  # (heads,)
+            self._shrink_values(reach.new_tensor([_power_of_two(r) for r in reach.tolist()]))
+            self.folded = True
+
+    def _shrink_values(self, factor: Tensor) -> None:
+        """Divide v of each head by `factor`, (heads,), and multiply by it what the output projection reads of it."""
+        raise NotImplementedError
+
     def compute_lambda(self) -> Tensor:
         """Return the present lambda, (heads,), in float32 or wider."""
         return widen(self.lam)
+
+
+def _power_of_two(x: float) -> float:
+    """Return the smallest power of two from `x` on; 1 for nan, of a model that diverged."""
+    mantissa, exponent = math.frexp(x)  # x = mantissa * 2 ** exponent, 0.5 <= mantissa < 1
+    return math.ldexp(1.0, exponent - (mantissa == 0.5))

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from ultralytics.nn.modules.block import Attention
 from ultralytics.nn.modules.conv import Conv
 
 from ultralytics_diffattn.nn.arguments import ArgumentError, key_width
-from ultralytics_diffattn.nn.functional import diff_attention
+from ultralytics_diffattn.nn.formula import is_exported
+from ultralytics_diffattn.nn.functional import diff_attention, within_float16
 from ultralytics_diffattn.nn.lambdas import PairedLambdaMixin
 from ultralytics_diffattn.nn.protocol import QueriesAndKeys
 from ultralytics_diffattn.nn.safe_global import safe_global
@@ -37,6 +40,28 @@ def share_first_map(qkv: Conv, q2: Conv, pe: Conv, key_dim: int, rest: Tensor) -
         parameter.view(heads, -1)[:, 2 * key_dim :] /= rest[:, None]
     weight = pe.conv.weight
     weight.view(heads, -1, *weight.shape[1:]).mul_(rest.view(-1, 1, 1, 1, 1))
+
+
+def shrink_values(qkv: Conv, pe: Conv, proj: Conv, key_dim: int, factor: Tensor) -> None:
+    """Divide v by a factor for each head, and what `pe` makes of it; `proj` multiplies both by it again.
+
+    Args:
+        qkv (Conv): Channels by heads: q and k of width `key_dim`, then v. Fused or not, as the others are.
+        pe (Conv): A depthwise convolution of v.
+        proj (Conv): The projection of the sum of the heads and `pe`.
+        key_dim (int): Width of q and k of a head.
+        factor (Tensor): (heads,).
+    """
+    heads = len(factor)
+    last: Any = qkv.bn if hasattr(qkv, "bn") else qkv.conv  # fuse() has folded the one into the other
+    offsets: Any = (pe.bn.running_mean, pe.bn.bias) if hasattr(pe, "bn") else (pe.conv.bias,)
+    for parameter in (last.weight, last.bias):
+        by_head = parameter.view(heads, -1, *parameter.shape[1:])  # (heads, key_dim * 2 + head_dim, ...)
+        by_head[:, 2 * key_dim :] /= factor.view(-1, *[1] * (by_head.ndim - 1))
+    for offset in offsets:
+        offset.view(heads, -1).div_(factor[:, None])
+    weight = proj.conv.weight
+    weight.view(len(weight), heads, -1).mul_(factor[:, None])
 
 
 @safe_global
@@ -95,25 +120,31 @@ class PairedAttention_Diff(PairedLambdaMixin, Attention):
             (Tensor): Shaped as `x`.
         """
         q1, k, q2, v = self._project(x)
-        tokens = v.transpose(-2, -1)  # (B, heads, N, head_dim)
-        y = diff_attention(q1, k, q2, k, tokens, self.compute_lambda(), scale=self.scale)  # (B, heads, N, head_dim)
+        scale = self.scale
+        if is_exported():  # here and not behind the transposition: Paddle's fusion of that with the product is wrong
+            q1, q2, scale = q1 * scale, q2 * scale, 1.0
+        q1, k, q2, tokens = (t.transpose(-2, -1) for t in (q1, k, q2, v))  # each (B, heads, N, width)
+        y = diff_attention(q1, k, q2, k, tokens, self.compute_lambda(), scale=scale)  # (B, heads, N, head_dim)
         y = y.transpose(-2, -1).reshape(x.shape)
-        out: Tensor = self.proj(y + self.pe(v.reshape(x.shape)))
+        y = y + self.pe(v.reshape(x.shape))
+        out: Tensor = self.proj(y if self.folded else within_float16(y))
         return out
 
     def queries_and_keys(self, x: Tensor) -> QueriesAndKeys:
         """Return `((q1, k), (q2, k))` of a feature map, (B, dim, H, W), each (B, heads, N, key_dim)."""
-        q1, k, q2, _ = self._project(x)
+        q1, k, q2 = (t.transpose(-2, -1) for t in self._project(x)[:3])
         return (q1, k), (q2, k)
 
     def _share_first_map(self, rest: Tensor) -> None:
         share_first_map(self.qkv, self.q2, self.pe, self.key_dim, rest)
 
+    def _shrink_values(self, factor: Tensor) -> None:
+        shrink_values(self.qkv, self.pe, self.proj, self.key_dim, factor)
+
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return q1, the shared k and q2, (B, heads, N, key_dim), and v as stock has it, (B, heads, head_dim, N)."""
+        """Return q1, the shared k and q2, (B, heads, key_dim, N), and v, (B, heads, head_dim, N), as stock has them."""
         B, _, H, W = x.shape
         qkv = self.qkv(x).view(B, self.num_heads, self.key_dim * 2 + self.head_dim, H * W)
         q1, k, v = qkv.split([self.key_dim, self.key_dim, self.head_dim], dim=2)
         q2 = self.q2(x).view(B, self.num_heads, self.key_dim, H * W)
-        q1, k, q2 = (t.transpose(-2, -1) for t in (q1, k, q2))
         return q1, k, q2, v

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from ultralytics.nn.modules.conv import Conv
 
 from ultralytics_diffattn.nn.attention import DiffAttention
@@ -58,5 +58,15 @@ class TokenAttention_Diff(DiffAttention):
         y, v = self._attend(x.flatten(2).transpose(1, 2), attn_mask)  # (B, N, C) and (B, heads, N, C / heads)
         y = y.transpose(1, 2).reshape(x.shape) + self.pe(v.transpose(-2, -1).reshape(x.shape))
         # Not as tokens: for a gradient laid out as they are, PyTorch's BatchNorm in `pe` is wrong for a single image.
-        out: Tensor = self.proj_drop(F.conv2d(y, self.out_proj.weight[:, :, None, None], self.out_proj.bias))
+        weight, bias = self.out_proj.weight, self.out_proj.bias
+        y = self.out_proj(y) if self.folded else F.conv2d(y, weight[:, :, None, None], bias)
+        out: Tensor = self.proj_drop(y)
         return out
+
+    def _fold_scale(self) -> None:
+        """Make the output projection the convolution that it is, too: X2Paddle loses sight of a reshaped weight."""
+        super()._fold_scale()
+        linear = self.out_proj
+        self.out_proj = nn.Conv2d(linear.in_features, linear.out_features, 1, device="meta")  # type: ignore[assignment]
+        self.out_proj.weight = nn.Parameter(linear.weight[:, :, None, None])
+        self.out_proj.bias = linear.bias

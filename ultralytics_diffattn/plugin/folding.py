@@ -32,7 +32,7 @@ def attach(tasks: ModuleType) -> None:
 
 
 def fold(model: nn.Module) -> None:
-    """Fold every differential attention in a model; see `LambdaMixin.fold`.
+    """Fold every differential attention in a model; see `LambdaMixin.fold` and `PairedLambdaMixin.fold`.
 
     Args:
         model (nn.Module): A model in which nothing needs training any more.
@@ -44,8 +44,8 @@ def fold(model: nn.Module) -> None:
         >>> model[0].folded
         True
     """
-    from ultralytics_diffattn.nn.lambdas import LambdaMixin
+    from ultralytics_diffattn.nn.lambdas import LambdaMixin, PairedLambdaMixin
 
     for module in model.modules():
-        if isinstance(module, LambdaMixin):
+        if isinstance(module, (LambdaMixin, PairedLambdaMixin)):
             module.fold()

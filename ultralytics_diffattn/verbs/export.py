@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypedDict
 
+from ultralytics import RTDETR
 from ultralytics.engine.exporter import export_formats
 from ultralytics.utils import LOGGER
 from ultralytics.utils.files import file_size
 
 from ultralytics_diffattn.data import catalogue
-from ultralytics_diffattn.errors import UserError, as_user_errors
+from ultralytics_diffattn.errors import MissingPackageError, UserError, as_user_errors
 from ultralytics_diffattn.evaluation.agreement import CONF
 from ultralytics_diffattn.evaluation.export_check import (
     Comparison,
@@ -21,8 +24,10 @@ from ultralytics_diffattn.evaluation.export_check import (
     latencies,
     precision_of,
 )
+from ultralytics_diffattn.evaluation.format_packages import FORMATS, pip_command
 from ultralytics_diffattn.evaluation.openvino_precision import openvino_in_float32
 from ultralytics_diffattn.evaluation.sample_images import images_in, validation_images
+from ultralytics_diffattn.evaluation.tasks import TASKS
 from ultralytics_diffattn.suggestions import did_you_mean
 from ultralytics_diffattn.verbs.arguments import open_model
 
@@ -31,7 +36,6 @@ TESTED = "onnx", "openvino", "torchscript"  # by this project's own tests
 # What ultralytics knows besides the names in its table of formats.
 ALIASES = {"tensorrt", "trt", "mlmodel", "mlpackage", "mlprogram", "apple", "ios", "tflite", "tfjs"}
 ALIASES |= {"huawei", "cann", "om", "vitis", "vitisai", "versal"}
-COMPARED = "detect", "segment", "pose", "obb", "classify"  # tasks
 
 
 class ExportedFile(TypedDict):
@@ -64,8 +68,8 @@ class ExportReport(ExportedFile, Comparison, total=False):
 def export(model: str = "", **args: Any) -> ExportReport:
     """Return the report on an exported model that was run beside PyTorch on real images.
 
-    Compared are boxes, with `classify` probabilities; masks and keypoints are not. OpenVINO is compared in float32, and
-    timed as it runs on this machine.
+    Compared is what the task predicts: boxes with their masks and keypoints, rotated boxes, probabilities of classes,
+    classes or depths of pixels. OpenVINO is compared in float32, and timed as it runs on this machine.
 
     Args:
         model (str): Trained weights.
@@ -79,6 +83,7 @@ def export(model: str = "", **args: Any) -> ExportReport:
     Raises:
         UserError: If an argument is missing or unknown, or there are no images.
         MissingFileError: If the model or the images do not exist.
+        MissingPackageError: If the format needs packages that are not installed.
         DisagreementError: If the exported model disagrees with PyTorch, or there is nothing to compare.
 
     Examples:
@@ -104,19 +109,35 @@ def export(model: str = "", **args: Any) -> ExportReport:
     images = images or validation_images(yolo, args.get("data"))
     options = _prediction_options(args, done)
     try:
-        exported = _run_once(file, yolo.task, images, options)
+        exported = _run_once(file, yolo, images, options)
     except Exception as e:
-        if report["tested"] and yolo.task in COMPARED:
+        if report["tested"] and yolo.task in TASKS:
             raise
         report["reason"] = f"{type(e).__name__}: {e}"
         LOGGER.warning(f"{file} is exported, but could not be compared with PyTorch here: {report['reason']}")
         return report
     comparison = compare_predictions(yolo, exported, images, options, precision)
     judge(file, precision, comparison, yolo.task)
-    as_it_runs = open_model(file, yolo.task) if kind == "openvino" else exported  # in the processor's own precision
+    as_it_runs = open_exported(file, yolo) if kind == "openvino" else exported  # in the processor's own precision
     latency = latencies(yolo, as_it_runs, images, options)
     LOGGER.info(f"inference of an image: PyTorch {latency['pytorch']} ms, {kind} {latency['exported']} ms")
     return {**report, **comparison, "latency_ms": latency, "compared": True}
+
+
+def open_exported(file: str, yolo: Any) -> Any:
+    """Return an exported model; an RT-DETR's has to be called one, since its boxes are shares of the image.
+
+    Args:
+        file (str): The exported file.
+        yolo (ultralytics.YOLO): The model that was exported.
+
+    Returns:
+        (ultralytics.YOLO): What predicts with the file.
+
+    Examples:
+        >>> open_exported("best.onnx", yolo).predict("image.jpg")  # doctest: +SKIP
+    """
+    return RTDETR(file) if isinstance(yolo, RTDETR) else open_model(file, yolo.task)
 
 
 def _export(yolo: Any, kind: str, args: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -125,9 +146,25 @@ def _export(yolo: Any, kind: str, args: dict[str, Any]) -> tuple[str, dict[str, 
     yolo.add_callback(
         "on_export_end", lambda exporter: done.update(vars(exporter.args), imgsz=exporter.imgsz, format=kind)
     )
-    with as_user_errors():
+    with as_user_errors(), _explained(kind):
         file = yolo.export(**{k: v for k, v in args.items() if k != "data" or _calibrates(kind)} | {"format": kind})
     return str(file), done
+
+
+@contextmanager
+def _explained(kind: str) -> Iterator[None]:
+    """Raise as a user's error that a converter's package is missing, or that it knows no such argument."""
+    try:
+        yield
+    except AssertionError as e:
+        if "not supported" not in str(e):
+            raise
+        raise UserError(str(e)) from e
+    except ModuleNotFoundError as e:
+        if kind not in FORMATS:
+            raise
+        message = f"format={kind} needs packages that are not installed ({e}). Install them: {pip_command(kind)}"
+        raise MissingPackageError(message) from e
 
 
 def _prediction_options(args: dict[str, Any], done: dict[str, Any]) -> dict[str, Any]:
@@ -137,11 +174,11 @@ def _prediction_options(args: dict[str, Any], done: dict[str, Any]) -> dict[str,
     return options | {"conf": args.get("conf") or CONF, "rect": False, "verbose": False}
 
 
-def _run_once(file: str, task: str, images: list[str], options: dict[str, Any]) -> Any:
+def _run_once(file: str, yolo: Any, images: list[str], options: dict[str, Any]) -> Any:
     """Return the exported model after its first prediction, or raise if it does not run here."""
-    if task not in COMPARED:
-        raise NotImplementedError(f"task={task} has neither boxes nor classes")
-    exported = open_model(file, task)
+    if yolo.task not in TASKS:
+        raise NotImplementedError(f"what task={yolo.task} predicts is not known here")
+    exported = open_exported(file, yolo)
     with openvino_in_float32():  # the first prediction compiles it
         exported.predict(batches_of(images, options["batch"])[0], **options)
     return exported
