@@ -11,6 +11,7 @@ from ultralytics_diffattn.comparison.facet_differences import RESAMPLES
 from ultralytics_diffattn.comparison.schema import RunKey
 from ultralytics_diffattn.evaluation.confusion import confusions
 from ultralytics_diffattn.evaluation.estimates import estimate
+from ultralytics_diffattn.evaluation.image_scores import ImageScores, Ratio
 
 WORDS = {f"{a} taken for {b}": (a, b) for a in range(3) for b in range(3) if a != b}
 WORDS |= {f"{a} missed": (a, 3) for a in range(3)} | {f"{b} where nothing is": (3, b) for b in range(3)}
@@ -68,6 +69,18 @@ def test_models_that_are_alike_have_none():
     assert (result.largest.names, result.largest.pairs[0].differences) == ([], [])
 
 
-@pytest.mark.parametrize("task", ["obb", "classify"])
+def test_images_of_a_classifier():
+    hit = Ratio(np.ones((4, 1)), np.ones((4, 1)), np.ones((4, 1)))
+    scores = ImageScores(
+        ["cat", "dog"], [*"wxyz"], {"top-1": hit}, None, np.array([0, 1, 1, 1]), np.array([0, 0, 1, 0])
+    )
+    better = scores._replace(predicted=np.array([0, 0, 1, 1]))
+    result = confusion_result({RunKey("a", 0): scores, RunKey("b", 0): better}, "classify")
+    assert result.classes == ["cat", "dog"]
+    assert result.models == {"a": [[1.0, 2.0], [0.0, 1.0]], "b": [[2.0, 1.0], [0.0, 1.0]]}
+    assert (result.largest.names, result.largest.pairs[0].differences) == (["cat taken for dog"], [-1.0])
+
+
+@pytest.mark.parametrize("task", ["obb", "semantic", "depth"])
 def test_tasks_without_upright_boxes_have_none(task):
     assert confusion_result({RunKey("a", 0): with_boxes(random_predictions(0))}, task) is None

@@ -24,7 +24,7 @@ def results(*verdicts):
         (["better"], "a is better than stock in mAP50-95: {a} against {stock}."),
         (["worse", "worse"], "a and b are worse than stock in mAP50-95: {a} and {b} against {stock}."),
         (["equal"], "a is as good as stock: mAP50-95 differs by less than 0.005."),
-        (["not distinguishable"] * 3, "No difference in mAP50-95 could be shown between a, b and c and stock."),
+        (["not distinguishable"] * 3, "No difference from stock in mAP50-95 could be shown for a, b and c."),
         (["no verdict"], "Too little was measured to compare a with stock."),
         (
             ["no verdict", "better"],

@@ -44,7 +44,7 @@ def test_ultralytics_own(seed):
     if seed == 4:  # many with the same score, in an order of their own
         p = p._replace(conf=p.conf.round(1))
     ours = confusions(p)
-    matrix = ours.matrix(3)
+    matrix = ours.matrix(4)
     assert np.array_equal(matrix, ultralytics_own(p))
     assert np.diag(matrix)[:3].all()
     assert matrix[:3, :3].sum() > np.trace(matrix)  # some are taken for another class
@@ -71,4 +71,4 @@ def test_ultralytics_own(seed):
 def test_one_by_one(objects, detections, expected):
     found = confusions(make(objects, detections, images=2))
     assert sorted(zip(found.true.tolist(), found.predicted.tolist(), strict=True)) == expected
-    assert found.matrix(3).sum() == len(expected)
+    assert found.matrix(4).sum() == len(expected)

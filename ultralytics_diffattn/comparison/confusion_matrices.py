@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ultralytics_diffattn.comparison.facet_differences import RESAMPLES, paired_differences
 from ultralytics_diffattn.comparison.schema import ConfusionResult, FacetResult, RunKey
 from ultralytics_diffattn.evaluation import bootstrap
-from ultralytics_diffattn.evaluation.confusion import Confusions, confusions
+from ultralytics_diffattn.evaluation.confusion import Confusions, confusions, of_classes
 from ultralytics_diffattn.evaluation.predictions import UPRIGHT, Predictions
 from ultralytics_diffattn.evaluation.recording import Recorded
 
@@ -27,22 +27,22 @@ def confusion_result(recorded: Mapping[RunKey, Recorded], task: str) -> Confusio
         task (str): One of `TASKS`.
 
     Returns:
-        (ConfusionResult | None): None for a task without upright boxes.
+        (ConfusionResult | None): None for a task without upright boxes, but for classification.
     """
-    boxes = {key: p for key, p in recorded.items() if isinstance(p, Predictions)}
-    if task not in UPRIGHT or not boxes:
+    if task != "classify" and task not in UPRIGHT:
         return None
-    first = next(iter(boxes.values()))
-    found = {key: confusions(p) for key, p in boxes.items()}
-    by_run = {key: c.matrix(len(first.names)) for key, c in found.items()}
+    found = {key: confusions(p) if isinstance(p, Predictions) else of_classes(p) for key, p in recorded.items()}
+    first = next(iter(recorded.values()))
+    classes = [*first.names, *([BACKGROUND] if isinstance(first, Predictions) else [])]
+    by_run = {key: c.matrix(len(classes)) for key, c in found.items()}
     models = {
         m: np.mean([matrix for key, matrix in by_run.items() if key.model == m], 0)
         for m in dict.fromkeys(key.model for key in by_run)
     }
     return ConfusionResult(
-        classes=[*first.names, BACKGROUND],
+        classes=classes,
         models={m: [[float(count) for count in row] for row in matrix.round(4)] for m, matrix in models.items()},
-        largest=_largest(models, found, by_run, [*first.names, BACKGROUND], len(first.files)),
+        largest=_largest(models, found, by_run, classes, len(first.files)),
     )
 
 
@@ -80,9 +80,10 @@ def _largest(
 
 def _in_words(classes: list[str], true: int, predicted: int) -> str:
     """Return what a confusion is called."""
-    background = len(classes) - 1
-    if background in (true, predicted):
-        return f"{classes[predicted]} where nothing is" if true == background else f"{classes[true]} missed"
+    if classes[true] == BACKGROUND:
+        return f"{classes[predicted]} where nothing is"
+    if classes[predicted] == BACKGROUND:
+        return f"{classes[true]} missed"
     return f"{classes[true]} taken for {classes[predicted]}"
 
 

@@ -9,7 +9,7 @@ SAID = {  # verdict: how it begins, for the models that have it
     "better": "{names} {is_are} better than {first} in {metric}",
     "worse": "{names} {is_are} worse than {first} in {metric}",
     "equal": "{names} {is_are} as good as {first}: {metric} differs by less than {margin:g}",
-    "not distinguishable": "No difference in {metric} could be shown between {names} and {first}",
+    "not distinguishable": "No difference from {first} in {metric} could be shown for {names}",
     "no verdict": "Too little was measured to compare {names} with {first}",
 }
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ultralytics_diffattn.evaluation.image_scores import ImageScores
 from ultralytics_diffattn.evaluation.predictions import Predictions
 
 CONFIDENCE = 0.25  # both are ultralytics' own
@@ -15,7 +16,7 @@ IOU = 0.45
 
 
 class Confusions(NamedTuple):
-    """Objects with what they are taken for, and predictions where nothing is; class C is the background.
+    """Objects with what they are taken for, and predictions where nothing is; of objects, class C is the background.
 
     Attributes:
         true (np.ndarray): (K,) class of each object, C for a prediction that has none.
@@ -28,10 +29,9 @@ class Confusions(NamedTuple):
     image: NDArray[np.int64]
 
     def matrix(self, classes: int) -> NDArray[np.int64]:
-        """Return the number of each, (classes + 1, classes + 1), by true class, then by predicted one."""
-        size = classes + 1
-        counts: NDArray[np.int64] = np.bincount(self.true * size + self.predicted, minlength=size**2)
-        return counts.reshape(size, size)
+        """Return the number of each, (classes, classes) with the background, by true class, then by predicted one."""
+        counts: NDArray[np.int64] = np.bincount(self.true * classes + self.predicted, minlength=classes**2)
+        return counts.reshape(classes, classes)
 
 
 def confusions(p: Predictions) -> Confusions:
@@ -66,6 +66,20 @@ def confusions(p: Predictions) -> Confusions:
         predicted=np.concatenate([cls[taken], cls[:-1][alone]]),
         image=np.concatenate([p.target_image, p.image[sure][alone]]).astype(np.int64),
     )
+
+
+def of_classes(scores: ImageScores) -> Confusions:
+    """Return what images are taken for.
+
+    Args:
+        scores (ImageScores): Of classification.
+
+    Returns:
+        (Confusions): One for each image.
+    """
+    assert scores.target is not None
+    assert scores.predicted is not None
+    return Confusions(scores.target, scores.predicted, np.arange(len(scores.files)))
 
 
 def _pairs_of_image(

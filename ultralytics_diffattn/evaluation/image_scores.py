@@ -47,12 +47,16 @@ class ImageScores(NamedTuple):
         files (list[str]): The N images.
         metrics (dict[str, Ratio]): By the names of `tasks.TASKS`.
         per_class (Ratio | None): The first metric by class; None where the task has no classes.
+        predicted (np.ndarray | None): (N,) class that an image is given, where the task gives it one.
+        target (np.ndarray | None): (N,) its true class.
     """
 
     names: list[str]
     files: list[str]
     metrics: dict[str, Ratio]
     per_class: Ratio | None
+    predicted: NDArray[np.int64] | None = None
+    target: NDArray[np.int64] | None = None
 
 
 def begin(validator: Any) -> None:
@@ -105,6 +109,8 @@ def _classified(validator: Any) -> ImageScores:
         files=[str(sample[0]) for sample in validator.dataloader.dataset.samples],
         metrics={"top-1": Ratio(hit[:, :1], one, one), "top-5": Ratio(hit.max(1, keepdims=True), one, one)},
         per_class=Ratio(of_class * hit[:, :1], of_class, of_class),
+        predicted=predicted[:, 0].astype(np.int64),
+        target=target.astype(np.int64),
     )
 
 
@@ -154,13 +160,16 @@ def in_order(scores: ImageScores, order: NDArray[np.int64]) -> ImageScores:
         files=[scores.files[i] for i in order],
         metrics={name: moved(ratio) for name, ratio in scores.metrics.items()},
         per_class=moved(scores.per_class) if scores.per_class else None,
+        predicted=None if scores.predicted is None else scores.predicted[order],
+        target=None if scores.target is None else scores.target[order],
     )
 
 
 def as_arrays(scores: ImageScores) -> dict[str, Any]:
     """Return scores as arrays by name, for a NumPy archive."""
     ratios = {**scores.metrics, **({"per class": scores.per_class} if scores.per_class else {})}
-    return {"names": np.array(scores.names, dtype=str), "files": scores.files} | {
+    classes = {key: value for key in ("predicted", "target") if (value := getattr(scores, key)) is not None}
+    return {"names": np.array(scores.names, dtype=str), "files": scores.files, **classes} | {
         f"{name}/{part}": values for name, ratio in ratios.items() for part, values in ratio._asdict().items()
     }
 
@@ -168,8 +177,9 @@ def as_arrays(scores: ImageScores) -> dict[str, Any]:
 def from_arrays(arrays: dict[str, Any]) -> ImageScores:
     """Return what `as_arrays` has taken apart."""
     names, files = (arrays.pop(key).tolist() for key in ("names", "files"))
+    classes = {key: arrays.pop(key, None) for key in ("predicted", "target")}
     ratios = {
         name: Ratio(*(arrays[f"{name}/{part}"] for part in Ratio._fields))
         for name in dict.fromkeys(key.rpartition("/")[0] for key in arrays)
     }
-    return ImageScores(names, files, per_class=ratios.pop("per class", None), metrics=ratios)
+    return ImageScores(names, files, per_class=ratios.pop("per class", None), metrics=ratios, **classes)
