@@ -50,6 +50,7 @@ def test_wheel_holds_what_a_checkout_has(wheel):
         for name in (
             "py.typed",
             "datasets.yaml",
+            "comparison/across.html.j2",
             "comparison/page.html.j2",
             "comparison/page_confusions.html.j2",
             "maps/gallery.html.j2",

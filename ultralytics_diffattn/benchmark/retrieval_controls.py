@@ -70,7 +70,7 @@ class LambdaByToken(PairedAttention_Diff):
     def forward(self, x: Tensor) -> Tensor:
         """Return the output for a feature map, (B, dim, H, W), shaped as that."""
         q1, k, q2, v = self._project(x)
-        tokens = v.transpose(-2, -1)  # (B, heads, N, head_dim)
+        q1, k, q2, tokens = (t.transpose(-2, -1) for t in (q1, k, q2, v))  # each (B, heads, N, width)
         first, second = (diff_attention(q, k, q, k, tokens, 0.0, scale=self.scale) for q in (q1, q2))
         lam = self.project_lambda(x).sigmoid().flatten(2)[..., None]  # (B, heads, N, 1)
         y = (first - lam * second).transpose(-2, -1).reshape(x.shape)
@@ -92,7 +92,7 @@ class RenormalizedRows(PairedAttention_Diff):
     def forward(self, x: Tensor) -> Tensor:
         """Return the output for a feature map, (B, dim, H, W), shaped as that."""
         q1, k, q2, v = self._project(x)
-        tokens = v.transpose(-2, -1)  # (B, heads, N, head_dim)
+        q1, k, q2, tokens = (t.transpose(-2, -1) for t in (q1, k, q2, v))  # each (B, heads, N, width)
         first, second = (diff_attention(q, k, q, k, tokens, 0.0, scale=self.scale) for q in (q1, q2))
         lam = self.compute_lambda()[:, None, None]  # (heads, 1, 1)
         y = first - lam * (second - first.mean(-2, keepdim=True))  # the mean over the queries of A1 v

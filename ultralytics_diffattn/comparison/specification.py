@@ -228,7 +228,8 @@ def model_digest(model: str, yolo: Any, pretrained: str | bool | None) -> str:
         if isinstance(pretrained, str):
             check_pretrained(pretrained, yolo.model)
         digest = hashlib.sha256(json.dumps(yolo.model.yaml, sort_keys=True, default=str).encode()).hexdigest()
-    network = yolo.model if hasattr(yolo.model, "modules") else None  # of an export, the file's name
+    network = getattr(yolo, "model", None)  # of an export the file's name, of predictions nothing
+    network = network if hasattr(network, "modules") else None
     code = sorted({(n.source, user_files.digest(n.source)) for n in needs.of(network)}) if network is not None else []
     return hashlib.sha256(json.dumps([digest, code]).encode()).hexdigest() if code else digest
 
