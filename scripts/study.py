@@ -120,16 +120,16 @@ def main(words: list[str]) -> int:
         runs = prepare(name, experiment, data, project)
         jobs += [(name, key, run) for key, run in runs.items() if not result_file(name, key).exists()]
     jobs.sort(key=lambda job: job[1].seed)  # each question gets its first seeds before one gets its last
-    start, durations = time.time(), []
+    start, failed = time.time(), 0
     print(f"study: {len(jobs)} runs to go", flush=True)
     with ThreadPoolExecutor(int(given["workers"])) as pool:
         for number, future in enumerate(as_completed([pool.submit(one, *job) for job in jobs]), 1):
             name, key, seconds, error = future.result()
-            durations.append(seconds)
+            failed += error is not None
             left = (time.time() - start) / number * (len(jobs) - number)
             said = f"took {duration(seconds)}" if error is None else f"failed: {error}"
             print(f"study: {name} {key.title} {said}; {len(jobs) - number} left, about {duration(left)}", flush=True)
-    return 0
+    return int(failed > 0)
 
 
 def one(name: str, key: RunKey, run: Path) -> tuple[str, RunKey, float, str | None]:

@@ -5,7 +5,7 @@ import pandas
 import pytest
 import statsmodels.formula.api as smf
 
-from ultralytics_diffattn.comparison.effects import contrasts, effects
+from ultralytics_diffattn.comparison.effects import compare_effects, contrasts, effects
 from ultralytics_diffattn.comparison.schema import RunKey
 from ultralytics_diffattn.comparison.teachers import NONE, Taught
 
@@ -62,6 +62,15 @@ def test_effects_are_those_of_least_squares():
 def test_verdicts(true, verdicts):
     values, resampled = runs(**true)
     assert [e.verdict for e in effects(TWO, values, resampled, 500, 0.005)] == verdicts
+
+
+def test_of_models_that_have_learned_nothing_nothing_is_said():
+    values, resampled = ({key: 0 * value for key, value in part.items()} for part in runs())
+    assert {e.verdict for e in effects(TWO, values, resampled, 500, 0.005)} == {"no verdict"}
+
+
+def test_a_model_without_one_of_the_teachers_has_no_effects():
+    assert compare_effects(TWO[:3], {}, {}, "detect", 0.005) == []
 
 
 def test_more_models_and_teachers():

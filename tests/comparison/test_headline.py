@@ -21,21 +21,38 @@ def results(*verdicts):
 @pytest.mark.parametrize(
     ("verdicts", "expected"),
     [
-        (["better"], "a is better than stock in mAP50-95: {a} against {stock}."),
-        (["worse", "worse"], "a and b are worse than stock in mAP50-95: {a} and {b} against {stock}."),
+        (["better"], "a is better than stock in mAP50-95, by {a}."),
+        (["worse", "worse"], "a and b are worse than stock in mAP50-95, by {a} and {b}."),
         (["equal"], "a is as good as stock: mAP50-95 differs by less than 0.005."),
         (["not distinguishable"] * 3, "No difference from stock in mAP50-95 could be shown for a, b and c."),
         (["no verdict"], "Too little was measured to compare a with stock."),
         (
             ["no verdict", "better"],
-            "b is better than stock in mAP50-95: {b} against {stock}. Too little was measured to compare a with stock.",
+            "b is better than stock in mAP50-95, by {b}. Too little was measured to compare a with stock.",
         ),
     ],
 )
 def test_headline(verdicts, expected):
     found = results(*verdicts)
-    scores = {label: f"{model.metrics['mAP50-95'].mean:.3f}" for label, model in found.models.items()}
-    assert headline(found) == expected.format(**scores)
+    gaps = {p.second: f"{abs(p.difference):.3f}" for p in found.pairs if (p.first, p.metric) == ("stock", found.main)}
+    assert headline(found) == expected.format(**gaps)
+
+
+def test_what_else_a_manager_has_to_know():
+    small = results("better")
+    small = replace(small, pairs=[replace(p, p_unequal=0.01) for p in small.pairs])
+    assert headline(small).endswith(", which is less than the 0.005 that matters.")
+    as_they_are = replace(results("equal"), arguments={"epochs": 0})
+    assert headline(as_they_are).endswith(" (of these weights).")
+
+
+def test_models_that_have_learned_nothing():
+    found = make_results(labels=LABELS[:2])
+    nothing = {
+        label: replace(m, metrics={n: replace(s, mean=0.001) for n, s in m.metrics.items()})
+        for label, m in found.models.items()
+    }
+    assert headline(replace(found, models=nothing)).startswith("No model has learned anything (mAP50 0.001)")
 
 
 def test_it_is_the_first_that_the_page_says():

@@ -8,6 +8,7 @@ from ultralytics_diffattn.comparison.teachers import (
     NONE,
     Taught,
     check_teacher,
+    located,
     name_teachers,
     taught_by,
     teacher_arguments,
@@ -22,11 +23,16 @@ def spec(teacher=None):
 def test_an_existing_file_is_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "t.pt").touch()
-    assert name_teachers(["none", "t.pt", "yolo11s.pt"]) == {
+    assert name_teachers(["none", "t.pt", "nonesuch.pt"]) == {
         "none": None,
         "t": str(tmp_path / "t.pt"),
-        "yolo11s": "yolo11s.pt",
+        "nonesuch": "nonesuch.pt",
     }
+
+
+def test_a_file_called_none():
+    with pytest.raises(UserError, match="none is a training without a teacher; rename that file"):
+        name_teachers(["none", "none.pt"])
 
 
 @pytest.mark.parametrize("teachers", [["none"], ["a.pt"], ["a.pt", "b/a.pt"], ["none", "none"]], ids=str)
@@ -52,6 +58,19 @@ def test_labels_and_back():
 )
 def test_arguments_of_the_command(teachers, arguments):
     assert teacher_arguments(map(spec, teachers)) == arguments
+
+
+def test_weights_that_ultralytics_downloads_have_a_path_from_the_start(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def download(name):
+        (tmp_path / name).touch()
+        return name
+
+    monkeypatch.setattr("ultralytics.utils.downloads.attempt_download_asset", download)
+    assert located("yolo11s.pt") == located("yolo11s.pt") == str(tmp_path / "yolo11s.pt")
+    monkeypatch.setattr("ultralytics.utils.downloads.attempt_download_asset", lambda name: 1 / 0)
+    assert located("other.pt") == "other.pt"
 
 
 def test_a_teacher_of_another_task(tmp_path):

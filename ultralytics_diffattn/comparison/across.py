@@ -27,7 +27,8 @@ def compare_across(results: Mapping[str, Results], folders: Mapping[str, str], m
         (Across): What `across.json` holds.
     """
     first_result = next(iter(results.values()))
-    first, *others = dict.fromkeys(label for found in results.values() for label in found.models)
+    fullest = max(results.values(), key=lambda found: len(found.models))  # of one set a model may be missing
+    first, *others = dict.fromkeys([*fullest.models, *(m for found in results.values() for m in found.models)])
     pairs = {other: {name: _pair(found, first, other) for name, found in results.items()} for other in others}
     said = iter(adjusted([_tested(pair) for by_set in pairs.values() for pair in by_set.values()], margin))
     by_set = {other: {name: (pair, next(said)) for name, pair in pairs[other].items()} for other in others}

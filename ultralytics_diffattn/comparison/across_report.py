@@ -109,7 +109,6 @@ def render(across: Across, results: Mapping[str, Results], missing: list[str]) -
     Returns:
         (str): HTML, with everything that it shows inside; it links to the report of each data set.
     """
-    first = next(iter(results.values()))
     page = template(TEMPLATE, split_in_words=split_in_words, signed=signed, number=number)
     return page.render(
         across=across,
@@ -118,7 +117,7 @@ def render(across: Across, results: Mapping[str, Results], missing: list[str]) -
         sentences={model.model: sentence(model, across) for model in across.models},
         charts={model.model: _chart(i, model, across) for i, model in enumerate(across.models)},
         rows={name: model_rows(found) for name, found in results.items()},
-        columns=[*next(iter(first.models.values())).metrics, *costs(first)],
+        columns={name: [*next(iter(found.models.values())).metrics, *costs(found)] for name, found in results.items()},
     )
 
 

@@ -12,6 +12,7 @@ from ultralytics_diffattn.comparison.facet_differences import RESAMPLES, paired_
 from ultralytics_diffattn.comparison.schema import ConfusionResult, FacetResult, RunKey
 from ultralytics_diffattn.evaluation import bootstrap
 from ultralytics_diffattn.evaluation.confusion import Confusions, confusions, of_classes
+from ultralytics_diffattn.evaluation.image_scores import ImageScores
 from ultralytics_diffattn.evaluation.predictions import UPRIGHT, Predictions
 from ultralytics_diffattn.evaluation.recording import Recorded
 
@@ -31,6 +32,8 @@ def confusion_result(recorded: Mapping[RunKey, Recorded], task: str) -> Confusio
     """
     if task != "classify" and task not in UPRIGHT:
         return None
+    if any(isinstance(p, ImageScores) and p.predicted is None for p in recorded.values()):
+        return None  # a run of a version that did not record it
     found = {key: confusions(p) if isinstance(p, Predictions) else of_classes(p) for key, p in recorded.items()}
     first = next(iter(recorded.values()))
     classes = [*first.names, *([BACKGROUND] if isinstance(first, Predictions) else [])]

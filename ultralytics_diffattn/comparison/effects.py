@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ultralytics_diffattn.comparison.metrics import Scores, measure
+from ultralytics_diffattn.comparison.pairs import NOTHING
 from ultralytics_diffattn.comparison.schema import EffectResult, RunKey
 from ultralytics_diffattn.comparison.teachers import Taught
 from ultralytics_diffattn.comparison.verdicts import verdicts
@@ -78,9 +79,10 @@ def compare_effects(
         margin (float): Difference that does not matter.
 
     Returns:
-        (list[EffectResult]): Empty where all have the same teacher, or none.
+        (list[EffectResult]): Empty where all have the same teacher, or a model has no finished run with one of them.
     """
-    if len({t.teacher for t in taught}) < 2:
+    models, teachers = ({t[i] for t in taught} for i in (0, 1))
+    if len(teachers) < 2 or len(taught) < len(models) * len(teachers):  # of one that is not finished, results say so
         return []
     images, main = len(next(iter(recorded.values())).files), TASKS[task].main
     samples = bootstrap.resample([measure(r, task) for r in recorded.values()], images)  # (resamples, runs, metrics)
@@ -117,7 +119,8 @@ def effects(
         for c in asked
     ]
     found = [estimate(p, r, images) for p, r in zip(per_seed, samples, strict=True)]
-    said = verdicts(found, margin)
+    learned = any(np.mean([values[RunKey(t.label, s)] for s in seeds]) >= NOTHING for t in taught)
+    said = verdicts(found if learned else [None] * len(found), margin)
     return [
         EffectResult(
             kind=c.kind,

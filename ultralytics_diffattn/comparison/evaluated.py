@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,21 @@ from ultralytics_diffattn.errors import MissingFileError, MissingPackageError, U
 from ultralytics_diffattn.evaluation import coco_results, cost
 
 ARGUMENTS = ("epochs", "batch", "device", "rect", *VALIDATION)  # those that mean something without a training
-PACKAGES = {".onnx": "onnxruntime", "_openvino_model": "openvino"}  # else ultralytics would install them unasked
+PACKAGES = {  # by the end of a file's name: what its runtime is, which ultralytics would install unasked
+    ".onnx": "onnxruntime",
+    "_openvino_model": "openvino",
+    ".engine": "tensorrt",
+    ".mlpackage": "coremltools",
+    "_saved_model": "tensorflow",
+    ".pb": "tensorflow",
+    ".tflite": "tensorflow",
+    "_paddle_model": "paddle",
+    ".mnn": "MNN",
+    "_ncnn_model": "ncnn",
+    "_executorch_model": "executorch",
+    ".pte": "executorch",
+}
+PREDICTING = "classes", "iou", "agnostic_nms", "augment"  # what they say is done to predictions, a file has behind it
 KINDS = "a checkpoint (.pt), what `diffattn export` or ultralytics exported, or a COCO results JSON (.json)"
 
 
@@ -40,11 +54,12 @@ class Given:
     fixed: bool
 
 
-def check_arguments(arguments: Mapping[str, Any]) -> None:
-    """Raise if an argument is for a training.
+def check_arguments(arguments: Mapping[str, Any], files: Iterable[str] = ()) -> None:
+    """Raise if an argument is for a training, or says how models predict while predictions are given.
 
     Args:
         arguments (dict[str, Any]): Of the command, of those that are ultralytics' own.
+        files (Iterable[str]): Of the models.
 
     Raises:
         UserError: With the argument.
@@ -58,6 +73,10 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
     for key, value in arguments.items():
         if key not in ARGUMENTS:
             raise UserError(f"{key}={value} is for a training, and epochs=0 trains nothing: take it out.")
+        if key in PREDICTING and (given := [file for file in files if file.endswith(".json")]):
+            raise UserError(
+                f"{key}={value} changes what models predict, but {given[0]} is predicted already: take it out."
+            )
 
 
 def open_given(model: str) -> Given:
@@ -147,6 +166,8 @@ def image_size(models: Mapping[str, Given], asked: object, otherwise: int) -> in
     if asked is None and len({*own.values()}) > 1:
         listed = ", ".join(f"{label} {size}" for label, size in own.items())
         raise UserError(f"the models are for different image sizes ({listed}): say which one to use, as imgsz=640.")
+    if asked is not None and not isinstance(asked, int):
+        raise UserError(f"imgsz={asked} must be one number, since images are square here: imgsz={otherwise}.")
     size = int(asked) if isinstance(asked, int) else next(iter(own.values()), otherwise)
     for label, given in models.items():
         if given.fixed and given.imgsz != size:

@@ -75,7 +75,9 @@ def paired_differences(
         estimates = [
             estimate_difference(seeds, per_seed[:, v].tolist(), by_seed[:, :, v], images) for v in values_of_pair
         ]
-        intervals = [e.student.interval() if e and np.isfinite(e.student.error) else None for e in estimates]
+        intervals = [
+            e.student.interval() if e and e.suffices and np.isfinite(e.student.error) else None for e in estimates
+        ]
         differences.append(FacetDifference(first, second, _known(per_seed.mean(0)), intervals))
     return differences
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from ultralytics_diffattn.comparison.schema import PairResult, Results
+from ultralytics_diffattn.comparison.warnings import warnings
+from ultralytics_diffattn.evaluation.intervals import LEVEL
 
 SAID = {  # verdict: how it begins, for the models that have it
     "better": "{names} {is_are} better than {first} in {metric}",
@@ -24,6 +26,8 @@ def headline(results: Results) -> str:
         (str): A sentence for each kind of verdict; empty where no two models can be paired.
     """
     first = next(iter(results.models))
+    if results.pairs and (said := [line for line in warnings(results) if line.startswith("No model")]):
+        return said[0]
     by_verdict: dict[str, list[PairResult]] = {verdict: [] for verdict in SAID}
     for pair in results.pairs:
         if pair.first == first and pair.metric == results.main:
@@ -41,8 +45,8 @@ def _sentence(verdict: str, pairs: list[PairResult], results: Results) -> str:
         metric=results.main,
         margin=results.margin,
     )
-    if verdict not in ("better", "worse"):
-        return f"{said}."
-    *scores, last = (f"{results.models[pair.second].metrics[results.main].mean:.3f}" for pair in pairs)
-    listed = f"{', '.join(scores)} and {last}" if scores else last
-    return f"{said}: {listed} against {results.models[pairs[0].first].metrics[results.main].mean:.3f}."
+    if verdict in ("better", "worse"):
+        said += f", by {' and '.join(f'{abs(pair.difference):.3f}' for pair in pairs)}"
+        small = [pair.p_unequal is not None and pair.p_unequal < 1 - LEVEL for pair in pairs]
+        said += f", which is less than the {results.margin:g} that matters" if all(small) else ""
+    return said + (" (of these weights)." if results.only_evaluated and verdict != "no verdict" else ".")

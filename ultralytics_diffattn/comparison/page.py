@@ -22,6 +22,7 @@ from ultralytics_diffattn.comparison.page_charts import (
 )
 from ultralytics_diffattn.comparison.page_tables import costs, difference_rows, model_rows
 from ultralytics_diffattn.comparison.schema import Results
+from ultralytics_diffattn.comparison.warnings import warnings
 from ultralytics_diffattn.evaluation.tasks import TASKS
 from ultralytics_diffattn.output.formatting import number, percent, signed
 from ultralytics_diffattn.output.html import template
@@ -40,9 +41,7 @@ def render(results: Results, image_grid: Sequence[PairImages]) -> str:
     Returns:
         (str): HTML, with everything that it shows inside.
     """
-    filters = {
-        f.__name__: f for f in (number, percent, signed, tables.sentence, tables.warnings, tables.split_in_words)
-    }
+    filters = {f.__name__: f for f in (number, percent, signed, tables.sentence, warnings, tables.split_in_words)}
     page = template(TEMPLATE, average=mean, remarks=retention_tables.remarks, **filters)
     return page.render(
         results=results,

@@ -29,7 +29,9 @@ def write_report(folder: Path, runs: Mapping[RunKey, Path], margin: float, expor
     """
     from ultralytics.utils import LOGGER
 
-    finished = {key: run for key, run in runs.items() if is_finished(run)}
+    labels = list(dict.fromkeys(key.model for key in runs))  # in the order of the command, whichever run has failed
+    by_model = sorted(runs.items(), key=lambda item: labels.index(item[0].model))
+    finished = {key: run for key, run in by_model if is_finished(run)}
     if len({key.model for key in finished}) < 2:
         LOGGER.error("compare: fewer than two models have a finished run, so there is nothing to compare yet.")
         return

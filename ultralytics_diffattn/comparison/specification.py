@@ -12,7 +12,7 @@ from typing import Any
 
 from ultralytics_diffattn.comparison import evaluated
 from ultralytics_diffattn.comparison.schema import RunKey, RunSpec, TrainingArguments
-from ultralytics_diffattn.comparison.teachers import NONE, Taught, check_teacher
+from ultralytics_diffattn.comparison.teachers import NONE, Taught, check_teacher, located
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.evaluation.tasks import TASKS
 
@@ -89,7 +89,7 @@ def specify(
 
     untrained = arguments.get("epochs") == 0
     if untrained:
-        evaluated.check_arguments(arguments)
+        evaluated.check_arguments(arguments, models.values())
     built = {label: evaluated.open_given(model) if untrained else _build(model) for label, model in models.items()}
     task = task_of(built)
     dataset = catalogue.resolve(data, task)
@@ -130,6 +130,10 @@ def specify(
         for name, own in taught.items()
         for label, model in models.items()
     }
+    if len(specs) < len(seeds) * len(taught) * len(models):
+        raise UserError(
+            "a model has the name of another with its teacher, so that both would have one folder: rename it."
+        )
     return Specification(folder, specs, set_apart)
 
 
@@ -180,8 +184,8 @@ def training_arguments(args: TrainingArguments) -> TrainingArguments:
     if args.get("time"):
         raise UserError(f"time={args['time']} would give a faster model more epochs; give epochs= in its place.")
     for key in ("data", *WEIGHTS):
-        if isinstance(args.get(key), str) and Path(args[key]).exists():
-            args[key] = str(Path(args[key]).resolve())
+        if isinstance(args.get(key), str):
+            args[key] = located(args[key]) if key in WEIGHTS else _absolute(args[key])
     return args
 
 
@@ -254,6 +258,11 @@ def task_of(models: dict[str, Any]) -> str:
     if task not in TASKS:
         raise UserError(f"models for {task} cannot be compared; the tasks are {', '.join(TASKS)}.")
     return task
+
+
+def _absolute(file: str) -> str:
+    """Return a path that holds in every process, of a file that exists."""
+    return str(Path(file).resolve()) if Path(file).exists() else file
 
 
 def _build(model: str) -> Any:

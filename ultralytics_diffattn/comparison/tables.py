@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from ultralytics_diffattn.comparison import retention_tables
 from ultralytics_diffattn.comparison.effect_table import effect_rows
 from ultralytics_diffattn.comparison.headline import headline
-from ultralytics_diffattn.comparison.pairs import NOTHING
 from ultralytics_diffattn.comparison.schema import DataSummary, ModelResult, PairResult, Results, RunResult, Spread
+from ultralytics_diffattn.comparison.warnings import warnings
 from ultralytics_diffattn.evaluation import intervals
 from ultralytics_diffattn.evaluation.tasks import TASKS
 from ultralytics_diffattn.output.formatting import interval, mean_sd, number, signed
@@ -95,24 +95,6 @@ def _reconstruction(results: Results) -> str:
         f"without labels, what stock's does in the pretrained weights; squared error on held-out ones: {listed} of the "
         "variance of stock's output."
     )
-
-
-def warnings(results: Results) -> list[str]:
-    """Return what makes a comparison worthless.
-
-    Args:
-        results (Results): Of the comparison.
-
-    Returns:
-        (list[str]): Sentences; empty if all is well.
-    """
-    metric = next((name for name in TASKS[results.task].compared if name.endswith("mAP50")), results.main)
-    best = max(model.metrics[metric].mean or 0.0 for model in results.models.values())
-    mend = (
-        "are these the images and classes they are for?" if results.only_evaluated else "train longer before comparing."
-    )
-    what = "finds" if results.only_evaluated else "has learned"
-    return [f"No model {what} anything ({metric} {best:.3f}): {mend}"] * (best < NOTHING)
 
 
 def sentence(pair: PairResult, results: Results) -> str:

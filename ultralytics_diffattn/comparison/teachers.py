@@ -43,13 +43,37 @@ def name_teachers(teachers: Sequence[str]) -> dict[str, str | None]:
         {'none': None, 'yolo11s': 'yolo11s.pt'}
     """
     names = [Path(teacher).stem for teacher in teachers]
+    if any(name == NONE and teacher != NONE for name, teacher in zip(names, teachers, strict=True)):
+        raise UserError(f"teacher={','.join(teachers)}: {NONE} is a training without a teacher; rename that file.")
     if len(names) < 2 or len(set(names)) < len(names):
         raise UserError(
             f"teacher={','.join(teachers)} must name two or more with different names, as teacher=none,yolo11s.pt; to "
             "teach every model alike, give distill_model=yolo11s.pt."
         )
-    files = (None if t == NONE else str(Path(t).resolve()) if Path(t).exists() else t for t in teachers)
+    files = (None if t == NONE else located(t) for t in teachers)
     return dict(zip(names, files, strict=True))
+
+
+def located(weights: str) -> str:
+    """Return the path of weights, which ultralytics downloads if it knows them by name.
+
+    What is trained is the same then for the same command, whether they were there before or not.
+
+    Args:
+        weights (str): A file, or a name such as yolo11n.pt.
+
+    Returns:
+        (str): Absolute if there is such a file now; else as it was given.
+    """
+    from ultralytics.utils.downloads import attempt_download_asset
+
+    try:
+        path = Path(
+            weights if Path(weights).exists() or not weights.endswith(".pt") else attempt_download_asset(weights)
+        )
+    except Exception:  # without a network; what needs the file then says that it is missing
+        return weights
+    return str(path.resolve()) if path.exists() else weights
 
 
 def check_teacher(teacher: str, task: str) -> None:

@@ -87,7 +87,9 @@ def compare(**arguments: Any) -> bool:
     holdout = parse_holdout(own["holdout"])
     teachers = parse_teachers(own["teacher"], arguments.get("distill_model"))
     exports = parse_exports(own["formats"], own["int8"], own["half"], arguments.get("device"))
-    data, project, name = arguments.pop("data", "shapes"), arguments.pop("project", None), arguments.pop("name", None)
+    data = arguments.pop("data", "shapes")
+    project, name = arguments.pop("project", None), arguments.pop("name", None)
+    name = None if name is None else str(name)  # a command line makes a number of name=1
 
     check_reconstruct_switch(own["reconstruct"])
     from ultralytics_diffattn.comparison.execution import execute, execute_all
