@@ -25,10 +25,10 @@ def results(*verdicts):
         (["worse", "worse"], "a and b are worse than stock in mAP50-95, by {a} and {b}."),
         (["equal"], "a is as good as stock: mAP50-95 differs by less than 0.005."),
         (["not distinguishable"] * 3, "No difference from stock in mAP50-95 could be shown for a, b and c."),
-        (["no verdict"], "Too little was measured to compare a with stock."),
+        (["no verdict"], "Neither stock nor a has learned anything: train longer."),
         (
             ["no verdict", "better"],
-            "b is better than stock in mAP50-95, by {b}. Too little was measured to compare a with stock.",
+            "b is better than stock in mAP50-95, by {b}. Neither stock nor a has learned anything: train longer.",
         ),
     ],
 )
@@ -36,6 +36,11 @@ def test_headline(verdicts, expected):
     found = results(*verdicts)
     gaps = {p.second: f"{abs(p.difference):.3f}" for p in found.pairs if (p.first, p.metric) == ("stock", found.main)}
     assert headline(found) == expected.format(**gaps)
+
+
+def test_too_few_seeds():
+    found = make_results(labels=LABELS[:2], seeds=(0, 1))
+    assert headline(found) == "Too little was measured to compare a with stock."
 
 
 def test_what_else_a_manager_has_to_know():
