@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from ultralytics_diffattn.errors import MissingPackageError
+from ultralytics_diffattn.errors import MissingPackageError, UserError
 from ultralytics_diffattn.plugin import user_files
 from ultralytics_diffattn.plugin.registry import Row
 
@@ -122,6 +122,7 @@ def check(weights: str | Path) -> list[Need]:
 
     Raises:
         MissingPackageError: With the package or the file.
+        UserError: If Python would import another file than the known one.
     """
     found = read(weights)
     for need in {n.module: n for n in found}.values():
@@ -130,6 +131,9 @@ def check(weights: str | Path) -> list[Need]:
             raise MissingPackageError(
                 f"{weights} needs {_missing(need, [n for n in found if n.module == need.module])}"
             )
+        hidden = [user_files.hidden_by(known) for known in user_files.known() if known.name == need.module]
+        if any(hidden):
+            raise UserError(f"{weights} needs {need.module}: {next(filter(None, hidden))}.")
         user_files.warn_if_changed(file, need.sha256, f"since {weights} was made")
     return found
 

@@ -180,6 +180,32 @@ def digest(path: str) -> str:
         return ""
 
 
+def hidden_by(file: UserFile) -> str:
+    """Return what Python would import, or has imported, in the place of a known file, without running anything.
+
+    Such as a file of that name in the current folder. A copy counts as the file itself, of a package only its folder.
+
+    Args:
+        file (UserFile): The file.
+
+    Returns:
+        (str): For messages; "" where it is the file itself, or nothing.
+    """
+    from importlib.util import find_spec
+
+    if file.name in sys.modules:
+        found, verb = getattr(sys.modules[file.name], "__file__", None), "has imported"
+    else:
+        spec, verb = find_spec(file.name), "would import"
+        if spec is None:
+            return ""
+        found = spec.origin or f"the folder {', '.join(spec.submodule_search_locations or ())}"
+    if found is None or os.path.realpath(found) == os.path.realpath(file.path):
+        return ""
+    is_copy = os.path.basename(file.path) != "__init__.py" and digest(found) == digest(file.path) != ""
+    return "" if is_copy else f"Python {verb} {found} as {file.name}, and not {file.path}; rename one of the two"
+
+
 _warned: set[tuple[str, str]] = set()
 
 
