@@ -167,6 +167,35 @@ BAD = [  # what is registered, with what; what the message says
 ]  # fmt: skip
 
 
+def first_has_a_default():
+    """Return a class whose factor is no number of channels."""
+    return type("Factor", (nn.Module,), {"__init__": lambda self, lam=1e-4: None, "__module__": __name__})
+
+
+BAD += [
+    (
+        first_has_a_default,
+        dict(like="(c1, *args)"),
+        "a row would call Factor(c1, *args), but its class has Factor(lam=0.0001), and lam would get c1: change",
+    ),
+    (
+        lambda: nn.LeakyReLU,
+        dict(like="(c1, *args)"),
+        "LeakyReLU(negative_slope=0.01, inplace=False), and negative_slope would get c1",
+    ),
+]
+
+
+def test_a_leading_parameter_of_the_same_name_may_have_a_default():
+    module = type("Own", (nn.Module,), {"__init__": lambda self, c1=64: None, "__module__": __name__})
+    globals()["Own"] = module
+    try:
+        register(module, like="(c1, *args)")
+    finally:
+        del globals()["Own"]
+    assert "Own" in MODULES
+
+
 @pytest.mark.parametrize(("module", "arguments", "message"), BAD, ids=[message[:40] for *_, message in BAD])
 def test_what_cannot_be_registered(module, arguments, message):
     before = dict(MODULES)
@@ -262,6 +291,16 @@ def test_the_dry_run_changes_nothing(known, monkeypatch):
     assert all(torch.equal(a, b) for a, b in zip(*(s.values() for s in states), strict=True))
     assert torch.equal(*behind)
     assert not any(value.is_meta for value in states[0].values())
+
+
+def test_what_a_forward_keeps_is_not_left_on_the_meta_device(tmp_path, monkeypatch):
+    """Neither in the module itself, nor where it is run again for the row behind it."""
+    forward = "self.kept = getattr(self, 'kept', x.new_ones(1)) * 2; return x * self.kept"
+    write(tmp_path, PLAINEST.format(", c1", forward), monkeypatch)
+    register("other_blocks:Plain", like="(c1, *args)")
+    layers = build_rows([-1, 1, "Plain", []], [-1, 1, "Plain", []])
+    assert not [name for module in layers.modules() for name in vars(module) if name == "kept"]
+    assert layers[2](layers[1](torch.ones(1, 128, 2, 2))).unique().item() == 4
 
 
 @pytest.mark.parametrize("like", known_likes(tasks))

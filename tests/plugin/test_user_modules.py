@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -16,7 +17,7 @@ from tests.plugin.conftest import BLOCKS
 from tests.samples import build_rows
 from ultralytics_diffattn import register
 from ultralytics_diffattn.comparison import specification
-from ultralytics_diffattn.errors import MissingPackageError
+from ultralytics_diffattn.errors import MissingPackageError, UserError
 from ultralytics_diffattn.plugin import needs, user_files, user_modules
 from ultralytics_diffattn.plugin.registry import MODULES
 from ultralytics_diffattn.plugin.user_modules import UnknownModuleError
@@ -155,6 +156,22 @@ def test_two_files_of_one_name(blocks, monkeypatch, tmp_path):
     other.write_text(BLOCKS)  # a copy is no second version
     monkeypatch.setattr(user_modules, "_failures", {})
     assert build_rows([-1, 1, "Attend", []])
+
+
+def test_a_checkpoint_that_needs_a_file_of_which_there_are_two_versions(yaml, blocks, monkeypatch, tmp_path):
+    file = saved(yaml, blocks, monkeypatch)
+    other = tmp_path / "other" / "my_blocks.py"
+    other.parent.mkdir()
+    other.write_text(BLOCKS + "\n# a second version\n")
+    monkeypatch.setenv(user_files.PATHS, f"{blocks}{os.pathsep}{other}")
+    monkeypatch.delitem(sys.modules, "my_blocks")
+    message = f"of my_blocks, and {blocks} and {other} both have that name: keep one"
+    with pytest.raises(MissingPackageError, match=re.escape(message)):
+        needs.check(file)
+    with pytest.raises(UserError, match=rf"other/my_blocks.py cannot be imported: .*{blocks} has the same name and"):
+        user_modules.import_file(str(other))
+    blocks.unlink()  # and one that is gone is no version
+    assert needs.check(file)
 
 
 def test_the_script_has_imported_another_file_of_that_name(blocks, monkeypatch, tmp_path):

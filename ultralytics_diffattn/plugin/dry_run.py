@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ultralytics_diffattn.errors import UserError
+from ultralytics_diffattn.plugin import needs
 from ultralytics_diffattn.plugin.row_context import RowContext
 from ultralytics_diffattn.plugin.versions import ADVICE, VersionError
 
@@ -85,15 +86,16 @@ def _outputs(layers: Sequence[Any], channels: int) -> list[Tensor]:
             x = [outputs[i] for i in f]
         elif f != -1:
             x = outputs[f]
-        x = _on_meta(layer, x)
+        is_users = any(needs.ATTRIBUTE in vars(module) for module in layer.modules())
+        x = _on_meta(deepcopy(layer) if is_users else layer, x)
         outputs.append(x)
     return outputs
 
 
 def _run(module: nn.Module, x: Any) -> Any:
-    """Return the output on the meta device, or, for a module that cannot run there, of a copy on real zeros."""
+    """Return the output of a copy, which may keep what it computes: on the meta device, or, failing that, of zeros."""
     try:
-        return _on_meta(module, x)
+        return _on_meta(deepcopy(module), x)
     except Exception:
         device = next((p.device for p in module.parameters()), torch.device("cpu"))
         zeros = [torch.zeros(t.shape, device=device) for t in (x if isinstance(x, list) else [x])]

@@ -132,8 +132,8 @@ def check(weights: str | Path) -> list[Need]:
                 f"{weights} needs {_missing(need, [n for n in found if n.module == need.module])}"
             )
         hidden = [user_files.hidden_by(known) for known in user_files.known() if known.name == need.module]
-        if any(hidden):
-            raise UserError(f"{weights} needs {need.module}: {next(filter(None, hidden))}.")
+        if hidden and all(hidden):  # else it is one of the known
+            raise UserError(f"{weights} needs {need.module}: {hidden[0]}.")
         user_files.warn_if_changed(file, need.sha256, f"since {weights} was made")
     return found
 
@@ -151,7 +151,11 @@ def _file_of(module: str) -> str | None:
 
 def _missing(need: Need, alike: list[Need]) -> str:
     """Return what is missing, and what to do."""
+    versions = {user_files.digest(f.path): f.path for f in user_files.known() if f.name == need.module}
+    versions.pop("", None)
     names = ", ".join(dict.fromkeys(n.build.partition(":")[2] for n in alike))
+    if len(versions) > 1:
+        return f"{names} of {need.module}, and {' and '.join(versions.values())} both have that name: keep one of them."
     if need.sha256:
         file = Path(need.source).name
         return (

@@ -159,8 +159,8 @@ def spec(name: str) -> ModuleSpec | None:
     """
     from importlib.util import spec_from_file_location
 
-    files = [file for file in known() if file.name == name]
-    if len({digest(file.path) for file in files}) != 1 or not os.path.isfile(files[0].path):
+    files = [file for file in known() if file.name == name and os.path.isfile(file.path)]
+    if len({digest(file.path) for file in files}) != 1:
         return None
     file = files[0]
     say_if_changed(file)

@@ -144,7 +144,7 @@ def import_file(path: str) -> None:
         before = os.environ.get(user_files.PATHS, "")
         os.environ[user_files.PATHS] = os.pathsep.join([file.path, before])
         try:
-            _import_file(file, [])
+            _import_file(file, [known.path for known in user_files.known() if known.name == file.name])
         except (Exception, SystemExit) as error:
             raise UserError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
         finally:
@@ -183,9 +183,12 @@ def _import_file(file: user_files.UserFile, others: list[str]) -> None:
     """Import a known file, unless another file has its name."""
     if not os.path.isfile(file.path):
         raise FileNotFoundError(f"{file.origin} names it, but there is no such file")
-    different = [path for path in others if user_files.digest(path) != user_files.digest(file.path)]
+    different = [path for path in others if user_files.digest(path) not in {"", user_files.digest(file.path)}]
     if different:
-        raise UserError(f"{' and '.join(different)} has the same name and another content; keep one of them")
+        raise UserError(
+            f"{' and '.join(different)} has the same name and another content; keep one of them (`diffattn modules "
+            "list` says who has made which known)"
+        )
     user_files.say_if_changed(file)
     _import_module(file.name, file)
 
