@@ -164,7 +164,7 @@ def test_a_checkpoint_that_needs_a_file_of_which_there_are_two_versions(yaml, bl
     other.parent.mkdir()
     other.write_text(BLOCKS + "\n# a second version\n")
     monkeypatch.setenv(user_files.PATHS, f"{blocks}{os.pathsep}{other}")
-    monkeypatch.delitem(sys.modules, "my_blocks")
+    del sys.modules["my_blocks"]
     message = f"of my_blocks, and {blocks} and {other} both have that name: keep one"
     with pytest.raises(MissingPackageError, match=re.escape(message)):
         needs.check(file)
