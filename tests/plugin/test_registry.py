@@ -17,7 +17,7 @@ from ultralytics_diffattn import register
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.plugin import dry_run, needs, user_files
 from ultralytics_diffattn.plugin.registry import MODULES, row_of
-from ultralytics_diffattn.plugin.signatures import PLAIN, known_likes, plain
+from ultralytics_diffattn.plugin.signatures import PLAIN, known_likes, leading, plain
 
 
 def layer(*rows, scale=None):
@@ -313,14 +313,21 @@ def test_every_like_that_is_offered_is_read_as_stocks(like, tmp_path, monkeypatc
     }  # fmt: skip
     if like.startswith(("Pose", "OBB", "ImagePooling")) or "Detect" in like:
         pytest.skip("a head: the next test")
-    if like in {"TorchVision", "Index"}:
-        pytest.skip("gives no map of its own, or downloads")
     write(tmp_path, f"from ultralytics.nn import tasks\nclass Mine(tasks.{like}):\n    pass\n", monkeypatch)
     register("other_blocks:Mine", like=like)
     args = rows.get(like, [256])
     stock, mine = (layer([-1, 1, name, [*args]], scale=None if like in rows else "n") for name in (like, "Mine"))
     shapes = [{n: v.shape for n, v in m.state_dict().items()} for m in (stock, mine)]
     assert shapes[0] == shapes[1]
+
+
+LEADING = [("Conv", "c1 c2"), ("C2f", "c1 c2 n"), ("RepNCSPELAN4", "c1 c2"), ("HGStem", "c1"), ("Detect", "")]
+
+
+@pytest.mark.parametrize(("like", "names"), LEADING)
+def test_what_comes_first_are_the_first_parameters(like, names):
+    assert leading(like, vars(tasks)[like]) == names.split()
+    assert {"TorchVision", "Index"}.isdisjoint(known_likes(tasks))
 
 
 def test_a_head(tmp_path, monkeypatch):

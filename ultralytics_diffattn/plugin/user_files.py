@@ -70,20 +70,20 @@ def add(path: str) -> None:
     _write([*(file for file in recorded() if file.path != path), UserFile(path, "", digest(path))])
 
 
-def remove(path: str) -> bool:
+def remove(path: str) -> list[str]:
     """Take a file out of what is recorded for this environment.
 
     Args:
         path (str): The file, by its path or the name that it is imported by.
 
     Returns:
-        (bool): Whether it was recorded.
+        (list[str]): The paths that it may be: removed if it is one, none if it is not recorded.
     """
     files = recorded()
-    kept = [file for file in files if path != file.name and os.path.abspath(path) != file.path]
-    if len(kept) < len(files):
-        _write(kept)
-    return len(kept) < len(files)
+    found = [file for file in files if os.path.abspath(path) == file.path] or [f for f in files if path == f.name]
+    if len(found) == 1:
+        _write([file for file in files if file not in found])
+    return [file.path for file in found]
 
 
 def _write(files: list[UserFile]) -> None:
@@ -144,7 +144,9 @@ def known() -> list[UserFile]:
     files += [UserFile(entry["file"], INHERITED) for entry in inherited() if entry["file"]]
     by_path: dict[str, UserFile] = {}
     for file in files:
-        by_path.setdefault(os.path.realpath(file.path), file)
+        path = os.path.realpath(file.path)
+        if path not in by_path or (file.sha256 and not by_path[path].sha256):  # whose changes can be told
+            by_path[path] = file
     return list(by_path.values())
 
 

@@ -8,6 +8,7 @@ warning.
 
 from __future__ import annotations
 
+import keyword
 import os
 import sys
 import threading
@@ -138,8 +139,10 @@ def import_file(path: str) -> None:
         UserError: If it fails, or if Python knows another module by that name.
     """
     file = user_files.UserFile(os.path.abspath(path), user_files.PATHS)
-    if not file.name.isidentifier():
-        raise UserError(f"{path} cannot be imported by its name: give it letters, digits and underscores.")
+    if not file.name.isidentifier() or keyword.iskeyword(file.name):
+        raise UserError(
+            f"{path} cannot be imported by its name: give it letters, digits and underscores, and no word of Python's."
+        )
     with _lock:
         before = os.environ.get(user_files.PATHS, "")
         os.environ[user_files.PATHS] = os.pathsep.join([file.path, before])
