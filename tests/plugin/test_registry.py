@@ -293,6 +293,18 @@ def test_the_dry_run_changes_nothing(known, monkeypatch):
     assert not any(value.is_meta for value in states[0].values())
 
 
+@pytest.mark.parametrize(("forward", "said"), [("x[..., ::2]", True), ("x.flip(3)", False)])
+def test_another_height_or_width_is_said(forward, said, tmp_path, monkeypatch):
+    """It may be meant, so it is no error."""
+    write(tmp_path, PLAINEST.format(", c1", f"return {forward}"), monkeypatch)
+    register("other_blocks:Plain", like="(c1, *args)")
+    lines = []
+    monkeypatch.setattr("logging.Logger.warning", lambda self, message, *args: lines.append(message))
+    build_rows([-1, 1, "Plain", []])
+    shapes = "Plain gives (2, 128, 128, 64) for an input of (2, 128, 128, 128): another height or width (row 1 of"
+    assert len([line for line in lines if shapes in line]) == said
+
+
 def test_what_a_forward_keeps_is_not_left_on_the_meta_device(tmp_path, monkeypatch):
     """Neither in the module itself, nor where it is run again for the row behind it."""
     forward = "self.kept = getattr(self, 'kept', x.new_ones(1)) * 2; return x * self.kept"

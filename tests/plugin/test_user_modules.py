@@ -295,7 +295,8 @@ def test_a_checkpoint_whose_package_is_missing_says_which(yaml, tmp_path):
     code = f"{installed(package(tmp_path))}from ultralytics import YOLO; YOLO('own.yaml').save('own.pt')"
     forked(code, cwd=tmp_path, preloaded="torch")
     with pytest.raises(
-        MissingPackageError, match=r"Attend of the package their-blocks 1\.2, which is not installed here"
+        MissingPackageError,
+        match=r"Attend of the package their-blocks 1\.2, which is not installed here: install it, if you trust",
     ):
         YOLO(tmp_path / "own.pt")
 

@@ -162,4 +162,7 @@ def _missing(need: Need, alike: list[Need]) -> str:
             f"{names} of the file {file} (it was {need.source}, sha256 {need.sha256[:12]}), which no Python here "
             f"knows: get the file and run `diffattn modules add {file}`, or set DIFFATTN_MODULES to its path."
         )
-    return f"{names} of the package {need.source}, which is not installed here: install it."
+    return (
+        f"{names} of the package {need.source}, which is not installed here: "
+        "install it, if you trust where the checkpoint comes from."
+    )
