@@ -62,8 +62,8 @@ def check(module: nn.Module, name: str, context: RowContext, signature: str) -> 
         )
     elif signature in KEEPS_THE_MAP and output.shape[2:] != inputs[0].shape[2:]:
         _warn(
-            f"{name} gives {tuple(output.shape)} for an input of {shapes}: another height or width{context}. Where that "
-            "is meant, rows that join it with another map have to fit."
+            f"{name} gives {tuple(output.shape)} for an input of {shapes}: another height or width{context}. Where "
+            "that is meant, rows that join it with another map have to fit."
         )
 
 
