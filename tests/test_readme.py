@@ -34,7 +34,7 @@ NOT_RUN = {  # command: why
         if re.match(r"python scripts/(captions|clip_|words)", c)
     },
     'pip install ".[ray]"': "network",
-    "diffattn new CBAM like=Conv": "the workplace has what it writes; verbs/test_new.py",
+    'diffattn new CBAM like="(c1, *args)"': "the workplace has what it writes; verbs/test_new.py",
     "python -m pytest test_cbam.py": "verbs/test_new.py",
     "diffattn modules add cbam.py": "it writes into the environment; verbs/test_modules.py",
     "python scripts/study.py data=../shared/data weights=yolo11n_coco.pt project=/tmp/study workers=2": (

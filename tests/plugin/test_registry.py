@@ -17,7 +17,7 @@ from ultralytics_diffattn import register
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.plugin import dry_run, needs, user_files
 from ultralytics_diffattn.plugin.registry import MODULES, row_of
-from ultralytics_diffattn.plugin.signatures import PLAIN, known_likes, plain
+from ultralytics_diffattn.plugin.signatures import PLAIN, known_likes, leading, plain
 
 
 def layer(*rows, scale=None):
@@ -167,6 +167,35 @@ BAD = [  # what is registered, with what; what the message says
 ]  # fmt: skip
 
 
+def first_has_a_default():
+    """Return a class whose factor is no number of channels."""
+    return type("Factor", (nn.Module,), {"__init__": lambda self, lam=1e-4: None, "__module__": __name__})
+
+
+BAD += [
+    (
+        first_has_a_default,
+        dict(like="(c1, *args)"),
+        "a row would call Factor(c1, *args), but its class has Factor(lam=0.0001), and lam would get c1: change",
+    ),
+    (
+        lambda: nn.LeakyReLU,
+        dict(like="(c1, *args)"),
+        "LeakyReLU(negative_slope=0.01, inplace=False), and negative_slope would get c1",
+    ),
+]
+
+
+def test_a_leading_parameter_of_the_same_name_may_have_a_default():
+    module = type("Own", (nn.Module,), {"__init__": lambda self, c1=64: None, "__module__": __name__})
+    globals()["Own"] = module
+    try:
+        register(module, like="(c1, *args)")
+    finally:
+        del globals()["Own"]
+    assert "Own" in MODULES
+
+
 @pytest.mark.parametrize(("module", "arguments", "message"), BAD, ids=[message[:40] for *_, message in BAD])
 def test_what_cannot_be_registered(module, arguments, message):
     before = dict(MODULES)
@@ -264,6 +293,28 @@ def test_the_dry_run_changes_nothing(known, monkeypatch):
     assert not any(value.is_meta for value in states[0].values())
 
 
+@pytest.mark.parametrize(("forward", "said"), [("x[..., ::2]", True), ("x.flip(3)", False)])
+def test_another_height_or_width_is_said(forward, said, tmp_path, monkeypatch):
+    """It may be meant, so it is no error."""
+    write(tmp_path, PLAINEST.format(", c1", f"return {forward}"), monkeypatch)
+    register("other_blocks:Plain", like="(c1, *args)")
+    lines = []
+    monkeypatch.setattr("logging.Logger.warning", lambda self, message, *args: lines.append(message))
+    build_rows([-1, 1, "Plain", []])
+    shapes = "Plain gives (2, 128, 128, 64) for an input of (2, 128, 128, 128): another height or width (row 1 of"
+    assert len([line for line in lines if shapes in line]) == said
+
+
+def test_what_a_forward_keeps_is_not_left_on_the_meta_device(tmp_path, monkeypatch):
+    """Neither in the module itself, nor where it is run again for the row behind it."""
+    forward = "self.kept = getattr(self, 'kept', x.new_ones(1)) * 2; return x * self.kept"
+    write(tmp_path, PLAINEST.format(", c1", forward), monkeypatch)
+    register("other_blocks:Plain", like="(c1, *args)")
+    layers = build_rows([-1, 1, "Plain", []], [-1, 1, "Plain", []])
+    assert not [name for module in layers.modules() for name in vars(module) if name == "kept"]
+    assert layers[2](layers[1](torch.ones(1, 128, 2, 2))).unique().item() == 4
+
+
 @pytest.mark.parametrize("like", known_likes(tasks))
 def test_every_like_that_is_offered_is_read_as_stocks(like, tmp_path, monkeypatch):
     """A subclass of each stock module, in its place: the same arguments arrive."""
@@ -274,14 +325,21 @@ def test_every_like_that_is_offered_is_read_as_stocks(like, tmp_path, monkeypatc
     }  # fmt: skip
     if like.startswith(("Pose", "OBB", "ImagePooling")) or "Detect" in like:
         pytest.skip("a head: the next test")
-    if like in {"TorchVision", "Index"}:
-        pytest.skip("gives no map of its own, or downloads")
     write(tmp_path, f"from ultralytics.nn import tasks\nclass Mine(tasks.{like}):\n    pass\n", monkeypatch)
     register("other_blocks:Mine", like=like)
     args = rows.get(like, [256])
     stock, mine = (layer([-1, 1, name, [*args]], scale=None if like in rows else "n") for name in (like, "Mine"))
     shapes = [{n: v.shape for n, v in m.state_dict().items()} for m in (stock, mine)]
     assert shapes[0] == shapes[1]
+
+
+LEADING = [("Conv", "c1 c2"), ("C2f", "c1 c2 n"), ("RepNCSPELAN4", "c1 c2"), ("HGStem", "c1"), ("Detect", "")]
+
+
+@pytest.mark.parametrize(("like", "names"), LEADING)
+def test_what_comes_first_are_the_first_parameters(like, names):
+    assert leading(like, vars(tasks)[like]) == names.split()
+    assert {"TorchVision", "Index"}.isdisjoint(known_likes(tasks))
 
 
 def test_a_head(tmp_path, monkeypatch):

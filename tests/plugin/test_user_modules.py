@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -16,7 +17,7 @@ from tests.plugin.conftest import BLOCKS
 from tests.samples import build_rows
 from ultralytics_diffattn import register
 from ultralytics_diffattn.comparison import specification
-from ultralytics_diffattn.errors import MissingPackageError
+from ultralytics_diffattn.errors import MissingPackageError, UserError
 from ultralytics_diffattn.plugin import needs, user_files, user_modules
 from ultralytics_diffattn.plugin.registry import MODULES
 from ultralytics_diffattn.plugin.user_modules import UnknownModuleError
@@ -94,6 +95,27 @@ def test_nothing_is_run_because_it_lies_in_the_current_folder(yaml, tmp_path):
     assert not (tmp_path / "canary").exists()
 
 
+@pytest.mark.parametrize("how", ["environment", "inherited", "add", "checkpoint"])
+def test_a_file_of_a_known_name_in_the_current_folder_is_not_run(how, blocks, yaml, monkeypatch, tmp_path):
+    """Before the known one, which `python -c` would find behind it."""
+    saved(yaml, blocks, monkeypatch)
+    here = tmp_path / "here"
+    here.mkdir()
+    for name, text in ("my_blocks.py", "open('canary', 'w')\n" + BLOCKS), ("own.yaml", YAML):
+        (here / name).write_text(text)
+    env = {user_files.PATHS: str(blocks) if how in {"environment", "checkpoint"} else "", user_files.INHERITED: "[]"}
+    if how == "inherited":
+        env[user_files.INHERITED] = os.environ[user_files.INHERITED]
+    code = {
+        "add": f"from ultralytics_diffattn.verbs.modules import modules; modules('add', {str(blocks)!r})",
+        "checkpoint": f"from ultralytics import YOLO; YOLO({str(tmp_path / 'own.pt')!r})",
+    }.get(how, BUILD)
+    process = forked(f"import sys; sys.path.insert(0, '')\n{code}", cwd=here, preloaded="torch", check=False, **env)
+    assert process.returncode
+    assert f"Python would import {here}/my_blocks.py as my_blocks" in process.stdout + process.stderr
+    assert not (here / "canary").exists()
+
+
 def test_a_broken_source_costs_one_warning_and_only_where_it_is_needed(blocks, yaml, tmp_path):
     """Of four broken ones and one that works: a stock model says nothing, ours names each once, and is built."""
     broken = {"raises": "raise RuntimeError('out of order')", "exits": "import sys; sys.exit(3)", "typo": "def f(:"}
@@ -136,13 +158,29 @@ def test_two_files_of_one_name(blocks, monkeypatch, tmp_path):
     assert build_rows([-1, 1, "Attend", []])
 
 
+def test_a_checkpoint_that_needs_a_file_of_which_there_are_two_versions(yaml, blocks, monkeypatch, tmp_path):
+    file = saved(yaml, blocks, monkeypatch)
+    other = tmp_path / "other" / "my_blocks.py"
+    other.parent.mkdir()
+    other.write_text(BLOCKS + "\n# a second version\n")
+    monkeypatch.setenv(user_files.PATHS, f"{blocks}{os.pathsep}{other}")
+    del sys.modules["my_blocks"]
+    message = f"of my_blocks, and {blocks} and {other} both have that name: keep one"
+    with pytest.raises(MissingPackageError, match=re.escape(message)):
+        needs.check(file)
+    with pytest.raises(UserError, match=rf"other/my_blocks.py cannot be imported: .*{blocks} has the same name and"):
+        user_modules.import_file(str(other))
+    blocks.unlink()  # and one that is gone is no version
+    assert needs.check(file)
+
+
 def test_the_script_has_imported_another_file_of_that_name(blocks, monkeypatch, tmp_path):
     (tmp_path / "script").mkdir()
     (tmp_path / "script" / "my_blocks.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path / "script")
     __import__("my_blocks")
     monkeypatch.setenv(user_files.PATHS, str(blocks))
-    with pytest.raises(KeyError, match=r"Python has imported .*script/my_blocks.py as my_blocks; rename one"):
+    with pytest.raises(KeyError, match=r"Python has imported .*script/my_blocks.py as my_blocks, .*; rename one"):
         build_rows([-1, 1, "Attend", []])
 
 
@@ -233,11 +271,32 @@ def test_a_checkpoint_whose_file_is_not_known_says_which(safe, yaml, blocks, mon
     assert "AutoInstall" not in out
 
 
+def test_a_checkpoint_in_the_folder_of_weights_says_what_it_needs(yaml, blocks, monkeypatch, tmp_path):
+    """Where ultralytics looks, too; it would install `my_blocks` from PyPI."""
+    (tmp_path / "weights").mkdir()
+    saved(yaml, blocks, monkeypatch).rename(tmp_path / "weights" / "stored.pt")
+    blocks.rename(tmp_path / "elsewhere.py")
+    env = {user_files.PATHS: "", user_files.INHERITED: "[]"}
+    code = f"""
+from ultralytics.utils import SETTINGS, checks
+dict.__setitem__(SETTINGS, "weights_dir", {str(tmp_path / "weights")!r})
+checks.check_requirements = lambda *args, **kwargs: print("INSTALLED", *args)
+from ultralytics.nn import tasks
+tasks.check_requirements = checks.check_requirements
+tasks.torch_safe_load("stored.pt")
+"""
+    process = forked(code, cwd=tmp_path, preloaded="torch", check=False, **env)
+    assert "MissingPackageError" in process.stderr, process.stderr
+    assert "stored.pt needs Mixer, GatedConcat, Attend of the file my_blocks.py" in process.stderr
+    assert "INSTALLED" not in process.stdout
+
+
 def test_a_checkpoint_whose_package_is_missing_says_which(yaml, tmp_path):
     code = f"{installed(package(tmp_path))}from ultralytics import YOLO; YOLO('own.yaml').save('own.pt')"
     forked(code, cwd=tmp_path, preloaded="torch")
     with pytest.raises(
-        MissingPackageError, match=r"Attend of the package their-blocks 1\.2, which is not installed here"
+        MissingPackageError,
+        match=r"Attend of the package their-blocks 1\.2, which is not installed here: install it, if you trust",
     ):
         YOLO(tmp_path / "own.pt")
 
@@ -294,6 +353,18 @@ def test_safe_loading_refuses_a_class_that_can_be_imported_but_is_not_registered
     process = forked("import sys; sys.path.insert(0, '')\n" + SAFE, cwd=tmp_path, preloaded="torch", check=False, **env)
     assert "outside the supported Ultralytics checkpoint format" in process.stderr
     assert "HELD" not in process.stdout
+
+
+@pytest.mark.skipif(not hasattr(tasks, "_SafeLoad"), reason="this ultralytics has no ULTRALYTICS_SAFE_LOAD")
+def test_safe_loading_in_a_process_that_knows_by_its_parent_alone(yaml, blocks, monkeypatch, tmp_path):
+    saved(yaml, blocks, monkeypatch)
+    env = {user_files.PATHS: "", "ULTRALYTICS_SAFE_LOAD": "1"}
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "own.pt").rename(tmp_path / "elsewhere" / "own.pt")
+    assert (
+        "HELD Attend Gate GatedConcat Mixer"
+        in forked(SAFE, cwd=tmp_path / "elsewhere", preloaded="torch", **env).stdout
+    )
 
 
 def test_a_note_that_is_none_is_passed_over(tmp_path):

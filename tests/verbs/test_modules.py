@@ -57,10 +57,31 @@ print(build_rows([-1, 1, "Attend", []])[1].type)
     assert "my_blocks.Attend" in out
 
 
+def test_a_file_that_is_known_twice_is_compared_with_its_record(environment, monkeypatch):
+    file = environment / "work" / "my_blocks.py"
+    user_files.add(str(file))
+    monkeypatch.setenv(user_files.PATHS, str(file))
+    file.write_text(BLOCKS + "\n")
+    assert modules() == [f"{file}: by diffattn modules add, changed since"]
+
+
+def test_a_name_of_two_files_is_not_enough_to_remove_one(environment):
+    files = [environment / "work" / "my_blocks.py", environment / "my_blocks.py"]
+    files[1].write_text(BLOCKS)
+    for file in files:
+        user_files.add(str(file))
+    with pytest.raises(UserError, match=f"my_blocks is the name of {files[0]} and {files[1]}: give the path"):
+        modules("remove", "my_blocks")
+    assert len(user_files.recorded()) == 2
+    assert modules("remove", str(files[1])) == [f"{files[1]} is no longer known."]
+    assert modules("remove", "my_blocks") == [f"{files[0]} is no longer known."]
+
+
 BAD = [  # the file's content, None for no file; its name; error, message
     (None, "no.py", MissingFileError, "no.py does not exist"),
     ("", "blocks.txt", UserError, "blocks.txt must end with .py"),
     ("", "my-blocks.py", UserError, "cannot be imported by its name: give it letters"),
+    ("", "lambda.py", UserError, "no word of Python's"),
     ("", "empty.py", UserError, "empty.py registers nothing: put @register"),
     ("1 / 0", "raises.py", UserError, "raises.py cannot be imported: ZeroDivisionError"),
     ("def f(:", "typo.py", UserError, "typo.py cannot be imported: SyntaxError"),

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from tests.interpreters import command, run
+from tests.plugin.conftest import blocks, known, own_registry  # noqa: F401
 from ultralytics_diffattn.errors import ExistingFileError, UserError
 from ultralytics_diffattn.plugin import new_module, user_files
 from ultralytics_diffattn.plugin.signatures import PLAIN
@@ -58,6 +59,9 @@ BAD = [  # name, like, error, message
     ("New", "Convv", UserError, "Did you mean Conv?"),
     ("New", "Detect", UserError, "there is no template for like=Detect"),
     ("New", "HGStem", UserError, "there is no template for like=HGStem"),
+    ("New", "RepNCSPELAN4", UserError, "there is no template for like=RepNCSPELAN4"),
+    ("Lambda", "Conv", UserError, "lambda is a word of Python's"),
+    ("None", "Conv", UserError, "None is a word of Python's"),
     ("There", "Conv", ExistingFileError, "test_there.py exists already"),
 ]
 
@@ -68,6 +72,11 @@ def test_bad_input_writes_nothing(name, like, error, message, tmp_path):
     with pytest.raises(error, match=re.escape(message)):
         new_module.write(name, like, tmp_path)
     assert [(f.name, f.read_text()) for f in tmp_path.iterdir()] == [("test_there.py", "mine")]
+
+
+def test_a_name_of_a_module_that_is_known_but_not_imported_yet(tmp_path, monkeypatch, known):  # noqa: F811
+    with pytest.raises(UserError, match="Mixer is taken"):
+        new_module.write("Mixer", "Conv", tmp_path / "new")
 
 
 def test_without_a_name(tmp_path):

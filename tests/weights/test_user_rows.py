@@ -9,6 +9,7 @@ import yaml
 from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import LOGGER
 
 from tests.plugin.conftest import blocks, known, own_registry  # noqa: F401
 from tests.samples import awake
@@ -119,6 +120,29 @@ def test_pretrained_tells_rows_that_have_shifted(stock, tmp_path):
     check_pretrained(str(tmp_path / "stock.pt"), DetectionModel(VARIANTS["in the place of a Conv"][0], verbose=False))
     with pytest.raises(UserError, match="diffattn convert"):
         check_pretrained(str(tmp_path / "stock.pt"), DetectionModel(VARIANTS["new"][0], verbose=False))
+
+
+def test_pretrained_tells_a_users_row_of_another_shape(known, tmp_path):  # noqa: F811
+    """The same class in both: it is as much a part of the checkpoint as any row of stock's."""
+    old, new = (DetectionModel(variant((3, [-1, 1, "Mixer", [32, k]])), verbose=False) for k in (1, 3))
+    torch.save({"model": old}, tmp_path / "old.pt")
+    check_pretrained(str(tmp_path / "old.pt"), old)
+    with pytest.raises(UserError, match=r"model\.3\.conv\.weight \(32, 32, 3, 3\) is \(32, 32, 1, 1\)"):
+        check_pretrained(str(tmp_path / "old.pt"), new)
+
+
+TOLD = {"new": True, "new beside what it is like": True, "in the place of a Conv": False, "over several inputs": False}
+
+
+@pytest.mark.parametrize(("name", "said"), TOLD.items())
+def test_stocks_own_load_tells_rows_that_have_shifted(name, said, stock, caplog, monkeypatch):
+    monkeypatch.setattr(LOGGER, "propagate", True)
+    DetectionModel(VARIANTS[name][0], verbose=False).load(stock)
+    lines = list({m for m in caplog.messages if "do not get the weights" in m})
+    assert len(lines) == said
+    if said:
+        assert "rows 3 to 6 " in lines[0]
+        assert "diffattn convert " in lines[0]
 
 
 def test_counterparts_are_of_rows_in_the_place_of_stocks(stock):

@@ -12,28 +12,33 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ultralytics_diffattn.errors import UserError
+from ultralytics_diffattn.plugin import needs
 from ultralytics_diffattn.plugin.row_context import RowContext
+from ultralytics_diffattn.plugin.signatures import SEVERAL
 from ultralytics_diffattn.plugin.versions import ADVICE, VersionError
 
 SIZE = 256  # pixels, as in the pass by which ultralytics finds a model's strides
 BATCH = 2  # one image alone has no variance where a map is one pixel
+KEEPS_THE_MAP = "(c1, *args)", "(*args)"
 ALONE = 32  # pixels of an input of which only the channels are known
 
 
-def check(module: nn.Module, name: str, context: RowContext, several: bool) -> None:
+def check(module: nn.Module, name: str, context: RowContext, signature: str) -> None:
     """Raise unless a module gives a tensor with the channels that the rows behind it count on.
 
-    For a module over several inputs the parser is told how many channels come out.
+    For a module over several inputs the parser is told how many channels come out. Another height or width is logged
+    where the signature has no place for a stride as stock's has: only rows that join two maps fail of it.
 
     Args:
         module (nn.Module): Just built for a row.
         name (str): Its name in the YAML.
         context (RowContext): The row.
-        several (bool): Whether it has several inputs.
+        signature (str): Where its rows have a plain one.
 
     Raises:
         UserError: With the row and both shapes, or with the module's own error.
     """
+    several = signature == SEVERAL
     if context.frame is None or bool(context.inputs) != several:
         return  # built by hand; or a head, which no row stands behind
     inputs = _inputs(context)
@@ -55,6 +60,19 @@ def check(module: nn.Module, name: str, context: RowContext, several: bool) -> N
             f"{(BATCH, context.local('c2'), *output.shape[2:])}{context}. Its class must give as many channels as its "
             "row says: the first argument, scaled by the width, or those of its input."
         )
+    elif signature in KEEPS_THE_MAP and output.shape[2:] != inputs[0].shape[2:]:
+        _warn(
+            f"{name} gives {tuple(output.shape)} for an input of {shapes}: another height or width{context}. Where "
+            "that is meant, rows that join it with another map have to fit."
+        )
+
+
+def _warn(message: str) -> None:
+    """Log a warning, in the first of several processes."""
+    from ultralytics.utils import LOGGER, RANK
+
+    if RANK in {-1, 0}:
+        LOGGER.warning(message)
 
 
 def _inputs(context: RowContext) -> list[Tensor]:
@@ -85,15 +103,16 @@ def _outputs(layers: Sequence[Any], channels: int) -> list[Tensor]:
             x = [outputs[i] for i in f]
         elif f != -1:
             x = outputs[f]
-        x = _on_meta(layer, x)
+        is_users = any(needs.ATTRIBUTE in vars(module) for module in layer.modules())
+        x = _on_meta(deepcopy(layer) if is_users else layer, x)
         outputs.append(x)
     return outputs
 
 
 def _run(module: nn.Module, x: Any) -> Any:
-    """Return the output on the meta device, or, for a module that cannot run there, of a copy on real zeros."""
+    """Return the output of a copy, which may keep what it computes: on the meta device, or, failing that, of zeros."""
     try:
-        return _on_meta(module, x)
+        return _on_meta(deepcopy(module), x)
     except Exception:
         device = next((p.device for p in module.parameters()), torch.device("cpu"))
         zeros = [torch.zeros(t.shape, device=device) for t in (x if isinstance(x, list) else [x])]

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from ultralytics_diffattn.errors import MissingPackageError
+from ultralytics_diffattn.errors import MissingPackageError, UserError
 from ultralytics_diffattn.plugin import user_files
 from ultralytics_diffattn.plugin.registry import Row
 
@@ -122,6 +122,7 @@ def check(weights: str | Path) -> list[Need]:
 
     Raises:
         MissingPackageError: With the package or the file.
+        UserError: If Python would import another file than the known one.
     """
     found = read(weights)
     for need in {n.module: n for n in found}.values():
@@ -130,6 +131,9 @@ def check(weights: str | Path) -> list[Need]:
             raise MissingPackageError(
                 f"{weights} needs {_missing(need, [n for n in found if n.module == need.module])}"
             )
+        hidden = [user_files.hidden_by(known) for known in user_files.known() if known.name == need.module]
+        if hidden and all(hidden):  # else it is one of the known
+            raise UserError(f"{weights} needs {need.module}: {hidden[0]}.")
         user_files.warn_if_changed(file, need.sha256, f"since {weights} was made")
     return found
 
@@ -147,11 +151,18 @@ def _file_of(module: str) -> str | None:
 
 def _missing(need: Need, alike: list[Need]) -> str:
     """Return what is missing, and what to do."""
+    versions = {user_files.digest(f.path): f.path for f in user_files.known() if f.name == need.module}
+    versions.pop("", None)
     names = ", ".join(dict.fromkeys(n.build.partition(":")[2] for n in alike))
+    if len(versions) > 1:
+        return f"{names} of {need.module}, and {' and '.join(versions.values())} both have that name: keep one of them."
     if need.sha256:
         file = Path(need.source).name
         return (
             f"{names} of the file {file} (it was {need.source}, sha256 {need.sha256[:12]}), which no Python here "
             f"knows: get the file and run `diffattn modules add {file}`, or set DIFFATTN_MODULES to its path."
         )
-    return f"{names} of the package {need.source}, which is not installed here: install it."
+    return (
+        f"{names} of the package {need.source}, which is not installed here: "
+        "install it, if you trust where the checkpoint comes from."
+    )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import inspect
+import keyword
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 
 from ultralytics_diffattn.errors import ExistingFileError, UserError
 from ultralytics_diffattn.output.files import write_text
+from ultralytics_diffattn.plugin import user_modules
 from ultralytics_diffattn.plugin.signatures import PLAIN, check_like, leading, plain
 
 ROW = 10  # of yolo11.yaml, the last of the backbone; behind it goes a row with one input
@@ -150,6 +152,9 @@ def write(name: str, like: str, folder: Path) -> tuple[list[Path], list[str]]:
     stem = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
     if not re.fullmatch(r"[A-Z]\w*", name):
         raise UserError(f"{name!r} is no name of a class: begin with a capital letter, as in diffattn new CBAM.")
+    if keyword.iskeyword(name) or keyword.iskeyword(stem):
+        raise UserError(f"{name}: {stem if keyword.iskeyword(stem) else name} is a word of Python's: choose another.")
+    user_modules.load()
     if name in vars(tasks):
         raise UserError(f"{name} is taken: a row of that name is ultralytics' own, or registered. Choose another.")
     files = [folder / file for file in (f"{stem}.py", f"yolo11-{stem}.yaml", f"test_{stem}.py")]
@@ -159,7 +164,7 @@ def write(name: str, like: str, folder: Path) -> tuple[list[Path], list[str]]:
     if find_spec(stem) is not None:
         raise UserError(f"{stem}.py would hide the module {stem} that Python has: choose another name.")
     names = tuple(leading(like, vars(tasks).get(like)))
-    is_begun_so = like in PLAIN or (names and list(names) == _first_parameters(vars(tasks)[like], len(names)))
+    is_begun_so = like in PLAIN or (names and set(names) == _channels_and_repeats(vars(tasks)[like]))
     if names not in BODIES or not is_begun_so:
         raise UserError(
             f"there is no template for like={like}: take one of {', '.join(map(repr, PLAIN))}, or Conv, C2f."
@@ -191,9 +196,9 @@ def write(name: str, like: str, folder: Path) -> tuple[list[Path], list[str]]:
     return files, commands
 
 
-def _first_parameters(stock: type, count: int) -> list[str]:
-    """Return the names of the first parameters of a stock module."""
-    return list(inspect.signature(stock).parameters)[:count]
+def _channels_and_repeats(stock: type) -> set[str]:
+    """Return which of c1, c2 and n a stock module takes, wherever they stand."""
+    return {"c1", "c2", "n"} & set(inspect.signature(stock).parameters)
 
 
 def _indented(lines: str) -> str:

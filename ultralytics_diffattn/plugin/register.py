@@ -155,10 +155,16 @@ def _check_signature(cls: type[nn.Module], like: str, tasks: ModuleType) -> None
     by_name_only = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
     if by_name_only:
         raise UserError(f"{signature_of(cls)} needs {by_name_only[0]}= by name, but a row gives arguments by position.")
-    if len(by_position) < len(names) and not takes_any:
+    # `lam=1e-4` is no place for c1; the number of repeats may have a default, as stock's have, whatever its name
+    wrong = [
+        f", and {p.name} would get {name}"
+        for name, p in zip(names, by_position, strict=False)
+        if name not in {"n", p.name} and p.default is not p.empty
+    ]
+    if wrong or (len(by_position) < len(names) and not takes_any):
         raise UserError(
-            f"a row would call {cls.__name__}{called}, but its class has {signature_of(cls)}: change the class, or "
-            f"give another like=, one of {', '.join(map(repr, PLAIN))}."
+            f"a row would call {cls.__name__}{called}, but its class has {signature_of(cls)}{''.join(wrong[:1])}: "
+            f"change the class, or give another like=, one of {', '.join(map(repr, PLAIN))}."
         )
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dis
 import functools
 import inspect
+import itertools
 from collections.abc import Callable, Iterable
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
@@ -80,7 +81,7 @@ def plain(like: str) -> str:
 
 
 def leading(like: str, stock: type | None) -> list[str]:
-    """Return the names of the arguments that come before those of the row, or are among them: c1, c2 and n.
+    """Return the names of the first arguments, as far as they are c1, c2 and n.
 
     Args:
         like (str): A plain signature, or the name of the stock module.
@@ -91,7 +92,8 @@ def leading(like: str, stock: type | None) -> list[str]:
     """
     if like in PLAIN:
         return list(PLAIN[like].leading)
-    return [p for p in inspect.signature(stock).parameters if p in {"c1", "c2", "n"}] if stock else []
+    parameters = inspect.signature(stock).parameters if stock else ()
+    return list(itertools.takewhile(lambda p: p in {"c1", "c2", "n"}, parameters))
 
 
 def check_like(like: str, tasks: ModuleType) -> None:
@@ -141,7 +143,12 @@ def known_likes(tasks: ModuleType) -> list[str]:
         for name in parser.co_names
         if isinstance(vars(tasks).get(name), type) and issubclass(vars(tasks)[name], nn.Module)
     ]
-    return sorted(name for name in modules if special_cases(codes, name) <= (name in BRANCHES))
+    return sorted(
+        name
+        for name in modules
+        if special_cases(codes, name) <= (name in BRANCHES)
+        and name not in {"TorchVision", "Index"}  # whose rows begin with channels that their class does not get
+    )
 
 
 def codes_of(parser: frozenset[CodeType], namespace: dict[str, Any]) -> frozenset[CodeType]:

@@ -72,7 +72,7 @@ class Twin(type):
             )
         module = cls._build(args, context)
         if cls.row.source:  # a user's, which nobody has tried
-            dry_run.check(module, cls.__name__, context, several=cls.row.signature == SEVERAL)
+            dry_run.check(module, cls.__name__, context, signature=cls.row.signature)
             needs.note(module, cls.__name__, cls.row)
         return module
 

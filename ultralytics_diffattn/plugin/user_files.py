@@ -70,20 +70,20 @@ def add(path: str) -> None:
     _write([*(file for file in recorded() if file.path != path), UserFile(path, "", digest(path))])
 
 
-def remove(path: str) -> bool:
+def remove(path: str) -> list[str]:
     """Take a file out of what is recorded for this environment.
 
     Args:
         path (str): The file, by its path or the name that it is imported by.
 
     Returns:
-        (bool): Whether it was recorded.
+        (list[str]): The paths that it may be: removed if it is one, none if it is not recorded.
     """
     files = recorded()
-    kept = [file for file in files if path != file.name and os.path.abspath(path) != file.path]
-    if len(kept) < len(files):
-        _write(kept)
-    return len(kept) < len(files)
+    found = [file for file in files if os.path.abspath(path) == file.path] or [f for f in files if path == f.name]
+    if len(found) == 1:
+        _write([file for file in files if file not in found])
+    return [file.path for file in found]
 
 
 def _write(files: list[UserFile]) -> None:
@@ -144,7 +144,9 @@ def known() -> list[UserFile]:
     files += [UserFile(entry["file"], INHERITED) for entry in inherited() if entry["file"]]
     by_path: dict[str, UserFile] = {}
     for file in files:
-        by_path.setdefault(os.path.realpath(file.path), file)
+        path = os.path.realpath(file.path)
+        if path not in by_path or (file.sha256 and not by_path[path].sha256):  # whose changes can be told
+            by_path[path] = file
     return list(by_path.values())
 
 
@@ -159,8 +161,8 @@ def spec(name: str) -> ModuleSpec | None:
     """
     from importlib.util import spec_from_file_location
 
-    files = [file for file in known() if file.name == name]
-    if len({digest(file.path) for file in files}) != 1 or not os.path.isfile(files[0].path):
+    files = [file for file in known() if file.name == name and os.path.isfile(file.path)]
+    if len({digest(file.path) for file in files}) != 1:
         return None
     file = files[0]
     say_if_changed(file)
@@ -178,6 +180,32 @@ def digest(path: str) -> str:
             return hashlib.sha256(file.read()).hexdigest()
     except OSError:
         return ""
+
+
+def hidden_by(file: UserFile) -> str:
+    """Return what Python would import, or has imported, in the place of a known file, without running anything.
+
+    Such as a file of that name in the current folder. A copy counts as the file itself, of a package only its folder.
+
+    Args:
+        file (UserFile): The file.
+
+    Returns:
+        (str): For messages; "" where it is the file itself, or nothing.
+    """
+    from importlib.util import find_spec
+
+    if file.name in sys.modules:
+        found, verb = getattr(sys.modules[file.name], "__file__", None), "has imported"
+    else:
+        spec, verb = find_spec(file.name), "would import"
+        if spec is None:
+            return ""
+        found = spec.origin or f"the folder {', '.join(spec.submodule_search_locations or ())}"
+    if found is None or os.path.realpath(found) == os.path.realpath(file.path):
+        return ""
+    is_copy = os.path.basename(file.path) != "__init__.py" and digest(found) == digest(file.path) != ""
+    return "" if is_copy else f"Python {verb} {found} as {file.name}, and not {file.path}; rename one of the two"
 
 
 _warned: set[tuple[str, str]] = set()

@@ -8,6 +8,7 @@ warning.
 
 from __future__ import annotations
 
+import keyword
 import os
 import sys
 import threading
@@ -59,7 +60,10 @@ def attach(tasks: ModuleType) -> None:
 
     def make_loader(stock: Callable[..., Any]) -> Callable[..., Any]:
         def with_needs(weight: Any, *args: Any, **kwargs: Any) -> Any:
-            prepare(weight)
+            from ultralytics.utils.downloads import attempt_download_asset
+
+            if str(weight).endswith(".pt"):  # else stock refuses it
+                prepare(attempt_download_asset(weight))  # where stock finds it: a folder of the settings, the web
             return stock(weight, *args, **kwargs)
 
         return with_needs
@@ -108,10 +112,6 @@ def load() -> dict[str, str]:
     """
     with _lock:
         os.environ.update(user_files.environment())  # for children that begin in another folder
-        for entry in user_files.inherited():
-            if entry["name"] not in MODULES:
-                registry.add(entry["build"], entry["like"], entry["name"], entry["source"])
-                _put(entry["name"])
         for origin, version, import_it in _sources():
             if _failures.get(origin, ("", ""))[0] == version:
                 continue
@@ -122,6 +122,10 @@ def load() -> dict[str, str]:
                 reason = f"{type(error).__name__}: {error}"
                 _failures[origin] = version, reason
                 _warn(f"{origin} cannot be imported, and its modules are missing: {reason}")
+        for entry in user_files.inherited():
+            if entry["name"] not in MODULES and not _failures.get(_origin(entry), ("", ""))[1]:
+                registry.add(entry["build"], entry["like"], entry["name"], entry["source"])
+                _put(entry["name"])
         return {origin: reason for origin, (_, reason) in _failures.items() if reason}
 
 
@@ -135,13 +139,15 @@ def import_file(path: str) -> None:
         UserError: If it fails, or if Python knows another module by that name.
     """
     file = user_files.UserFile(os.path.abspath(path), user_files.PATHS)
-    if not file.name.isidentifier():
-        raise UserError(f"{path} cannot be imported by its name: give it letters, digits and underscores.")
+    if not file.name.isidentifier() or keyword.iskeyword(file.name):
+        raise UserError(
+            f"{path} cannot be imported by its name: give it letters, digits and underscores, and no word of Python's."
+        )
     with _lock:
         before = os.environ.get(user_files.PATHS, "")
         os.environ[user_files.PATHS] = os.pathsep.join([file.path, before])
         try:
-            _import_file(file, [])
+            _import_file(file, [known.path for known in user_files.known() if known.name == file.name])
         except (Exception, SystemExit) as error:
             raise UserError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
         finally:
@@ -165,20 +171,43 @@ def _sources() -> Iterator[tuple[str, str, Callable[[], object]]]:
     for point in sorted(entry_points(group=GROUP)):
         package = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
         yield f"{point.name} of {package}", package, lambda point=point, package=package: _import(point, package)  # type: ignore[misc]
+    for entry in user_files.inherited():
+        if entry["name"] not in MODULES:
+            yield _origin(entry), user_files.digest(entry["file"]), lambda entry=entry: _import_inherited(entry)  # type: ignore[misc]
+
+
+def _origin(entry: dict[str, str]) -> str:
+    """Return where an inherited module comes from: a file, under the same name as one that is known otherwise."""
+    module = entry["build"].partition(":")[0]
+    return f"{module} of {entry['source']}" if "." in module else entry["file"] or entry["source"]
 
 
 def _import_file(file: user_files.UserFile, others: list[str]) -> None:
     """Import a known file, unless another file has its name."""
     if not os.path.isfile(file.path):
         raise FileNotFoundError(f"{file.origin} names it, but there is no such file")
-    different = [path for path in others if user_files.digest(path) != user_files.digest(file.path)]
+    different = [path for path in others if user_files.digest(path) not in {"", user_files.digest(file.path)}]
     if different:
-        raise UserError(f"{' and '.join(different)} has the same name and another content; keep one of them")
+        raise UserError(
+            f"{' and '.join(different)} has the same name and another content; keep one of them (`diffattn modules "
+            "list` says who has made which known)"
+        )
     user_files.say_if_changed(file)
-    module = import_module(file.name)
-    imported = getattr(module, "__file__", None)
-    if imported and user_files.digest(imported) != user_files.digest(file.path):
-        raise UserError(f"Python has imported {imported} as {file.name}; rename one of the two files")
+    _import_module(file.name, file)
+
+
+def _import_inherited(entry: dict[str, str]) -> None:
+    """Import the module of a class that the process that started this one has registered."""
+    file = user_files.UserFile(entry["file"], user_files.INHERITED) if entry["file"] else None
+    _import_module(entry["build"].partition(":")[0], file)
+
+
+def _import_module(name: str, file: user_files.UserFile | None) -> None:
+    """Import a module by its name, unless Python would run another file than the known one."""
+    hidden = user_files.hidden_by(file) if file is not None else ""
+    if hidden:
+        raise UserError(hidden)
+    import_module(name)
 
 
 def _import(point: EntryPoint, package: str) -> None:

@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""`diffattn convert`: a trained stock checkpoint becomes one of a model of ours, ready to be fine-tuned."""
+"""`diffattn convert`: a trained stock checkpoint becomes one of a model with other modules, ours or yours."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ POSITIONAL = "weights", "out"  # may be given without their names: diffattn conv
 def convert(
     weights: str = "", model: str = "", out: str = "", reconstruct: str = "", imgsz: int = 0, seed: int = 0, **args: Any
 ) -> dict[str, Any]:
-    """Carry the weights of a trained checkpoint over into a model of ours, and report tensor by tensor.
+    """Carry the weights of a trained checkpoint over into a model with other modules, and report tensor by tensor.
 
-    Classes, task and scale are the checkpoint's. Rows that the model has on top of the checkpoint's are passed over, so
-    weights find their rows even where `YOLO(yaml).load(weights)`, which goes by the number of the row, loses them.
+    The modules are ours, or yours that are registered. Classes, task and scale are the checkpoint's. Rows that the
+    model has on top of the checkpoint's are passed over, so weights find their rows even where
+    `YOLO(yaml).load(weights)`, which goes by the number of the row, loses them.
 
     With `reconstruct`, each attention of ours is then trained, alone and without labels, to give what the stock module
     in its place gives: kinds whose attention is new start as a detector, too.

@@ -77,10 +77,13 @@ def _remove(file: str) -> list[str]:
     from ultralytics_diffattn.plugin import user_files
 
     with as_user_errors(OSError, ValueError):
-        if not user_files.remove(file):
+        found = user_files.remove(file)
+        if len(found) > 1:
+            raise UserError(f"{file} is the name of {' and '.join(found)}: give the path of one.")
+        if not found:
             known = ", ".join(known.path for known in user_files.recorded()) or "nothing"
             raise UserError(f"{file} is not recorded in this environment; recorded is {known}.")
-    return [f"{file} is no longer known."]
+    return [f"{found[0]} is no longer known."]
 
 
 def _list() -> list[str]:

@@ -163,7 +163,11 @@ def check_pretrained(weights: str, model: Any) -> None:
         return
     source: Any = load(weights)[0]
     known, present, head = source.state_dict(), model.state_dict(), source.model[-1]
-    rows = ((j, ("",) if is_users(m) else (*_replaced(m), *_added(m))) for j, m in enumerate(model.model))
+    old = [*source.model[: len(model.model)], *[None] * (len(model.model) - len(source.model))]
+    rows = (
+        (j, ("",) if is_users(m) and (o is None or replaces(m, o)) else (*_replaced(m), *_added(m)))
+        for j, (m, o) in enumerate(zip(model.model, old, strict=True))
+    )
     free = (*(f"model.{j}.{name}" for j, names in rows for name in names), f"model.{len(model.model) - 1}.")
     wrong = []
     for name, value in present.items():
