@@ -208,7 +208,13 @@ def test_diffattn_commands(command, workplace, monkeypatch):
     said = OURS_SAID.get(f"{verb} {arguments[-1]}" if arguments else verb) or OURS_SAID[verb]
     arguments += {
         "train": [*SHORT, "project=runs"],
-        "compare": [*SHORT, "seeds=0,1", f"project={workplace / 'compare'}", f"name={len(command)}", "fraction=0.1"],
+        "compare": [
+            *SHORT,
+            "seeds=0,1",
+            f"project={workplace / 'compare'}",
+            *([f"name={len(command)}"] if "data=data.yaml" in command else []),
+            "fraction=0.1",
+        ],
         "export": ["imgsz=64"],
         "attend": ["imgsz=64", f"project={workplace / 'attend'}"],
         "convert": [],

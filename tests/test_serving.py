@@ -65,7 +65,7 @@ def agree(file, images, batch=1, kind=YOLO, conf=0.25, **options):
     ("exported", "used"),
     [
         (dict(imgsz=320), dict()),
-        (dict(imgsz=(256, 320)), dict(conf=0.01, iou=0.45)),
+        (dict(imgsz=(256, 320)), dict(conf=0.15, iou=0.45)),
         (dict(imgsz=320, nms=True), dict()),
         (dict(imgsz=320, batch=3), dict(batch=3)),
         (dict(imgsz=320, dynamic=True), dict(imgsz=(320, 320))),
