@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from tests.interpreters import script
 from tests.places import ROOT
 
@@ -10,5 +12,5 @@ def test_a_row_for_each_part():
     output = script("comparison_speed.py", "images=12", "seeds=2", cwd=ROOT).stdout
     rows = dict(re.findall(r"^\| (.+) \| ([\d.]+) \|$", output, re.M))
     assert len(rows) == 5
-    assert float(rows.pop("all")) == sum(map(float, rows.values()))
+    assert float(rows.pop("all")) == pytest.approx(sum(map(float, rows.values())))
     assert "12 images, 4 runs, peak memory" in output
