@@ -4,6 +4,7 @@ import functools
 import importlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -86,6 +87,32 @@ def forked(code, *arguments, cwd=None, check=True, preloaded="ultralytics", name
         texts = (Path(file).read_text(encoding="utf-8") for file in (out, err))
         process = subprocess.CompletedProcess(["forked", *job["argv"][1:], code], int(answer), *texts)
     return checked(process) if check else process
+
+
+def two_ranks(script, *arguments, cwd, **env):
+    """Run a script in two processes of one distributed training, and return what they say; both have to succeed."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = str(s.getsockname()[1])
+    common = environment({**env, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port})
+    both = [
+        subprocess.Popen(
+            [sys.executable, script, *map(str, arguments)],
+            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            cwd=cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        said = [process.communicate(timeout=300)[0] for process in both]
+    finally:
+        for process in both:
+            process.kill()
+    assert [process.returncode for process in both] == [0, 0], "\n".join(said)
+    return said
 
 
 def command(name, *arguments, cwd, check=True, fresh=False, preloaded="ultralytics", **env):

@@ -84,6 +84,16 @@ def awake(yolo):
     return yolo
 
 
+def stir(yolo):
+    """Make an untrained model find something: its scores are far from zero, and the image has an effect on them."""
+    for m in yolo.model.modules():
+        if isinstance(m, torch.nn.BatchNorm2d):
+            m.weight.data.fill_(2.0)
+    for branch in getattr(yolo.model.model[-1], "cv3", []):
+        branch[-1].bias.data.zero_()
+    return yolo
+
+
 def random_predictions(seed, images=30, classes=5, predicted=15, true=5):
     """Return predictions as a validator might match them: no more true positives than boxes in an image."""
     from ultralytics_diffattn.evaluation.predictions import Predictions

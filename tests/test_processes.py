@@ -3,8 +3,6 @@
 import compileall
 import os
 import shutil
-import socket
-import subprocess
 import sys
 import zipapp
 import zipfile
@@ -12,7 +10,7 @@ import zipfile
 import pytest
 import torch
 
-from tests.interpreters import forked, python, run
+from tests.interpreters import forked, python, run, two_ranks
 from tests.places import ROOT
 
 # What each case ends with: a model is built, runs forward, and comes back from a file.
@@ -68,29 +66,7 @@ dist.destroy_process_group()
 
 def test_two_ranks_end_with_the_same_weights(tiny, tmp_path):
     (tmp_path / "rank.py").write_text(RANK)
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = str(s.getsockname()[1])
-    common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-    common.pop("PYTEST_CURRENT_TEST", None)  # as in conftest.run
-    command = [sys.executable, "rank.py", str(tiny), str(tmp_path)]
-    both = [
-        subprocess.Popen(
-            command,
-            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        said = [process.communicate(timeout=300)[0] for process in both]
-    finally:
-        for process in both:
-            process.kill()
-    assert [process.returncode for process in both] == [0, 0], "\n".join(said)
+    two_ranks("rank.py", tiny, tmp_path, cwd=tmp_path, OMP_NUM_THREADS="1")
     (start, one, seen), (_, other, seen_too) = (torch.load(tmp_path / f"rank{i}.pt", weights_only=False) for i in "01")
     assert len(seen) == len(seen_too) == 4
     assert seen.isdisjoint(seen_too)  # other images, so other gradients, but for the exchange

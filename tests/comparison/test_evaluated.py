@@ -8,6 +8,7 @@ import torch
 from ultralytics import YOLO
 
 from tests import interpreters
+from tests.samples import stir
 from tests.task_data import MODELS, make
 from ultralytics_diffattn import cli
 from ultralytics_diffattn.comparison import evaluated
@@ -20,16 +21,6 @@ from ultralytics_diffattn.errors import MissingPackageError, UserError
 from ultralytics_diffattn.verbs.compare_arguments import parse_models
 
 SMALL = ("epochs=0", "batch=4", "workers=0", "device=cpu")
-
-
-def stir(yolo):
-    """Make an untrained model find something."""
-    for m in yolo.model.modules():
-        if isinstance(m, torch.nn.BatchNorm2d):
-            m.weight.data.fill_(2.0)
-    for branch in getattr(yolo.model.model[-1], "cv3", []):
-        branch[-1].bias.data.zero_()
-    return yolo
 
 
 def untrained(model, data, folder, name):

@@ -9,7 +9,7 @@ from ultralytics import YOLO
 from ultralytics.engine.validator import BaseValidator
 
 from tests.comparison.samples import with_boxes
-from tests.samples import random_predictions
+from tests.samples import random_predictions, stir
 from tests.task_data import MODELS, make
 from ultralytics_diffattn.comparison.metrics import measure, scores
 from ultralytics_diffattn.evaluation import recording
@@ -25,16 +25,6 @@ ULTRALYTICS = {  # its names of our metrics, as far as it has them
     "semantic": {"mIoU": "mIoU", "pixel accuracy": "pixel_acc"},
     "depth": {name: name for name in TASKS["depth"].metrics},
 }
-
-
-def stir(yolo):
-    """Make an untrained model find something: its scores are far from zero, and the image has an effect on them."""
-    for m in yolo.model.modules():
-        if isinstance(m, torch.nn.BatchNorm2d):
-            m.weight.data.fill_(2.0)
-    for branch in getattr(yolo.model.model[-1], "cv3", []):
-        branch[-1].bias.data.zero_()
-    return yolo
 
 
 @pytest.fixture

@@ -3,14 +3,12 @@
 import os
 import re
 import signal
-import socket
-import subprocess
 import sys
 
 import pytest
 import torch
 
-from tests.interpreters import forked, run
+from tests.interpreters import forked, run, two_ranks
 from tests.plugin.conftest import BLOCKS
 from tests.plugin.test_user_modules import YAML
 from tests.test_processes import RANK
@@ -51,28 +49,7 @@ def test_the_file_of_a_multi_gpu_training(place, env, tiny):
 
 def test_two_ranks_end_with_the_same_weights(place, env, tiny):
     (place / "rank.py").write_text(RANK.replace("yolo11n-diffattn.yaml", str(place / "own.yaml")))
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = str(s.getsockname()[1])
-    common = {**os.environ, **env, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    common.pop("PYTEST_CURRENT_TEST", None)
-    both = [
-        subprocess.Popen(
-            [sys.executable, "rank.py", str(tiny), str(place)],
-            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            cwd=place,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        said = [process.communicate(timeout=300)[0] for process in both]
-    finally:
-        for process in both:
-            process.kill()
-    assert [process.returncode for process in both] == [0, 0], "\n".join(said)
+    two_ranks("rank.py", tiny, place, cwd=place, **env)
     (start, one, _), (_, other, _) = (torch.load(place / f"rank{i}.pt", weights_only=False) for i in "01")
     assert [n for n in one if not torch.equal(one[n], other[n]) and "running_" not in n] == []
     moved = {n.split(".")[1] for n in one if not torch.equal(one[n], start[n])}

@@ -9,12 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ultralytics_diffattn.comparison.metrics import Scores, measure
-from ultralytics_diffattn.comparison.pairs import NOTHING
+from ultralytics_diffattn.comparison.metrics import Scores
+from ultralytics_diffattn.comparison.pairs import NOTHING, resample_metrics
 from ultralytics_diffattn.comparison.schema import EffectResult, RunKey
 from ultralytics_diffattn.comparison.teachers import Taught
 from ultralytics_diffattn.comparison.verdicts import verdicts
-from ultralytics_diffattn.evaluation import bootstrap
 from ultralytics_diffattn.evaluation.estimates import estimate
 from ultralytics_diffattn.evaluation.recording import Recorded
 from ultralytics_diffattn.evaluation.tasks import TASKS
@@ -85,9 +84,14 @@ def compare_effects(
     if len(teachers) < 2 or len(taught) < len(models) * len(teachers):  # of one that is not finished, results say so
         return []
     images, main = len(next(iter(recorded.values())).files), TASKS[task].main
-    samples = bootstrap.resample([measure(r, task) for r in recorded.values()], images)  # (resamples, runs, metrics)
     values = {key: score.metrics[main] or 0.0 for key, score in scores.items()}
-    return effects(taught, values, {key: samples[:, i, 0] for i, key in enumerate(recorded)}, images, margin)
+    return effects(
+        taught,
+        values,
+        {key: metrics[:, 0] for key, metrics in resample_metrics(recorded, task).items()},
+        images,
+        margin,
+    )
 
 
 def effects(

@@ -33,6 +33,21 @@ class Difference(NamedTuple):
     resamples: NDArray[Any]  # (resamples, seeds)
 
 
+def resample_metrics(recorded: Mapping[RunKey, Recorded], task: str) -> Resampled:
+    """Return the metrics that are compared, of each run on the same resampled images.
+
+    Args:
+        recorded (Mapping[RunKey, Recorded]): What was recorded of the runs, on the same images.
+        task (str): One of `TASKS`.
+
+    Returns:
+        (Resampled): For each run (resamples, metrics).
+    """
+    images = len(next(iter(recorded.values())).files)
+    samples = bootstrap.resample([measure(r, task) for r in recorded.values()], images)  # (resamples, runs, metrics)
+    return {key: samples[:, i] for i, key in enumerate(recorded)}
+
+
 def compare_pairs(
     scores: Mapping[RunKey, Scores], recorded: Mapping[RunKey, Recorded], task: str, margin: float
 ) -> list[PairResult]:
@@ -48,8 +63,7 @@ def compare_pairs(
         (list[PairResult]): For each pair that has a seed in common, one for each metric that the task compares.
     """
     images = len(next(iter(recorded.values())).files)
-    samples = bootstrap.resample([measure(r, task) for r in recorded.values()], images)  # (resamples, runs, metrics)
-    resampled = {key: samples[:, i] for i, key in enumerate(recorded)}
+    resampled = resample_metrics(recorded, task)
     differences = [
         _difference(first, second, metric, seeds, scores, resampled, task)
         for first, second, seeds in paired_models(scores)

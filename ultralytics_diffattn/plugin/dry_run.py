@@ -16,6 +16,7 @@ from ultralytics_diffattn.plugin import needs
 from ultralytics_diffattn.plugin.row_context import RowContext
 from ultralytics_diffattn.plugin.signatures import SEVERAL
 from ultralytics_diffattn.plugin.versions import ADVICE, VersionError
+from ultralytics_diffattn.plugin.warning import warn
 
 SIZE = 256  # pixels, as in the pass by which ultralytics finds a model's strides
 BATCH = 2  # one image alone has no variance where a map is one pixel
@@ -61,18 +62,10 @@ def check(module: nn.Module, name: str, context: RowContext, signature: str) -> 
             "row says: the first argument, scaled by the width, or those of its input."
         )
     elif signature in KEEPS_THE_MAP and output.shape[2:] != inputs[0].shape[2:]:
-        _warn(
+        warn(
             f"{name} gives {tuple(output.shape)} for an input of {shapes}: another height or width{context}. Where "
             "that is meant, rows that join it with another map have to fit."
         )
-
-
-def _warn(message: str) -> None:
-    """Log a warning, in the first of several processes."""
-    from ultralytics.utils import LOGGER, RANK
-
-    if RANK in {-1, 0}:
-        LOGGER.warning(message)
 
 
 def _inputs(context: RowContext) -> list[Tensor]:

@@ -27,6 +27,7 @@ from ultralytics_diffattn.plugin.registry import MODULES
 from ultralytics_diffattn.plugin.replacing import replace
 from ultralytics_diffattn.plugin.signatures import SEVERAL, leading
 from ultralytics_diffattn.plugin.twins import Twin, put
+from ultralytics_diffattn.plugin.warning import warn
 from ultralytics_diffattn.suggestions import did_you_mean
 
 GROUP = "ultralytics_diffattn.modules"
@@ -121,7 +122,7 @@ def load() -> dict[str, str]:
             except (Exception, SystemExit) as error:
                 reason = f"{type(error).__name__}: {error}"
                 _failures[origin] = version, reason
-                _warn(f"{origin} cannot be imported, and its modules are missing: {reason}")
+                warn(f"{origin} cannot be imported, and its modules are missing: {reason}")
         for entry in user_files.inherited():
             if entry["name"] not in MODULES and not _failures.get(_origin(entry), ("", ""))[1]:
                 registry.add(entry["build"], entry["like"], entry["name"], entry["source"])
@@ -218,14 +219,6 @@ def _import(point: EntryPoint, package: str) -> None:
         point.load()
     finally:
         _package = ""
-
-
-def _warn(message: str) -> None:
-    """Log a warning, in the first of several processes."""
-    from ultralytics.utils import LOGGER, RANK
-
-    if RANK in {-1, 0}:
-        LOGGER.warning(message)
 
 
 def _check_rows(d: dict[str, Any], tasks: ModuleType) -> None:
