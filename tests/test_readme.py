@@ -1,4 +1,4 @@
-"""What README.md and docs/ say: commands run, README's table is what scripts/models.py prints, files exist."""
+"""What README.md and docs/ say: commands run, the table of costs is what scripts/models.py prints, files exist."""
 
 import json
 import re
@@ -279,7 +279,7 @@ def test_data_yamls_are_read(tiny, tmp_path):
 
 def test_table_is_what_the_script_prints():
     script = runpy.run_path(str(ROOT / "scripts" / "models.py"))
-    rows = re.findall(r"^\| (yolo11\S+) \| ([\d,]+) \| \+([\d.]+) % \| ([\d.]+) \| (\d+) of (\d+) \|$", README, re.M)
+    rows = re.findall(r"^\| (yolo11\S+) \| ([\d,]+) \| \+([\d.]+) % \| ([\d.]+) \| (\d+) of (\d+) \|$", COST, re.M)
     assert len(rows) == 7
     for name, params, added, gflops, transferred, tensors in rows:
         if name[6] in "lx":
@@ -291,7 +291,8 @@ def test_table_is_what_the_script_prints():
         assert (c["transferred"], c["tensors"]) == (int(transferred), int(tensors))
 
 
-SPEED = {  # first two cells of the tables of times, README's and docs/how-it-works.md's: in docs/performance.json
+COST, FINE_TUNING = PAGES["docs/cost.md"], PAGES["docs/how-to/fine-tuning.md"]
+SPEED = {  # first two cells of the tables of times, docs/cost.md's and docs/how-it-works.md's: in docs/performance.json
     ("attention alone, 400 tokens (640 px)", "YOLO11's, eager"): ("core, forward, N = 400", "plain"),
     ("attention alone, 1,600 tokens (1280 px)", "YOLO11's, eager"): ("core, forward, N = 1,600", "plain"),
     ("attention alone, 6,400 tokens", "YOLO11's, eager"): ("core, forward, N = 6,400", "plain"),
@@ -312,14 +313,14 @@ def test_times_are_what_the_benchmark_measured():
     rows = [row for group in measured["groups"].values() for row in group["rows"] if row["ours"].startswith("ours")]
     ratios = {(row["what"], row["other"], row["threads"]): row["ratio"] for row in rows}
     how = PAGES["docs/how-it-works.md"]
-    table = re.findall(r"^\| (.+?) \| (\D.*?) \| ([\d.]+) \| ([\d.]+) \|$", README + how, re.M)
+    table = re.findall(r"^\| (.+?) \| (\D.*?) \| ([\d.]+) \| ([\d.]+) \|$", COST + how, re.M)
     assert {(what, other) for what, other, *_ in table} == SPEED.keys()
     for what, other, *figures in table:
         assert figures == [f"{ratios[(*SPEED[what, other], threads)]:.2f}" for threads in (1, 2)], what
     (held,) = (p["mb"] for p in measured["groups"]["memory"]["curves"]["ours"] if p["tokens"] == 6400)
     assert f"{held:.0f} MB at 6,400 tokens" in how
     aims = [row["met"] for row in rows if row["target"] is not None]
-    assert f"Of {len(aims)} targets that we set ourselves {sum(aims)} are met" in README
+    assert f"Of {len(aims)} targets that we set ourselves {sum(aims)} are met" in COST
     nodes = measured["groups"]["export"]["nodes"]
     assert f"{nodes['ours'] - nodes['stock']} nodes more than stock's {nodes['stock']}" in how
     assert (ROOT / "docs" / "performance.md").read_text() == report.as_markdown(measured)
@@ -348,7 +349,7 @@ def test_warm_start_is_what_compare_found():
     measured = (ROOT / "docs" / "warmstart.md").read_text().partition("## BCCD")[0]
     names = {"yolo11n": "yolo11n", "`paired`": "yolo11n-diffattn-paired", "`token`": "yolo11n-diffattn-token"}
     names |= {"`split`": "yolo11n-diffattn", "`split`, λ_init = 0": "yolo11n-split-lambda0"}
-    head, *rows = re.findall(r"^\| (.+?) \| (\d\S*) \| (\S+) \| (\S+) \| (\S+) \|$", README, re.M)
+    head, *rows = re.findall(r"^\| (.+?) \| (\d\S*) \| (\S+) \| (\S+) \| (\S+) \|$", FINE_TUNING, re.M)
     assert head == ("model", "0", "1", "5", "20")
     assert {row[0] for row in rows} == set(names)
     for name, *values in rows:
@@ -378,11 +379,6 @@ def test_tables_of_files_name_all_that_there_are():
         stem = first.removesuffix("-paired")
         named |= {f"{first}.yaml", *(f"{stem}{suffix}.yaml" for suffix in re.findall(r"`(\S+)`", others))}
     assert named == {file.name for file in (ROOT / "cfg").glob("*.yaml")}
-    named_here = set()
-    for first, tasks in re.findall(r"^\| `(\S+)\.yaml`.*\| (.+) \|$", README, re.M):
-        stem = re.sub(r"^(yolo(?:e-)?\d+|yoloe-11)[nsmlx]", r"\1", first)
-        named_here |= {f"{stem}.yaml", *(f"{stem}{suffix}.yaml" for suffix in re.findall(r"`(-\S+)`", tasks))}
-    assert named_here == named
 
 
 def test_docstring_examples(tmp_path, monkeypatch):
