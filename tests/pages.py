@@ -9,6 +9,7 @@ PAGES = {  # path from the root: text
     for file in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 }
 README = PAGES["README.md"]
+TRANSLATED = [page for page in PAGES if page.replace(".md", ".zh.md") in PAGES]
 FENCE = re.compile(r"^( *)```(\S*)\n(.*?)^\1```$", re.M | re.S)  # indent, language, content
 
 
@@ -33,6 +34,6 @@ def links(page):
 
 
 def anchors(page):
-    """Return what a page's headings are called in a link, by GitHub's rule."""
-    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", PAGES[page]), re.M)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    """Return what a page's headings are called in a link, by GitHub's rule or by the `{#name}` of a translated one."""
+    headings = re.findall(r"^#+ (.+?)(?: \{#(\S+)\})?$", FENCE.sub("", PAGES[page]), re.M)
+    return {name or re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading, name in headings}

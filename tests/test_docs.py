@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.interpreters import run
-from tests.pages import FENCE, PAGES
+from tests.pages import FENCE, PAGES, TRANSLATED
 from tests.places import ROOT
 from ultralytics_diffattn.maps import measurement
 
@@ -32,11 +32,22 @@ def files_of(nav):
 
 def test_every_page_is_built_and_in_the_navigation_once(site):
     config = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
-    pages = sorted(page.removeprefix("docs/") for page in PAGES if page != "README.md")
+    pages = sorted(page.removeprefix("docs/") for page in PAGES if page != "README.md" and ".zh." not in page)
     assert sorted(files_of(config["nav"])) == pages
     for page in pages:
-        built = site / "index.html" if page == "index.md" else site / page.removesuffix(".md") / "index.html"
-        assert built.is_file()
+        for root in (site, site / "zh"):
+            built = root / "index.html" if page == "index.md" else root / page.removesuffix(".md") / "index.html"
+            assert built.is_file()
+
+
+def test_translated_pages_are_those_of_their_language(site):
+    """A page of the Chinese site is the translation where there is one; elsewhere the English one."""
+    assert len(TRANSLATED) == 2
+    for page in TRANSLATED:
+        title = PAGES[page.replace(".md", ".zh.md")].partition("\n")[0].removeprefix("# ")
+        file = f"{page.removeprefix('docs/').removesuffix('.md')}/index.html"
+        assert title in (site / "zh" / file).read_text(encoding="utf-8")
+        assert title not in (site / file).read_text(encoding="utf-8")
 
 
 def test_reference_is_generated_from_docstrings(site):
