@@ -54,6 +54,14 @@ def measured():
     )
 
 
+def targets_at(measured):
+    """Return where the lines of the targets are: the sentence, and within the fold below it the table."""
+    page = lines(measured)
+    start = page.index("## Targets") + 2
+    assert page[start + 2 : start + 4] == ['<details markdown="1">', "<summary>Each target</summary>"]
+    return [start, start + 1, *range(start + 5, page.index("</details>", start) - 1)]
+
+
 def lines(measured):
     return report.as_markdown(measured).splitlines()
 
@@ -68,7 +76,26 @@ def test_targets(measured):
         "| core: ours / published | cpu, 2 threads | 0.500 [0.490 to 0.520] | ≤ 0.5 | **missed** |",
         "| core: ours / plain | cpu, 2 threads | timm is not installed | ≤ 1 | not measured |",
     ]
-    assert report.summary(measured) in text
+    assert report.summary(measured).splitlines() == [lines(measured)[i] for i in targets_at(measured)]
+
+
+def test_the_answer_stands_first():
+    rows = [
+        row(other="stock", ratio=0.9),
+        row(other="stock", ratio=1.204),
+        row(ours="again", other="stock", ratio=0.98),
+        row(other="stock", ratio=None),
+        row(other="timm", ratio=5.0),
+    ]
+    page = lines(results(core={"rows": [row()]}, model={"rows": rows}, train={"rows": rows[:1]}))
+    assert page[4:9] == [
+        "| part | ours / stock | a copy of stock / stock |",
+        "|---|---|---|",
+        "| the whole model | 0.90 to 1.20 | 0.98 to 0.98 |",
+        "| a training step | 0.90 to 0.90 | - |",
+        "",
+    ]
+    assert lines(results(core={"rows": [row()]}))[2] == "## How it was measured"
 
 
 def test_every_row_is_in_its_group(measured):

@@ -13,29 +13,28 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from ultralytics_diffattn.benchmark import retrieval_report
+from ultralytics_diffattn.benchmark import answer, retrieval_report
 from ultralytics_diffattn.benchmark.results import Group, Performance, Point, Row
 from ultralytics_diffattn.output.files import write_json, write_text
 from ultralytics_diffattn.output.formatting import number
-from ultralytics_diffattn.output.markdown import table
+from ultralytics_diffattn.output.markdown import folded, table
 
 SECTIONS = {  # by group: title, and text above the table
     "core": (
         "Attention alone",
-        "On the CPU in float32, one image, in eager mode or `exported`. `plain` is the expression of ultralytics' "
-        "`Attention`, `published` that of DiffCLIP; all read the one tensor that C2PSA's convolution gives, with two "
-        "heads, values of width 64 and queries of width 16 for each map, 32 for the plain one. `ours` lets "
-        "`diff_attention` choose its backend; `flash` and `formula` force one, to check its choice. Beside `timm` "
-        "both modules run without their projections, with lambda and the norm of the heads, and queries of width 32 "
-        "for each map. Maps that are held whole cost plain attention more in page faults than in arithmetic, unless "
-        "the system's allocator keeps their memory for the next call. glibc's does or does not by chance, so that at "
-        "N = 1,600 one process may take twice the time of another. `MALLOC_MMAP_THRESHOLD_=4000000000 "
+        "On the CPU in float32, one image, in eager mode or `exported`. `plain` is the formula of ultralytics' "
+        "`Attention`, `published` that of DiffCLIP. All read the one tensor that C2PSA's convolution gives, with two "
+        "heads, values of width 64, and queries of width 16 for each map (32 for the plain one). `ours` lets "
+        "`diff_attention` choose its backend; `flash` and `formula` force one, to check the choice. Beside `timm`, "
+        "both modules run without their projections, with lambda, the norm of the heads, and queries of width 32 "
+        "for each map. At N = 1,600, plain attention may take twice as long in one process as in another: its maps "
+        "cost more in page faults than in arithmetic, unless the system's allocator keeps their memory for the next "
+        "call, and glibc's does so or not by chance. `MALLOC_MMAP_THRESHOLD_=4000000000 "
         "MALLOC_TRIM_THRESHOLD_=4000000000` in the environment makes it keep all.",
     ),
     "memory": (
         "Memory",
-        "The most that PyTorch's allocator holds at a time for attention alone, forward and backward, beside its "
-        "input.",
+        "The peak of PyTorch's allocator for attention alone, forward and backward, without its input.",
     ),
     "block": ("The block", "Layer 10 of the fused models, `C2PSA_Diff` beside `C2PSA`, one feature map."),
     "model": ("The whole model", "`yolo11n-diffattn` beside `yolo11n`, both fused, one image, without NMS."),
@@ -60,6 +59,9 @@ SECTIONS = {  # by group: title, and text above the table
         "beside stock the mean of the differences of equal seeds [95 % interval]; chance is 0.063.",
     ),
 }
+PICTURE = (
+    "![Time and peak memory of attention alone against the number of tokens, both axes logarithmic](performance.png)"
+)
 LOOK = {  # colours of Okabe and Ito, which the colour-blind tell apart; markers and dashes do it without colour
     "ours": ("ours", "#0072b2", "o", "-"),
     "timm": ("timm", "#d55e00", "s", "--"),
@@ -77,7 +79,14 @@ def as_markdown(results: Performance) -> str:
     Returns:
         (str): Markdown, which shows performance.png beside it.
     """
-    lines = ["# Performance", "", *_head(results), "", "## Targets", "", *_targets(results)]
+    lines = ["# Performance", ""]
+    short = answer.as_lines(results)
+    lines += [*short, ""] if short else []
+    if any(_drawn(group.get("curves", {})) for group in results["groups"].values()):
+        lines += [PICTURE, "", "*Attention alone: time of a forward pass, and peak memory of forward and backward.*", ""]
+    lines += ["## How it was measured", "", *_head(results), "", "## Targets", ""]
+    met, *targets = _targets(results)
+    lines += [met, "", *folded("Each target", targets[1:])] if targets else [met]
     for name, group in results["groups"].items():
         lines += _section(name, group)
     return "\n".join(lines) + "\n"
@@ -88,7 +97,7 @@ def _section(name: str, group: Group) -> list[str]:
     title, text = SECTIONS[name]
     lines = ["", f"## {title}", "", text]
     lines += ["", f"{group['note'][0].upper()}{group['note'][1:]}."] if group.get("note") else []
-    lines += ["", *_group_table(group["rows"])] if group["rows"] else []
+    lines += ["", *folded("Each measurement", _group_table(group["rows"]))] if group["rows"] else []
     lines += _curves(_drawn(group.get("curves", {})))
     if group.get("nodes"):
         text = ", ".join(f"{label} {count:,}" for label, count in group["nodes"].items())
@@ -143,13 +152,16 @@ def _head(results: Performance) -> list[str]:
         "",
         f"    {results['command']}",
         "",
-        f"in {minutes:.0f} minutes. The callables of a case take turns on the same input. A ratio is the median "
-        "over the turns of ours over the other: below 1 ours takes less. In brackets are the quartiles. `again` "
-        "is a second copy of the stock model: what differs there is noise. Each group runs in a process of its "
-        "own. A target is met if the ratio does not exceed it; the spread is not considered. On a CPU that other "
-        "processes use as well, several threads that wait for each other after each small step lose far more than "
-        "one: ours may then take many times as long, and `torch.set_num_threads(1)` or `OMP_WAIT_POLICY=PASSIVE` "
-        "in the environment mends it.",
+        f"in {minutes:.0f} minutes.",
+        "",
+        "- The implementations of a case take turns on the same input. Each group runs in a process of its own.",
+        "- A ratio is ours over the other, the median over the turns; in brackets are the quartiles. Below 1, ours takes "
+        "less.",
+        "- `again` is a second copy of the stock model: what differs there is noise.",
+        "- A target is met if the ratio does not exceed it, whatever the spread.",
+        "- On a busy CPU, several threads that wait for each other after each small step lose far more time than one. "
+        "Ours may then take many times as long. `torch.set_num_threads(1)`, or `OMP_WAIT_POLICY=PASSIVE` in the "
+        "environment, mends it.",
         "",
         f"Machine: {hardware['cpu']}, {hardware['cores']} cores, GPU {hardware['gpu']}, {hardware['system']}. "
         f"Versions: {packages}.",
@@ -170,7 +182,7 @@ def _group_table(rows: list[Row]) -> list[str]:
 
 
 def _curves(curves: dict[str, list[Point]]) -> list[str]:
-    """Return the picture, its figures, and the points left out of it."""
+    """Return the figures of the picture, and the points left out of it."""
     if not curves:
         return []
     names = [name for name in LOOK if name in curves]
@@ -182,9 +194,6 @@ def _curves(curves: dict[str, list[Point]]) -> list[str]:
         mb = (number(p and p["mb"], 1) for p in points)
         cells.append((f"{tokens:,}", *ms, *mb))
     lines = [
-        "",
-        "![Time and peak memory of attention alone against the number of tokens, both axes "
-        "logarithmic](performance.png)",
         "",
         "Time is of the forward pass (median; here each runs by itself), memory of forward and backward.",
         "",

@@ -22,3 +22,20 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (head, *rows)]
     return [lines[0], "|---" * len(head) + "|", *lines[1:]]
+
+
+def folded(summary: str, lines: Iterable[str]) -> list[str]:
+    """Return the lines in a block that GitHub and the site show folded.
+
+    Args:
+        summary (str): What is shown of it; plain text.
+        lines (Iterable[str]): Markdown.
+
+    Returns:
+        (list[str]): Lines without line breaks.
+
+    Examples:
+        >>> folded("Rows", ["| a |"])
+        ['<details markdown="1">', '<summary>Rows</summary>', '', '| a |', '', '</details>']
+    """
+    return ['<details markdown="1">', f"<summary>{summary}</summary>", "", *lines, "", "</details>"]
