@@ -14,7 +14,7 @@ from ultralytics import YOLO
 
 from tests.interpreters import command as command_of
 from tests.interpreters import forked, train_and_kill, yolo
-from tests.pages import CLIP_COMMANDS, COMMANDS, PAGES, README, WORDS_BLOCKS, anchors, blocks, links
+from tests.pages import CLIP_COMMANDS, COMMANDS, PAGES, WORDS_BLOCKS, anchors, blocks, links
 from tests.places import ROOT
 from tests.samples import old_checkpoint
 from ultralytics_diffattn import cli

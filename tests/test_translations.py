@@ -29,9 +29,7 @@ def test_a_translation_has_the_sections_of_the_page_under_its_anchors(page):
 @pytest.mark.parametrize("page", TRANSLATED)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_a_translation_says_the_same(page, check):
-    for (heading, _, english), (_, _, chinese) in zip(
-        parts(page), parts(page.replace(".md", ".zh.md")), strict=True
-    ):
+    for (heading, _, english), (_, _, chinese) in zip(parts(page), parts(page.replace(".md", ".zh.md")), strict=True):
         assert not differences(check, english, chinese), heading
 
 

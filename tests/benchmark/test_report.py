@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ultralytics_diffattn.benchmark import report
+from ultralytics_diffattn.benchmark import picture, report
 from ultralytics_diffattn.benchmark.groups import GROUPS
 
 
@@ -138,7 +138,7 @@ def test_figures_of_the_curves(measured):
 def test_nothing_measured():
     text = report.as_markdown(results())
     assert "No ratio with a target was measured." in text
-    assert report.as_png(results()) is None
+    assert picture.as_png(results()) is None
     assert "performance.png" not in text
 
 
@@ -152,20 +152,20 @@ def test_a_bar_in_a_message_does_not_break_the_table(measured):
 
 
 def test_picture(measured):
-    image = cv2.imdecode(np.frombuffer(report.as_png(measured), np.uint8), cv2.IMREAD_COLOR)
+    image = cv2.imdecode(np.frombuffer(picture.as_png(measured), np.uint8), cv2.IMREAD_COLOR)
     assert image.shape[0] > 400
     assert image.shape[1] > 1000
     for name, there in (("ours", True), ("plain", True), ("timm", False)):
-        red, green, blue = (int(report.LOOK[name][1][i : i + 2], 16) for i in (1, 3, 5))
+        red, green, blue = (int(picture.LOOK[name][1][i : i + 2], 16) for i in (1, 3, 5))
         near = (abs(image.astype(int) - (blue, green, red)) < 8).all(-1)
         assert (near.sum() > 300) is np.bool_(there), name
 
 
 def test_axes_are_logarithmic_and_the_legend_follows_the_lines(measured, monkeypatch):
     drawn = []
-    stock = report.Figure.savefig
-    monkeypatch.setattr(report.Figure, "savefig", lambda self, *a, **k: drawn.append(self) or stock(self, *a, **k))
-    report.as_png(measured)
+    stock = picture.Figure.savefig
+    monkeypatch.setattr(picture.Figure, "savefig", lambda self, *a, **k: drawn.append(self) or stock(self, *a, **k))
+    picture.as_png(measured)
     for axes, key in zip(drawn[0].axes, ("ms", "mb"), strict=True):
         assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
         assert [text.get_text() for text in axes.get_legend().get_texts()] == ["plain attention, eager", "ours"]

@@ -1,19 +1,11 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""The results of `diffattn bench` as Markdown and as a picture; every figure comes from performance.json."""
+"""The results of `diffattn bench` as Markdown; every figure comes from performance.json."""
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
-import matplotlib.style
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullLocator
-
-from ultralytics_diffattn.benchmark import answer, retrieval_report
+from ultralytics_diffattn.benchmark import answer, picture, retrieval_report
 from ultralytics_diffattn.benchmark.results import Group, Performance, Point, Row
 from ultralytics_diffattn.output.files import write_json, write_text
 from ultralytics_diffattn.output.formatting import number
@@ -62,12 +54,6 @@ SECTIONS = {  # by group: title, and text above the table
 PICTURE = (
     "![Time and peak memory of attention alone against the number of tokens, both axes logarithmic](performance.png)"
 )
-LOOK = {  # colours of Okabe and Ito, which the colour-blind tell apart; markers and dashes do it without colour
-    "ours": ("ours", "#0072b2", "o", "-"),
-    "timm": ("timm", "#d55e00", "s", "--"),
-    "published": ("published formula, eager", "#cc79a7", "^", "-."),
-    "plain": ("plain attention, eager", "#444444", "D", ":"),
-}
 
 
 def as_markdown(results: Performance) -> str:
@@ -82,8 +68,13 @@ def as_markdown(results: Performance) -> str:
     lines = ["# Performance", ""]
     short = answer.as_lines(results)
     lines += [*short, ""] if short else []
-    if any(_drawn(group.get("curves", {})) for group in results["groups"].values()):
-        lines += [PICTURE, "", "*Attention alone: time of a forward pass, and peak memory of forward and backward.*", ""]
+    if any(picture.drawn(group.get("curves", {})) for group in results["groups"].values()):
+        lines += [
+            PICTURE,
+            "",
+            "*Attention alone: time of a forward pass, and peak memory of forward and backward.*",
+            "",
+        ]
     lines += ["## How it was measured", "", *_head(results), "", "## Targets", ""]
     met, *targets = _targets(results)
     lines += [met, "", *folded("Each target", targets[1:])] if targets else [met]
@@ -98,7 +89,7 @@ def _section(name: str, group: Group) -> list[str]:
     lines = ["", f"## {title}", "", text]
     lines += ["", f"{group['note'][0].upper()}{group['note'][1:]}."] if group.get("note") else []
     lines += ["", *folded("Each measurement", _group_table(group["rows"]))] if group["rows"] else []
-    lines += _curves(_drawn(group.get("curves", {})))
+    lines += _curves(picture.drawn(group.get("curves", {})))
     if group.get("nodes"):
         text = ", ".join(f"{label} {count:,}" for label, count in group["nodes"].items())
         lines += ["", f"Nodes of the ONNX graph: {text}."]
@@ -155,8 +146,8 @@ def _head(results: Performance) -> list[str]:
         f"in {minutes:.0f} minutes.",
         "",
         "- The implementations of a case take turns on the same input. Each group runs in a process of its own.",
-        "- A ratio is ours over the other, the median over the turns; in brackets are the quartiles. Below 1, ours takes "
-        "less.",
+        "- A ratio is ours over the other, the median over the turns; in brackets are the quartiles. Below 1, ours "
+        "takes less.",
         "- `again` is a second copy of the stock model: what differs there is noise.",
         "- A target is met if the ratio does not exceed it, whatever the spread.",
         "- On a busy CPU, several threads that wait for each other after each small step lose far more time than one. "
@@ -185,7 +176,7 @@ def _curves(curves: dict[str, list[Point]]) -> list[str]:
     """Return the figures of the picture, and the points left out of it."""
     if not curves:
         return []
-    names = [name for name in LOOK if name in curves]
+    names = [name for name in picture.LOOK if name in curves]
     by = {name: {p["tokens"]: p for p in curves[name]} for name in names}
     cells = [("N", *(f"{name}, {unit}" for unit in ("ms", "MB") for name in names))]
     for tokens in sorted({n for points in by.values() for n in points}):
@@ -232,74 +223,13 @@ def _verdict(row: Row) -> str:
     return {True: "met", False: "**missed**", None: "not measured"}[row["met"]]
 
 
-def as_png(results: Performance) -> bytes | None:
-    """Return a picture of time and peak memory against the number of tokens, both axes logarithmic.
-
-    Args:
-        results (Performance): What `performance.json` holds.
-
-    Returns:
-        (bytes | None): A PNG, or None where no curve was measured.
-    """
-    memory = results["groups"].get("memory")
-    curves = _drawn(memory.get("curves", {})) if memory else {}
-    if not curves:
-        return None
-    with matplotlib.style.context(["default", {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False}]):
-        figure = Figure((10, 4.4), dpi=150, layout="constrained")
-        left, right = figure.subplots(1, 2)
-        _panel(left, "Time, forward, ms", {name: [(p["tokens"], p["ms"]) for p in curves[name]] for name in curves})
-        memory_of = {name: [(p["tokens"], p["mb"]) for p in curves[name]] for name in curves}
-        _panel(right, "Peak memory, forward and backward, MB", memory_of)
-        out = io.BytesIO()
-        figure.savefig(out, format="png")
-    return out.getvalue()
-
-
-def _panel(axes: Axes, title: str, curves: dict[str, list[tuple[int, float]]]) -> None:
-    """Draw one quantity of all implementations against the number of tokens."""
-    for name, (label, colour, marker, dash) in LOOK.items():
-        points = curves.get(name, [])
-        xs, ys = [x for x, _ in points], [y for _, y in points]
-        axes.plot(xs, ys, color=colour, marker=marker, linestyle=dash, linewidth=2, markersize=6, label=label)
-    axes.set(xscale="log", yscale="log", xlabel="tokens, N")
-    axes.set_title(title, loc="left")
-    ticks = sorted({x for points in curves.values() for x, _ in points})
-    axes.set_xticks(ticks, [f"{n:,}" for n in ticks])
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,g}"))
-    axes.grid(color="#dddddd", linewidth=0.8)
-    axes.set_axisbelow(True)
-    _legend(axes)
-
-
-def _legend(axes: Axes) -> None:
-    """Name the lines in their order from the top, each in its own colour, where rising lines leave space."""
-    lines = [line for line in axes.get_lines() if len(np.asarray(line.get_xdata()))]
-    common = min(np.asarray(line.get_xdata()).max() for line in lines)
-
-    def height(line: Line2D) -> float:
-        x, y = (np.asarray(values) for values in line.get_data())
-        return float(y[x <= common].max(initial=0))
-
-    lines.sort(key=height, reverse=True)
-    labels = [str(line.get_label()) for line in lines]
-    axes.legend(lines, labels, labelcolor="linecolor", frameon=False, loc="upper left")
-
-
-def _drawn(curves: dict[str, list[Point]]) -> dict[str, list[Point]]:
-    """Return the curves without the points that could not be measured, and without those that have none."""
-    curves = {name: [p for p in points if "mb" in p] for name, points in curves.items()}
-    return {name: points for name, points in curves.items() if points}
-
-
 def write(folder: Path, results: Performance) -> None:
     """Write the results as JSON, Markdown and pictures of what there is to draw."""
     write_json(folder / "performance.json", results)
     write_text(folder / "performance.md", as_markdown(results))
-    picture = as_png(results)
-    if picture:
-        (folder / "performance.png").write_bytes(picture)
+    png = picture.as_png(results)
+    if png:
+        (folder / "performance.png").write_bytes(png)
     for group in results["groups"].values():
         if "retrieval" in group:
             (folder / "retrieval.png").write_bytes(retrieval_report.as_png(group["retrieval"]))
