@@ -8,9 +8,11 @@ from html.parser import HTMLParser
 import pytest
 import yaml
 
+import ultralytics_diffattn
 from tests.interpreters import run
 from tests.pages import FENCE, PAGES, TRANSLATED
 from tests.places import ROOT
+from ultralytics_diffattn import cli
 from ultralytics_diffattn.maps import measurement
 
 LOADS = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
@@ -30,14 +32,18 @@ def files_of(nav):
         yield from [target] if isinstance(target, str) else files_of(target)
 
 
+def built(root, page):
+    """Return the file that the site has for a page."""
+    return root / page.removesuffix("index.md").removesuffix(".md") / "index.html"
+
+
 def test_every_page_is_built_and_in_the_navigation_once(site):
     config = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
     pages = sorted(page.removeprefix("docs/") for page in PAGES if page != "README.md" and ".zh." not in page)
     assert sorted(files_of(config["nav"])) == pages
     for page in pages:
         for root in (site, site / "zh"):
-            built = root / "index.html" if page == "index.md" else root / page.removesuffix(".md") / "index.html"
-            assert built.is_file()
+            assert built(root, page).is_file()
 
 
 def test_translated_pages_are_those_of_their_language(site):
@@ -45,20 +51,31 @@ def test_translated_pages_are_those_of_their_language(site):
     assert len(TRANSLATED) == 2
     for page in TRANSLATED:
         title = PAGES[page.replace(".md", ".zh.md")].partition("\n")[0].removeprefix("# ")
-        file = f"{page.removeprefix('docs/').removesuffix('.md')}/index.html"
-        assert title in (site / "zh" / file).read_text(encoding="utf-8")
-        assert title not in (site / file).read_text(encoding="utf-8")
+        english, chinese = (built(root, page.removeprefix("docs/")) for root in (site, site / "zh"))
+        assert title in chinese.read_text(encoding="utf-8")
+        assert title not in english.read_text(encoding="utf-8")
 
 
 def test_reference_is_generated_from_docstrings(site):
-    pages = {page.stem: page for page in (ROOT / "docs" / "reference").glob("*.md")}
-    for name, page in pages.items():
-        html = (site / "reference" / name / "index.html").read_text()
+    for page in (ROOT / "docs" / "reference").glob("*.md"):
+        html = built(site, f"reference/{page.name}").read_text()
         objects = re.findall(r"^::: (\S+)$", page.read_text(), re.M)
         assert objects
         for o in objects:
             assert f'id="{o}"' in html
         assert html.count("Examples:") >= len(objects), f"{page}: each has an example in its docstring"
+
+
+def test_reference_has_every_public_name_and_verb():
+    text = "".join(page.read_text() for page in (ROOT / "docs" / "reference").glob("*.md"))
+    objects = set(re.findall(r"^::: (\S+)$", text, re.M))
+    overview = (ROOT / "docs" / "reference" / "index.md").read_text()
+    for name, module in ultralytics_diffattn._EXPORTS.items():
+        assert f"`{name}`" in overview or f"`ultralytics_diffattn.{name}`" in overview
+        assert name == "__version__" or f"ultralytics_diffattn.{module}.{name}" in objects
+    for verb in cli.VERBS:
+        name = verb.replace("-", "_")
+        assert f"ultralytics_diffattn.verbs.{name}.{name}" in objects
 
 
 def test_pages_load_nothing_from_elsewhere(site):
