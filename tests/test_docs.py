@@ -78,6 +78,15 @@ def test_reference_has_every_public_name_and_verb():
         assert f"ultralytics_diffattn.verbs.{name}.{name}" in objects
 
 
+def test_list_for_language_models_is_what_the_script_writes(site):
+    text = (site / "llms.txt").read_text(encoding="utf-8")
+    assert text == runpy.run_path(str(ROOT / "scripts" / "llms.py"))["as_text"](), (
+        "python scripts/llms.py docs/llms.txt"
+    )
+    listed = re.findall(r"^- \[[^]]+\]\(\S+/blob/main/(\S+)\): \S", text, re.M)
+    assert sorted(listed) == sorted(page for page in PAGES if page != "README.md" and ".zh." not in page)
+
+
 def test_pages_load_nothing_from_elsewhere(site):
     loaded = []
 
