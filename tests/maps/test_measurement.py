@@ -113,7 +113,7 @@ def test_a_share_of_nothing_is_not_a_number():
 
 
 def test_refused(model, eighty, tiny):
-    with pytest.raises(UserError, match=r"model= knows 80 classes, the data set has 6"):
+    with pytest.raises(UserError, match=r"model= has 80 classes, the data set has 6"):
         measurement.measure(load_copy(model), str(tiny), **VALIDATION)
     with pytest.raises(UserError, match=r"data= is for detect, segment, pose, .* this model is for classify"):
         measurement.measure(load_copy(YOLO("yolo11n-cls.yaml")), str(eighty), **VALIDATION)

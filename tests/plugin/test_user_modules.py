@@ -91,7 +91,7 @@ def test_nothing_is_run_because_it_lies_in_the_current_folder(yaml, tmp_path):
     code = "from ultralytics.cfg import entrypoint; entrypoint()"
     process = forked(code, "train", "model=own.yaml", "epochs=1", cwd=tmp_path, name="yolo", check=False)
     assert process.returncode
-    assert "'Mixer' is no module of ultralytics, and nobody has registered one" in process.stdout + process.stderr
+    assert "'Mixer' is neither a module of ultralytics nor registered" in process.stdout + process.stderr
     assert not (tmp_path / "canary").exists()
 
 
@@ -187,7 +187,7 @@ def test_the_script_has_imported_another_file_of_that_name(blocks, monkeypatch, 
 def test_an_unknown_name_says_what_is_known(known):
     build_rows([-1, 1, "Attend", []])
     with pytest.raises(
-        UnknownModuleError, match=r"'C2PSAA' is no module .*Did you mean C2PSA\?.* registered are Mixer, "
+        UnknownModuleError, match=r"'C2PSAA' is neither .*Did you mean C2PSA\?.* registered are Mixer, "
     ):
         build_rows([-1, 1, "C2PSAA", [64]])
 

@@ -54,8 +54,8 @@ def test_each_template(like, tmp_path, monkeypatch):
 
 
 BAD = [  # name, like, error, message
-    ("cbam", "Conv", UserError, "'cbam' is no name of a class: begin with a capital letter"),
-    ("my block", "Conv", UserError, "no name of a class"),
+    ("cbam", "Conv", UserError, "'cbam' is not a name for a class: begin with a capital letter"),
+    ("my block", "Conv", UserError, "not a name for a class"),
     ("C2PSA", "Conv", UserError, "C2PSA is taken"),
     ("C2PSA_Diff", "Conv", UserError, "C2PSA_Diff is taken"),
     ("Torch", "Conv", UserError, "torch.py would hide the module torch"),

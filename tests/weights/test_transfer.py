@@ -115,12 +115,12 @@ def test_all_that_stock_predicts_is_kept(stock):
         (
             "yolo11n.yaml",
             "yolo11n-diffattn-seg.yaml",
-            "layers part: at row 23 the model has Segment, the checkpoint Detect at its row 23",
+            "layers differ: at row 23 the model has Segment, the checkpoint Detect at its row 23",
         ),
         (
             "yolov8n.yaml",
             "yolo11n-diffattn.yaml",
-            "layers part: at row 2 the model has C3k2, the checkpoint C2f at its row 2",
+            "layers differ: at row 2 the model has C3k2, the checkpoint C2f at its row 2",
         ),
         (
             "yolo11n-diffattn.yaml",
@@ -130,7 +130,7 @@ def test_all_that_stock_predicts_is_kept(stock):
         (
             str(ROOT / "cfg" / "yolo11n-diffattn-p4.yaml"),
             "yolo11n.yaml",
-            "part: at row 7 the model has Conv",
+            "differ: at row 7 the model has Conv",
         ),  # a row too many
     ],
 )
@@ -164,7 +164,7 @@ def test_pair(source, target, expected):
         return nn.Sequential(*(type(name, (nn.Module,), {})() for name in names))
 
     if expected is None:
-        with pytest.raises(ValueError, match="the layers part: "):
+        with pytest.raises(ValueError, match="the layers differ: "):
             match_rows(layers(source), layers(target))
     else:
         assert match_rows(layers(source), layers(target)) == expected
@@ -178,7 +178,7 @@ def test_pair(source, target, expected):
         ("yolo11n-diffattn-seg.yaml", None),  # another head: as with a stock model
         ("yolo11s-diffattn.yaml", r"model\.0\.conv\.weight \(32, 3, 3, 3\) is \(16, 3, 3, 3\) in the checkpoint"),
         (ROOT / "cfg" / "yolo11n-diffattn-p4.yaml", r"model\.7\.cv1\.conv\.weight .* is not in the checkpoint"),
-        ("yolo12n.yaml", "would leave"),
+        ("yolo12n.yaml", "would get no weights"),
     ],
 )
 def test_check_pretrained(stock, tmp_path, name, message):

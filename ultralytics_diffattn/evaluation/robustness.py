@@ -123,7 +123,7 @@ def check_detectors(files: list[Path], data: dict[str, Any]) -> dict[str, Path]:
         of_model, of_data = list(model.names.values()), list(data["names"].values())
         if of_model != of_data:
             raise UserError(
-                f"{file} knows {len(of_model)} classes ({', '.join(of_model[:3])}, ...), the data set has "
+                f"{file} has {len(of_model)} classes ({', '.join(of_model[:3])}, ...), the data set has "
                 f"{len(of_data)} ({', '.join(of_data[:3])}, ...); give the data set that it was trained for."
             )
     return dict(zip(labels, files, strict=True))

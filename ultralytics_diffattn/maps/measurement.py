@@ -118,7 +118,7 @@ def measure(yolo: Model, data: str, baseline: Model | None = None, **args: Any) 
     class_count = len(check(dataset.data, dataset.classes)["names"])
     for name, model in (("model", yolo), ("baseline", baseline)):
         if model is not None and len(model.names) != class_count:
-            raise UserError(f"{name}= knows {len(model.names)} classes, the data set has {class_count}.")
+            raise UserError(f"{name}= has {len(model.names)} classes, the data set has {class_count}.")
     ours = validate(yolo, dataset.data, args)
     scores, plain = {"model": ours.score}, {}
     if baseline is not None:

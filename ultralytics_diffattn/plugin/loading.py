@@ -118,7 +118,7 @@ def _warn(model: nn.Module, weights: Any) -> None:
     if not names:
         return
     LOGGER.warning(
-        f"{', '.join(names)}: these weights know nothing of such attention, and the detector starts damaged: of "
+        f"{', '.join(names)}: these weights do not fit this attention, so the detector starts damaged: of "
         "yolo11n's mAP50-95 of 0.461 on COCO images at 640 px, kind split keeps 0.310, kind token 0.379. To start "
         f"where the stock model stands: diffattn train model={yaml} pretrained={file} data=... reconstruct=True"
     )

@@ -151,7 +151,7 @@ def write(name: str, like: str, folder: Path) -> tuple[list[Path], list[str]]:
     check_like(like, tasks)
     stem = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
     if not re.fullmatch(r"[A-Z]\w*", name):
-        raise UserError(f"{name!r} is no name of a class: begin with a capital letter, as in diffattn new CBAM.")
+        raise UserError(f"{name!r} is not a name for a class: begin with a capital letter, as in diffattn new CBAM.")
     if keyword.iskeyword(name) or keyword.iskeyword(stem):
         raise UserError(f"{name}: {stem if keyword.iskeyword(stem) else name} is a word of Python's: choose another.")
     user_modules.load()

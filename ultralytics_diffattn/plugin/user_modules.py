@@ -257,7 +257,7 @@ def _unknown(name: str, failures: dict[str, str], tasks: ModuleType) -> str:
     own = [n for n, row in MODULES.items() if row.source]
     lines.append(f"registered are {', '.join(own)}" if own else "no module of yours is registered")
     return (
-        f"{name!r} is no module of ultralytics, and nobody has registered one of that name."
+        f"{name!r} is neither a module of ultralytics nor registered."
         f"{did_you_mean(name, modules)} {'; '.join(lines)}. To add it: @register(like=...) above its class, and "
         "`diffattn modules add FILE.py`, or DIFFATTN_MODULES=FILE.py in the environment."
     )

@@ -127,7 +127,7 @@ def check_known(verb: str, arguments: Iterable[str], known: Iterable[str]) -> No
 def check_reconstruct_switch(reconstruct: object) -> bool:
     """Return the `reconstruct=` of a training, or raise `UserError`: for `convert` it names images."""
     if not isinstance(reconstruct, bool):
-        raise UserError(f"reconstruct={reconstruct!r} must be True or False; the training's own images serve.")
+        raise UserError(f"reconstruct={reconstruct!r} must be True or False; it uses the training's own images.")
     return reconstruct
 
 

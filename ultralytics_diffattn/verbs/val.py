@@ -76,6 +76,6 @@ def _check_classes(model: str, of_model: Sized, of_data: Sized) -> None:
     """Refuse labels that the model cannot predict, of which ultralytics would make an mAP of zero."""
     if len(of_model) != len(of_data):
         raise UserError(
-            f"{model} knows {len(of_model)} classes, the data set has {len(of_data)}; give the one that it was trained "
+            f"{model} has {len(of_model)} classes, the data set has {len(of_data)}; give the one that it was trained "
             "for."
         )

@@ -88,7 +88,7 @@ def _carry(weights: str, model: str) -> _Carried:
     try:
         tensors = transfer(source, target)
     except UserError as e:
-        raise UserError(f"{weights} does not become {model}: {e}") from None
+        raise UserError(f"{weights} cannot be converted to {model}: {e}") from None
     return _Carried(source, checkpoint, target, tensors)
 
 

@@ -184,7 +184,7 @@ def _record(target: Any, attention: Any, stock: Any, files: Sequence[str], imgsz
         )
     if count + len(unreadable) < len(files):
         LOGGER.info(
-            f"{count} of {len(files)} images serve, drawn by the seed: what the block gets for them fills "
+            f"{count} of {len(files)} images are used, drawn by the seed: the inputs of the block for them fill "
             f"{block_inputs.MOST_BYTES / 2**30:g} GiB."
         )
     return inputs

@@ -46,7 +46,7 @@ def match_rows(source: nn.Sequential, target: nn.Sequential) -> list[int | None]
     found = best(0, 0)
     if found is None:
         raise UserError(
-            f"the layers part: {_where_they_part(source, target)}, and rows of the checkpoint have no place (it has "
+            f"the layers differ: {_where_they_part(source, target)}, and rows of the checkpoint have no place (it has "
             f"{len(source)}, the model {len(target)}). Give a model of the same family, such as "
             "yolo11-diffattn-paired.yaml for a yolo11."
         )

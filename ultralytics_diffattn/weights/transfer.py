@@ -180,7 +180,8 @@ def check_pretrained(weights: str, model: Any) -> None:
             )
     if wrong:
         raise UserError(
-            f"pretrained={weights} would leave {len(wrong)} tensors of the model as they are:\n  {_first(wrong)}\n"
+            f"pretrained={weights} does not fit: {len(wrong)} tensors of the model would get no weights:\n  "
+            f"{_first(wrong)}\n"
             "Give weights of the same architecture and scale; if only rows have shifted, `diffattn convert` finds them."
         )
     heads = (*free, f"model.{len(source.model) - 1}.")
