@@ -185,7 +185,7 @@ def test_patterns_match(name):
         ("code", r"(?ms)^```bash\n.+?^```\n", ""),
         ("images", r"\]\((\S+)\.jpg\)", r"](\1.png)"),
         ("tables", r"(?m)^\|(.+\|.+\|)$", r"| |\1"),
-        ("tables", r"(?m)^(\|.*)`paired`(.*\|)$", r"\1`token`\2"),
+        ("tables", r"(?m)^(\|.*)`split`(.*\|)$", r"\1`spilt`\2"),
         ("tables", r"(?m)^(\| \*\*是.*\|\n)(\| .*\|\n)", r"\2\1"),
         ("blocks", r"\n\n\*([^*]+)\*\n\n", r"\n\n"),
         ("blocks", r"。\n\n(?=\w)", "。"),
