@@ -222,7 +222,7 @@ def test_a_name_of_another_plugin(monkeypatch):
         register(nn.Identity, like="(*args)", name="Rival")
 
 
-IN, BEHIND = "(2, 128, 128, 128)", "the rows behind it count on"
+IN, BEHIND = "(2, 128, 128, 128)", "the rows behind it expect"
 WRONG = [  # arguments of the class, its forward, like, row; what the message says
     ("", "return x[:, :64]", "(*args)", [], f"gives (2, 64, 128, 128) for an input of {IN}, but {BEHIND} {IN}"),
     (", c1, c2", "return x", "Conv", [64], f"gives {IN} for an input of {IN}, but {BEHIND} (2, 64, 128, 128)"),

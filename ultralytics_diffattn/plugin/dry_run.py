@@ -25,7 +25,7 @@ ALONE = 32  # pixels of an input of which only the channels are known
 
 
 def check(module: nn.Module, name: str, context: RowContext, signature: str) -> None:
-    """Raise unless a module gives a tensor with the channels that the rows behind it count on.
+    """Raise unless a module gives a tensor with the channels that the rows behind it expect.
 
     For a module over several inputs the parser is told how many channels come out. Another height or width is logged
     where the signature has no place for a stride as stock's has: only rows that join two maps fail of it.
@@ -57,7 +57,7 @@ def check(module: nn.Module, name: str, context: RowContext, signature: str) -> 
             raise VersionError(f"this ultralytics does not say how many channels {name} has{context}. {ADVICE}")
     elif context.local("c2") not in {None, channels}:
         raise UserError(
-            f"{name} gives {tuple(output.shape)} for an input of {shapes}, but the rows behind it count on "
+            f"{name} gives {tuple(output.shape)} for an input of {shapes}, but the rows behind it expect "
             f"{(BATCH, context.local('c2'), *output.shape[2:])}{context}. Its class must give as many channels as its "
             "row says: the first argument, scaled by the width, or those of its input."
         )
