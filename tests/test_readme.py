@@ -231,6 +231,7 @@ def test_diffattn_commands(command, workplace, monkeypatch):
 
 
 @pytest.mark.parametrize("block", [block for block in blocks("python") if block not in WORDS_BLOCKS])
+@pytest.mark.usefixtures("checkpoints")
 def test_python_blocks(block, workplace):
     code = block.replace("epochs=100", "epochs=1, imgsz=64, batch=4, workers=0, plots=False, device='cpu'")
     with warnings.catch_warnings():
