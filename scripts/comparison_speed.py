@@ -19,7 +19,7 @@ import torch
 from ultralytics_diffattn.comparison.confusion_matrices import confusion_result
 from ultralytics_diffattn.comparison.epochs import peak_memory
 from ultralytics_diffattn.comparison.facet_differences import facet_results
-from ultralytics_diffattn.comparison.metrics import scores
+from ultralytics_diffattn.comparison.metrics import scores_of_runs
 from ultralytics_diffattn.comparison.pairs import compare_pairs
 from ultralytics_diffattn.comparison.schema import RunKey
 from ultralytics_diffattn.evaluation.predictions import Predictions
@@ -76,7 +76,7 @@ def main(words: list[str]) -> int:
     images, seeds = int(given["images"]), range(int(given["seeds"]))
     keys = [RunKey(f"model{m}", s) for m in range(int(given["models"])) for s in seeds]
     runs = {key: random_predictions(images, n) for n, key in enumerate(keys, 1)}
-    first, found = timed("metrics of each run", lambda: {key: scores(p, "detect") for key, p in runs.items()})
+    first, found = timed("metrics of each run", lambda: scores_of_runs(runs, "detect"))
     second, _ = timed("verdicts: 1,000 resamples", lambda: compare_pairs(found, runs, "detect", 0.005))
     third, _ = timed("where it comes from: 200 resamples", lambda: facet_results(runs, "detect"))
     fourth, _ = timed("confusion matrices: 200 resamples", lambda: confusion_result(runs, "detect"))

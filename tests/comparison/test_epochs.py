@@ -95,14 +95,15 @@ def test_metrics_before_training_are_recorded_and_change_nothing(photos, tmp_pat
         ({}, False),  # from scratch: there is nothing to see before the first step
         ({"pretrained": True}, False),  # ultralytics' default, which loads nothing into a YAML's model
         ({"start_epoch": 3, "pretrained": "w.pt"}, False),  # taken up again
-        ({"world_size": 2, "pretrained": "w.pt"}, False),
+        ({"rank": 0, "pretrained": "w.pt"}, False),  # one of several processes
         ({"pretrained": "w.pt"}, True),
         ({"model": "best.pt"}, True),
     ],
 )
-def test_what_starts_from_weights(tmp_path, changes, recorded):
+def test_what_starts_from_weights(tmp_path, monkeypatch, changes, recorded):
+    monkeypatch.setattr(epochs, "RANK", changes.get("rank", -1))
     args = SimpleNamespace(model=changes.get("model", "a.yaml"), pretrained=changes.get("pretrained", False))
-    trainer = SimpleNamespace(args=args, start_epoch=0, world_size=1, save_dir=tmp_path / "train", test_loader=None)
+    trainer = SimpleNamespace(args=args, start_epoch=0, save_dir=tmp_path / "train", test_loader=None)
     vars(trainer).update({k: v for k, v in changes.items() if hasattr(trainer, k)})
     trainer.ema = SimpleNamespace(ema=None)
 

@@ -14,6 +14,7 @@ from ultralytics_diffattn.evaluation import bootstrap
 from ultralytics_diffattn.evaluation.facets import FACETS
 from ultralytics_diffattn.evaluation.predictions import UPRIGHT, Predictions
 from ultralytics_diffattn.evaluation.recording import Recorded
+from ultralytics_diffattn.evaluation.threads import in_threads
 
 RESAMPLES = 200  # enough for a standard error, which is all that is read of them
 
@@ -32,7 +33,7 @@ def facet_results(recorded: Mapping[RunKey, Recorded], task: str) -> list[FacetR
     if task not in UPRIGHT or not boxes:
         return []
     images = len(next(iter(boxes.values())).files)
-    measures = {key: _joined([facet.measure(p) for facet in FACETS]) for key, p in boxes.items()}
+    measures = dict(zip(boxes, in_threads(_all_facets, boxes.values()), strict=True))
     observed = {key: np.array(measure(np.ones(images, np.int64))) for key, measure in measures.items()}
     samples = bootstrap.resample(list(measures.values()), images, RESAMPLES)  # (resamples, runs, values)
     resampled = {key: samples[:, i] for i, key in enumerate(measures)}
@@ -48,8 +49,9 @@ def facet_results(recorded: Mapping[RunKey, Recorded], task: str) -> list[FacetR
     return results
 
 
-def _joined(measures: list[bootstrap.Measure]) -> Callable[[bootstrap.Ints], list[float]]:
+def _all_facets(p: Predictions) -> Callable[[bootstrap.Ints], list[float]]:
     """Return a function that gives the values of all facets, one after another."""
+    measures = [facet.measure(p) for facet in FACETS]
     return lambda weight: [value for measure in measures for value in measure(weight)]
 
 

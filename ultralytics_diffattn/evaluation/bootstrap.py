@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ultralytics_diffattn.evaluation.predictions import Predictions
+from ultralytics_diffattn.evaluation.threads import in_threads
 
 Ints = NDArray[np.integer]
 Floats = NDArray[np.float64]
@@ -119,8 +118,8 @@ def ap_by_iou(prepared: Prepared, weight: Ints | None = None) -> Floats:
     truths = np.bincount(p.target_cls, weight[p.target_image], p.classes)  # (C,)
     if not truths.any() or not len(p.position):
         return np.zeros(10)
-    detections = np.concatenate([[0], np.cumsum(weight[p.image])])  # (D + 1,) sampled detections before each
-    hits = np.concatenate([[0], np.cumsum(weight[p.image[p.position]])])  # (M + 1,)
+    detections = _sums_before(weight[p.image])  # (D + 1,) sampled detections before each
+    hits = _sums_before(weight[p.image[p.position]])  # (M + 1,)
     hits = hits[1:] - hits[p.start][p.group]
     # Where the weights leave no detection or no truth, hits is 0, and so is the ratio.
     precision = hits / np.maximum(detections[p.position + 1] - detections[p.first], 1)
@@ -137,6 +136,13 @@ def ap_by_iou(prepared: Prepared, weight: Ints | None = None) -> Floats:
     ap[p.cell] = np.add.reduceat(envelope * step, p.start)
     mean: Floats = ap.reshape(10, p.classes)[:, truths > 0].mean(1)
     return mean
+
+
+def _sums_before(values: Ints) -> Ints:
+    """Return the sum of what stands before each value, and at the end that of all."""
+    sums = np.zeros(len(values) + 1, np.int64)
+    np.cumsum(values, out=sums[1:])
+    return sums
 
 
 def _below(recall: Floats) -> NDArray[np.intp]:
@@ -170,5 +176,4 @@ def resample(measures: Sequence[Measure], images: int, resamples: int = 1000, se
         weight = np.bincount(np.random.default_rng([seed, n]).integers(0, images, images), minlength=images)
         return [measure(weight) for measure in measures]
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy releases the lock in the long passes
-        return np.array(list(pool.map(one, range(resamples))))
+    return np.array(in_threads(one, range(resamples)))
