@@ -14,7 +14,7 @@ from ultralytics_diffattn.comparison.confusion_matrices import confusion_result
 from ultralytics_diffattn.comparison.effects import compare_effects
 from ultralytics_diffattn.comparison.facet_differences import facet_results
 from ultralytics_diffattn.comparison.metrics import Scores, scores_of_runs
-from ultralytics_diffattn.comparison.pairs import compare_pairs
+from ultralytics_diffattn.comparison.pairs import compare_pairs, resample_metrics
 from ultralytics_diffattn.comparison.retention import retentions
 from ultralytics_diffattn.comparison.schema import (
     SCHEMA,
@@ -68,6 +68,7 @@ def collect(
     taught = taught_by(specs)
     teachers = teacher_arguments(specs.values())
     run_scores = scores_of_runs(by_run, spec.task)
+    resampled, images = resample_metrics(by_run, spec.task), len(next(iter(by_run.values())).files)
     run_results = [_run_result(key, run, run_scores[key], spec.task) for key, run in runs.items()]
     return Results(
         schema=SCHEMA,
@@ -87,8 +88,8 @@ def collect(
         runs=run_results,
         models=_model_results(runs, run_results, spec),
         margin=margin,
-        pairs=compare_pairs(run_scores, by_run, spec.task, margin),
-        effects=compare_effects(taught, run_scores, by_run, spec.task, margin),
+        pairs=compare_pairs(run_scores, resampled, images, spec.task, margin),
+        effects=compare_effects(taught, run_scores, resampled, images, spec.task, margin),
         facets=facet_results(by_run, spec.task),
         confusion=confusion_result(by_run, spec.task),
         retention=retentions(runs, exports, spec.task),

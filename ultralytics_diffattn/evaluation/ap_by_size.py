@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -18,6 +19,9 @@ from ultralytics_diffattn.evaluation.predictions import Predictions
 
 Stat = Literal["AP", "AP50", "small", "medium", "large"]
 STATS: dict[Stat, int] = {"AP": 0, "AP50": 1, "small": 3, "medium": 4, "large": 5}  # indices of COCO's statistics
+
+
+_ONE_AT_A_TIME = threading.Lock()  # a million predictions as Python objects take a gigabyte
 
 
 class APBySize(TypedDict):
@@ -114,7 +118,7 @@ def ap_of_sizes(predictions: Predictions) -> dict[str, float | None]:
     sizes: tuple[Stat, ...] = ("small", "medium", "large")
     if not len(predictions.target_cls):
         return dict.fromkeys(sizes)
-    with _without_garbage_collection():
+    with _ONE_AT_A_TIME, _without_garbage_collection():
         precision = _precision_of_sizes(*as_coco(predictions))
     of_size = [precision[..., i, :] for i in range(len(sizes))]
     return {size: float(p[p > -1].mean()) if (p > -1).any() else None for size, p in zip(sizes, of_size, strict=True)}
