@@ -8,6 +8,7 @@ import pytest
 import torch
 from ultralytics import YOLO
 
+from tests.interpreters import forked
 from ultralytics_diffattn.comparison import epochs
 from ultralytics_diffattn.comparison.schema import RunRecord
 
@@ -132,7 +133,11 @@ def test_lambdas():
 
 
 def test_peak_memory_sees_an_allocation():
-    before = epochs.peak_memory(torch.device("cpu"))
-    held = torch.ones(int(before * 1e6 / 4) + 50_000_000)  # more than the peak so far
-    assert epochs.peak_memory(torch.device("cpu")) > before + 100
-    del held
+    code = """
+import torch
+from ultralytics_diffattn.comparison import epochs
+before = epochs.peak_memory(torch.device("cpu"))
+held = torch.ones(int(before * 1e6 / 4) + 50_000_000)  # more than the peak so far
+print("GREW", epochs.peak_memory(torch.device("cpu")) > before + 100)
+"""
+    assert "GREW True" in forked(code).stdout  # of a process that is small
