@@ -2,31 +2,38 @@
 """Print time and memory of what `diffattn compare` does after its trainings: statistics and report.
 
 `python scripts/comparison_speed.py images=5000 models=2 seeds=3`: predictions are random, in COCO's numbers: 200 for
-each image, 7 objects, 80 classes of which few are frequent. The cost of the models and the drawings of images, which do
-not grow with these numbers, are left out.
+each image, 7 objects, 80 classes of which few are frequent. The models' latency and the drawings of images, which do
+not grow with these numbers, are left out; `again=FOLDER` times the whole command for a comparison that is finished, and
+gives its share of the trainings' time: what `compare` adds to them.
 """
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from ultralytics_diffattn.comparison import page
 from ultralytics_diffattn.comparison.confusion_matrices import confusion_result
 from ultralytics_diffattn.comparison.epochs import peak_memory
 from ultralytics_diffattn.comparison.facet_differences import facet_results
-from ultralytics_diffattn.comparison.metrics import scores
-from ultralytics_diffattn.comparison.pairs import compare_pairs
-from ultralytics_diffattn.comparison.schema import RunKey
+from ultralytics_diffattn.comparison.metrics import scores_of_runs
+from ultralytics_diffattn.comparison.pairs import compare_pairs, resample_metrics
+from ultralytics_diffattn.comparison.schema import RunKey, read_results
+from ultralytics_diffattn.evaluation import recording
 from ultralytics_diffattn.evaluation.predictions import Predictions
 from ultralytics_diffattn.output.markdown import table
 from ultralytics_diffattn.verbs.arguments import parse
 
-OWN = {"images": 5000, "models": 2, "seeds": 3}
+OWN = {"images": 5000, "models": 2, "seeds": 3, "again": None}
 DETECTIONS, OBJECTS, CLASSES = 200, 7, 80
 
 
@@ -70,17 +77,37 @@ def timed(what: str, do: Callable[[], Any]) -> tuple[list[str], Any]:
     return [what, f"{time.perf_counter() - start:.1f}"], result
 
 
+def time_again(folder: Path) -> None:
+    """Print how long the command of a finished comparison takes once more, beside the trainings' own time."""
+    results = read_results(folder / "results.json")
+    words = shlex.split(page.command(results))[1:]
+    start = time.perf_counter()
+    subprocess.run(["diffattn", *words, f"project={folder.parent}", f"name={folder.name}"], check=True)
+    seconds, trainings = time.perf_counter() - start, sum(run.seconds_last_process for run in results.runs)
+    print(f"{len(results.runs)} trainings took {trainings:.0f} s, all else {seconds:.1f} s: {seconds / trainings:.1%}")
+
+
 def main(words: list[str]) -> int:
     """Print the table and return the exit status."""
     given = {**OWN, **parse(words, OWN)}
+    if given["again"]:
+        time_again(Path(given["again"]).resolve())
+        return 0
     images, seeds = int(given["images"]), range(int(given["seeds"]))
     keys = [RunKey(f"model{m}", s) for m in range(int(given["models"])) for s in seeds]
-    runs = {key: random_predictions(images, n) for n, key in enumerate(keys, 1)}
-    first, found = timed("metrics of each run", lambda: {key: scores(p, "detect") for key, p in runs.items()})
-    second, _ = timed("verdicts: 1,000 resamples", lambda: compare_pairs(found, runs, "detect", 0.005))
+    with tempfile.TemporaryDirectory() as folder:
+        files = {key: Path(folder) / f"{n}.npz" for n, key in enumerate(keys, 1)}
+        for n, file in enumerate(files.values(), 1):
+            recording.write(file, random_predictions(images, n))
+        zeroth, runs = timed("reading", lambda: {key: recording.read(file) for key, file in files.items()})
+    first, found = timed("metrics of each run", lambda: scores_of_runs(runs, "detect"))
+    second, _ = timed(
+        "verdicts: 1,000 resamples",
+        lambda: compare_pairs(found, resample_metrics(runs, "detect"), images, "detect", 0.005),
+    )
     third, _ = timed("where it comes from: 200 resamples", lambda: facet_results(runs, "detect"))
     fourth, _ = timed("confusion matrices: 200 resamples", lambda: confusion_result(runs, "detect"))
-    rows = [first, second, third, fourth]
+    rows = [zeroth, first, second, third, fourth]
     rows.append(["all", f"{sum(float(row[1]) for row in rows):.1f}"])
     print(f"{images:,} images, {len(runs)} runs, peak memory {peak_memory(torch.device('cpu')) / 1e3:.2f} GB\n")
     print("\n".join(table(["what", "seconds"], rows)))

@@ -20,8 +20,9 @@ settings.update({name: os.path.join(os.environ["YOLO_CONFIG_DIR"], name) for nam
 settings.update({"tensorboard": False, "raytune": False})  # the one traces the model of each training, both are slow
 
 
-def pytest_collection_finish():
-    """Keep the garbage collector, which each training calls several times, from searching all that was imported."""
+@pytest.fixture(scope="module", autouse=True)
+def frozen_imports():
+    """Keep the garbage collector, which each training and each verdict calls, from searching all that was imported."""
     gc.collect()
     gc.freeze()
 

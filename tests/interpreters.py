@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.places import ROOT
 
-PRELOADED = {  # what a fork has imported; of the last kind, neither ultralytics nor this package
+PRELOADED = {  # what a fork has imported; of the last two kinds, neither ultralytics nor this package
     "ultralytics": (
         "ultralytics.models",
         "ultralytics.nn.tasks",
@@ -48,6 +48,7 @@ PRELOADED = {  # what a fork has imported; of the last kind, neither ultralytics
         "requests",
     ),
 }
+PRELOADED["bare"] = PRELOADED["torch"]  # in an interpreter that has read no start-up files
 ENTRY = {  # command of this environment: what its console script does
     "yolo": "from ultralytics.cfg import entrypoint; entrypoint()",
     "diffattn": "import sys; from ultralytics_diffattn.cli import main; sys.exit(main())",
@@ -190,8 +191,10 @@ def checked(process):
 @functools.cache
 def start_zygote(preloaded, **env):
     """Start the process that forks, once; it ends with this one, which then closes its stdin."""
-    words = [sys.executable, "-m", "tests.zygote", *PRELOADED[preloaded]]
-    variables = environment({**env, "OPENBLAS_NUM_THREADS": "1"})  # no fork would have the threads of the import
+    bare = preloaded == "bare"
+    words = [sys.executable, *(["-S"] if bare else []), "-m", "tests.zygote", *PRELOADED[preloaded]]
+    paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))} if bare else {}
+    variables = environment({**env, **paths, "OPENBLAS_NUM_THREADS": "1"})  # else forks lack threads of the import
     return subprocess.Popen(words, cwd=ROOT, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 

@@ -34,35 +34,28 @@ def test_any_order_of_imports(imports, tmp_path):
     assert "built C2PSA_Diff" in forked(f"{imports}\n{BUILD}", cwd=tmp_path, preloaded="torch").stdout
 
 
-@pytest.mark.parametrize("flags", [["-I"], ["-E"], ["-O"], ["-s"], ["-W", "error::ImportWarning"]], ids="".join)
-def test_flags_of_the_interpreter(flags, tmp_path):
-    assert "built C2PSA_Diff" in python(BUILD, *flags, cwd=tmp_path).stdout
+@pytest.mark.parametrize("environment", [None, {"DIFFATTN_AUTOLOAD": "0"}], ids=["no site", "turned off"])
+def test_control_without_the_hook(environment, tmp_path):
+    """The flags of the interpreter with it are in test_processes.py."""
+    code = f"""
+import sys; sys.path[:] = {sys.path!r}
+from ultralytics.nn.tasks import parse_model
+try:
+    parse_model({{'nc': 1, 'backbone': [[-1, 1, 'C2PSA_Diff', [3]]], 'head': []}}, ch=3)
+except KeyError as error:
+    print("unknown", error)
+from ultralytics_diffattn import register; register()
+{BUILD}
+"""
+    process = forked(code, preloaded="bare") if environment is None else python(code, cwd=tmp_path, **environment)
+    assert "unknown 'C2PSA_Diff'" in process.stdout
+    assert "built C2PSA_Diff" in process.stdout
 
 
-@pytest.mark.parametrize(
-    ("flags", "environment"),
-    [(["-S"], {}), ([], {"DIFFATTN_AUTOLOAD": "0"}), ([], {"DIFFATTN_AUTOLOAD": "False"})],
-    ids=["no site", "turned off", "turned off in words"],
-)
-def test_control_without_the_hook(flags, environment, tmp_path):
-    path = f"import sys; sys.path[:] = {sys.path!r}\n"
-    process = python(
-        path + "from ultralytics.nn.tasks import parse_model\n"
-        "parse_model({'nc': 1, 'backbone': [[-1, 1, 'C2PSA_Diff', [3]]], 'head': []}, ch=3)",
-        *flags,
-        cwd=tmp_path,
-        check=False,
-        **environment,
-    )
-    assert process.returncode == 1
-    assert "KeyError: 'C2PSA_Diff'" in process.stderr
-    by_hand = "from ultralytics_diffattn import register; register()\n"
-    assert "built" in python(path + by_hand + BUILD, *flags, cwd=tmp_path, **environment).stdout
-
-
-def test_importing_the_package_registers_where_start_up_files_are_not_read(tmp_path):
-    code = f"import sys; sys.path[:] = {sys.path!r}\nimport ultralytics_diffattn\n{BUILD}"
-    assert "built C2PSA_Diff" in python(code, "-S", cwd=tmp_path).stdout
+@pytest.mark.parametrize(("value", "installed"), [("False", "False"), ("no", "False"), ("1", "True"), ("", "True")])
+def test_turned_off_in_words(value, installed):
+    code = "import sys; print(any('iffattn' in str(finder) for finder in sys.meta_path))"
+    assert python(code, DIFFATTN_AUTOLOAD=value).stdout.strip() == installed
 
 
 def test_cost_of_the_start():

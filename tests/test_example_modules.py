@@ -27,6 +27,17 @@ CLASSES = {
     "coordinate_attention": "CoordinateAttention",
     "bifpn": "BiFPNConcat",
 }
+ALL = f"""
+nc: 3
+scales: {{n: [1, 1, 1024]}}
+backbone:
+  - [-1, 1, Conv, [16, 3, 2]]
+  - [-1, 1, Conv, [32, 3, 2]]
+{"".join(f"  - [-1, 1, {c}, []]{chr(10)}" for c in CLASSES.values() if c != "BiFPNConcat")}
+head:
+  - [[-1, 1], 1, BiFPNConcat, []]
+  - [[-1], 1, Detect, [nc]]
+"""  # rows 2 to 7 are the six
 PATHS = os.pathsep.join(str(FOLDER / f"{name}.py") for name in CLASSES)
 
 
@@ -144,18 +155,7 @@ def tensors(outputs):
 def test_the_exported_graph_of_all_of_them_computes_the_same(tmp_path):
     """One model with the six: diffattn export runs the ONNX file beside PyTorch."""
     pytest.importorskip("onnxruntime", reason="needs onnxruntime, which the test extra installs")
-    rows = "\n".join(f"  - [-1, 1, {name}, []]" for name in CLASSES.values() if name != "BiFPNConcat")
-    (tmp_path / "all.yaml").write_text(f"""
-nc: 3
-scales: {{n: [1, 1, 1024]}}
-backbone:
-  - [-1, 1, Conv, [16, 3, 2]]
-  - [-1, 1, Conv, [32, 3, 2]]
-{rows}
-head:
-  - [[-1, 1], 1, BiFPNConcat, []]
-  - [[-1], 1, Detect, [nc]]
-""")
+    (tmp_path / "all.yaml").write_text(ALL)
     code = """
 import torch
 from ultralytics import YOLO

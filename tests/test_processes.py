@@ -128,7 +128,7 @@ except OSError:
 {WORKS}
 print(works())
 """
-    assert python(code, "-S", cwd=tmp_path).stdout.split()[-3:] == ["no", "source", "works"]
+    assert forked(code, cwd=tmp_path, preloaded="bare").stdout.split()[-3:] == ["no", "source", "works"]
 
 
 def test_zipapp_of_a_users_program(tmp_path):
@@ -153,7 +153,7 @@ except FileNotFoundError as error:
     print("said", "diffattn.yaml' does not exist" in str(error) or error)
 print(works({yaml!r}))
 """
-    out = python(code, "-S", cwd=tmp_path).stdout
+    out = forked(code, cwd=tmp_path, preloaded="bare").stdout
     assert "said True" in out
     assert out.split()[-1] == "works"
 
@@ -216,7 +216,7 @@ DURING_IDS = ["after", "thread", "within modules", "before tasks"]
 @pytest.mark.parametrize("how", DURING, ids=DURING_IDS)
 def test_imported_while_ultralytics_is(how, tmp_path):
     code = f"import sys; sys.path[:] = {sys.path!r}\n{how}\n{WORKS}\nprint(works())"
-    assert python(code, "-S", cwd=tmp_path).stdout.split()[-1] == "works"
+    assert forked(code, cwd=tmp_path, preloaded="bare").stdout.split()[-1] == "works"
 
 
 def test_sitecustomize(tmp_path):

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ultralytics_diffattn.comparison.metrics import CONFIDENCE_CURVES
 from ultralytics_diffattn.comparison.results import spread
-from ultralytics_diffattn.comparison.schema import read_results
+from ultralytics_diffattn.comparison.schema import SCHEMA, read_results
 from ultralytics_diffattn.comparison.verdicts import verdicts
 from ultralytics_diffattn.evaluation import intervals
 from ultralytics_diffattn.evaluation.estimates import estimate
@@ -29,6 +30,7 @@ def make_run(label, seed, classes, epochs, gain):
         "metrics": {name: rising[-1] + 0.02 * i for i, name in enumerate(TASKS["detect"].metrics)},
         "per_class": {c: 0.5 + gain * (i % 5) + rng.normal(0, 0.01) for i, c in enumerate(classes)},
         "pr_curve": np.clip(1.2 - np.linspace(0, 1.2, 101) ** 4 - rng.random() / 20, 0, 1),
+        "by_confidence": {name: np.sin(np.linspace(0, 3, 101)) * rng.random() for name in CONFIDENCE_CURVES},
         "epochs": epochs,
         "seconds_per_epoch": 12.5,
         "seconds": 12.5 * epochs,
@@ -139,7 +141,7 @@ def make_json(labels=("yolo11n", "yolo11n-diffattn"), seeds=(0, 1, 2), classes=N
     runs = [make_run(label, s, classes, epochs, gain * i) for s in seeds for i, label in enumerate(labels)]
     by_model = {label: [run for run in runs if run["model"] == label] for label in labels}
     return {
-        "schema": 2,
+        "schema": SCHEMA,
         "task": "detect",
         "created": "2030-01-02T03:04:05+00:00",
         "versions": {"ultralytics": "8.4.0", "torch": "2.9.0"},

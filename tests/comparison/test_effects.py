@@ -70,7 +70,7 @@ def test_of_models_that_have_learned_nothing_nothing_is_said():
 
 
 def test_a_model_without_one_of_the_teachers_has_no_effects():
-    assert compare_effects(TWO[:3], {}, {}, "detect", 0.005) == []
+    assert compare_effects(TWO[:3], {}, {}, 100, "detect", 0.005) == []
 
 
 def test_more_models_and_teachers():

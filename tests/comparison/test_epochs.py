@@ -8,6 +8,7 @@ import pytest
 import torch
 from ultralytics import YOLO
 
+from tests.interpreters import forked
 from ultralytics_diffattn.comparison import epochs
 from ultralytics_diffattn.comparison.schema import RunRecord
 
@@ -95,14 +96,15 @@ def test_metrics_before_training_are_recorded_and_change_nothing(photos, tmp_pat
         ({}, False),  # from scratch: there is nothing to see before the first step
         ({"pretrained": True}, False),  # ultralytics' default, which loads nothing into a YAML's model
         ({"start_epoch": 3, "pretrained": "w.pt"}, False),  # taken up again
-        ({"world_size": 2, "pretrained": "w.pt"}, False),
+        ({"rank": 0, "pretrained": "w.pt"}, False),  # one of several processes
         ({"pretrained": "w.pt"}, True),
         ({"model": "best.pt"}, True),
     ],
 )
-def test_what_starts_from_weights(tmp_path, changes, recorded):
+def test_what_starts_from_weights(tmp_path, monkeypatch, changes, recorded):
+    monkeypatch.setattr(epochs, "RANK", changes.get("rank", -1))
     args = SimpleNamespace(model=changes.get("model", "a.yaml"), pretrained=changes.get("pretrained", False))
-    trainer = SimpleNamespace(args=args, start_epoch=0, world_size=1, save_dir=tmp_path / "train", test_loader=None)
+    trainer = SimpleNamespace(args=args, start_epoch=0, save_dir=tmp_path / "train", test_loader=None)
     vars(trainer).update({k: v for k, v in changes.items() if hasattr(trainer, k)})
     trainer.ema = SimpleNamespace(ema=None)
 
@@ -131,7 +133,11 @@ def test_lambdas():
 
 
 def test_peak_memory_sees_an_allocation():
-    before = epochs.peak_memory(torch.device("cpu"))
-    held = torch.ones(int(before * 1e6 / 4) + 50_000_000)  # more than the peak so far
-    assert epochs.peak_memory(torch.device("cpu")) > before + 100
-    del held
+    code = """
+import torch
+from ultralytics_diffattn.comparison import epochs
+before = epochs.peak_memory(torch.device("cpu"))
+held = torch.ones(int(before * 1e6 / 4) + 50_000_000)  # more than the peak so far
+print("GREW", epochs.peak_memory(torch.device("cpu")) > before + 100)
+"""
+    assert "GREW True" in forked(code).stdout  # of a process that is small

@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 
-from tests.comparison.samples import with_boxes
 from tests.evaluation.test_facets import sample
-from tests.samples import random_predictions
 from ultralytics_diffattn.comparison.facet_differences import RESAMPLES, facet_results
 from ultralytics_diffattn.comparison.schema import RunKey
 from ultralytics_diffattn.evaluation.estimates import estimate
 from ultralytics_diffattn.evaluation.facets import FACETS
+from ultralytics_diffattn.evaluation.image_scores import ImageScores
 
 
 def by_hand(facet, recorded, v):
@@ -57,6 +56,14 @@ def test_masks_count_where_the_task_is_about_them():
     assert by_title["IoU"].models["ours"][0] > 0
 
 
-@pytest.mark.parametrize("task", ["obb", "classify"])
-def test_tasks_without_upright_boxes_have_none(task):
-    assert facet_results({RunKey("a", 0): with_boxes(random_predictions(0))}, task) == []
+def test_rotated_boxes_have_those_that_take_no_overlap():
+    recorded = {RunKey(m, 0): sample(n) for n, m in enumerate(("stock", "ours"))}
+    upright = {r.title: r for r in facet_results(recorded, "detect")}
+    rotated = {r.title: r for r in facet_results(recorded, "obb")}
+    assert [*rotated] == ["IoU", "Recall", "Confidence", "Calibration", "Images"]
+    assert all(rotated[title].models == upright[title].models for title in rotated)
+
+
+def test_a_task_without_boxes_has_none():
+    scores = ImageScores(names=["a"], files=["1"], metrics={}, per_class=None)
+    assert facet_results({RunKey("a", 0): scores}, "classify") == []

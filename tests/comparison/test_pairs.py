@@ -5,16 +5,19 @@ import pytest
 
 from tests.comparison.samples import with_boxes
 from tests.samples import random_predictions
-from ultralytics_diffattn.comparison.metrics import scores
-from ultralytics_diffattn.comparison.pairs import compare_pairs
+from ultralytics_diffattn.comparison.metrics import scores_of_runs
+from ultralytics_diffattn.comparison.pairs import compare_pairs, resample_metrics
 from ultralytics_diffattn.comparison.schema import RunKey
 from ultralytics_diffattn.evaluation.predictions import Predictions
 
 MARGIN = 0.005
 
 
-def scored(predictions):
-    return {key: scores(p, "detect") for key, p in predictions.items()}
+def compare(predictions):
+    """Return what is said of the models of these runs."""
+    images = len(next(iter(predictions.values())).files)
+    resampled = resample_metrics(predictions, "detect")
+    return compare_pairs(scores_of_runs(predictions, "detect"), resampled, images, "detect", MARGIN)
 
 
 @pytest.mark.parametrize("silent", ["stock", "ours"])
@@ -24,7 +27,7 @@ def test_a_model_that_predicts_nothing_is_paired(silent):
     for label in ("stock", "ours"):
         p = with_boxes(random_predictions(0, predicted=0 if label == silent else 5))
         predictions[RunKey(label, 0)] = p._replace(names=[*p.names, "in train only"])
-    assert list(compare_pairs(scored(predictions), predictions, "detect", MARGIN)[0].per_class) == p.names
+    assert list(compare(predictions)[0].per_class) == p.names
 
 
 def better(p: Predictions) -> Predictions:
@@ -55,11 +58,10 @@ def test_pairs(change, seeds, verdict):
         p = with_boxes(random_predictions(seed, images=60))._replace(shape=np.full((60, 2), 640))
         predictions[RunKey("stock", seed)] = p
         predictions[RunKey("ours", seed)] = change(p)
-    run_scores = scored(predictions)
-    pair, other = compare_pairs(run_scores, predictions, "detect", MARGIN)
+    pair, other = compare(predictions)
     assert (pair.first, pair.second, pair.metric, pair.verdict) == ("stock", "ours", "mAP50-95", verdict)
     assert (other.metric, other.per_class) == ("mAP50", None)
-    values = {key: result.metrics["mAP50-95"] for key, result in run_scores.items()}
+    values = {key: result.metrics["mAP50-95"] for key, result in scores_of_runs(predictions, "detect").items()}
     expected = [values["ours", seed] - values["stock", seed] for seed in range(seeds)]
     assert pair.per_seed == expected
     assert pair.difference == pytest.approx(np.mean(expected))
@@ -78,7 +80,7 @@ def test_a_verdict_needs_ten_images(images, verdict):
         p = with_boxes(random_predictions(0, images=images))._replace(shape=np.full((images, 2), 640))
         predictions[RunKey("stock", seed)] = p._replace(tp=np.zeros_like(p.tp))
         predictions[RunKey("ours", seed)] = p
-    pair, _ = compare_pairs(scored(predictions), predictions, "detect", MARGIN)
+    pair, _ = compare(predictions)
     assert pair.verdict == verdict
     assert (pair.over_images is None) == (images == 1)
 
@@ -89,12 +91,10 @@ def test_models_that_have_learned_nothing_are_not_called_equal():
         for seed in range(3):
             p = with_boxes(random_predictions(seed, images=60))._replace(shape=np.full((60, 2), 640))
             predictions[RunKey(label, seed)] = p._replace(tp=np.zeros_like(p.tp))
-    assert {pair.verdict for pair in compare_pairs(scored(predictions), predictions, "detect", MARGIN)} == {
-        "no verdict"
-    }
+    assert {pair.verdict for pair in compare(predictions)} == {"no verdict"}
 
 
 def test_only_seeds_that_both_have_are_paired():
     keys = [RunKey("a", 0), RunKey("a", 1), RunKey("b", 1), RunKey("b", 2)]
     predictions = {key: with_boxes(random_predictions(key.seed)) for key in keys}
-    assert [pair.seeds for pair in compare_pairs(scored(predictions), predictions, "detect", MARGIN)] == [[1], [1]]
+    assert [pair.seeds for pair in compare(predictions)] == [[1], [1]]

@@ -20,7 +20,14 @@ PAIR = {
 }
 RUN = {
     **{"model": "a", "seed": 0, "metrics": {"mAP50": 0.5, "AP small": None}, "per_class": {"cell": 0.5}},
-    **{"pr_curve": [1.0, 0.5], "epochs": 1, "seconds_per_epoch": 1.5, "seconds": 1.5, "peak_memory_mb": None},
+    **{
+        "pr_curve": [1.0, 0.5],
+        "by_confidence": {"F1": [0.5, 0.0]},
+        "epochs": 1,
+        "seconds_per_epoch": 1.5,
+        "seconds": 1.5,
+        "peak_memory_mb": None,
+    },
     **{
         "resumed_after": [],
         "seconds_last_process": 2.0,
@@ -49,7 +56,7 @@ RETENTION = {
     **{"difference": -0.1, "interval": None, "kept": 0.8, "kept_interval": [0.7, 0.9], "failures": ["seed 1: no"]},
 }
 RESULTS = {
-    **{"schema": 2, "task": "detect", "created": "2030-01-02T03:04:05+00:00", "versions": {"torch": "2.9.0"}},
+    **{"schema": 3, "task": "detect", "created": "2030-01-02T03:04:05+00:00", "versions": {"torch": "2.9.0"}},
     "hardware": {"cpu": "a processor", "cores": 2, "gpu": "none", "system": "Linux"},
     "data": {
         "file": "data.yaml",
@@ -114,7 +121,7 @@ def test_results_are_read_as_they_were_written(tmp_path):
 @pytest.mark.parametrize("version", [None, 0, 1, "2"])
 def test_another_schema_is_refused_with_the_remedy(version):
     with pytest.raises(
-        UserError, match=rf"schema {version}, and .* reads schema 2. Give the comparison's command again"
+        UserError, match=rf"schema {version}, and .* reads schema 3. Give the comparison's command again"
     ):
         schema.parse_results({**RESULTS, "schema": version})
     with pytest.raises(UserError, match="schema None"):

@@ -47,7 +47,7 @@ def test_as_many_values_as_names(title):
     assert len(set(facet.names)) == len(facet.names)
 
 
-@pytest.mark.parametrize("title", [t for t in BY_TITLE if t != "Objects and images"])  # whose halves are of the whole
+@pytest.mark.parametrize("title", [t for t in BY_TITLE if t != "Images"])  # whose halves are of the whole
 def test_weights_are_repeated_images(title):
     p = sample(1)
     weight = np.random.default_rng(2).integers(0, 3, len(p.files))
@@ -62,7 +62,10 @@ def test_nothing_predicted_and_nothing_there(title, empty):
     p = random_predictions(0, predicted=0) if empty == "detections" else random_predictions(0, true=0)
     p = p._replace(brightness=np.linspace(0, 1, len(p.files)))
     shown = values(BY_TITLE[title], p)
-    if title == "Objects and images" or (title, empty) == ("Calibration", "detections"):  # nothing to measure
+    if title == "Objects" or (title, empty) in {
+        ("Calibration", "detections"),
+        ("Images", "objects"),
+    }:  # nothing to measure
         assert np.isnan(shown).any()
     else:
         assert np.isfinite(shown).all()
@@ -105,7 +108,7 @@ def test_scores_that_mean_what_they_say_are_calibrated():
 
 def test_slices_are_those_of_their_images_and_objects():
     p = sample(3)
-    named = dict(zip(BY_TITLE["Objects and images"].names, values(BY_TITLE["Objects and images"], p), strict=True))
+    named = dict(zip(BY_TITLE["Images"].names, values(BY_TITLE["Images"], p), strict=True))
     bright = (p.brightness > np.median(p.brightness)).astype(int)
     assert named["bright"] == pytest.approx(mean_ap(prepare(p), bright)[0])
     crowd = np.bincount(p.target_image, minlength=len(p.files))
@@ -118,8 +121,8 @@ def test_sizes_are_those_of_the_objects():
     objects = [(0, 0, box) for box in boxes]
     found = make(objects, [(0, 0, 0.9 - 0.1 * i, box) for i, box in enumerate(boxes)], images=2)
     found = found._replace(tp=np.ones((3, 10), bool), brightness=np.array([0.1, 0.9]))
-    assert values(BY_TITLE["Objects and images"], found)[:3] == pytest.approx([1, 1, 1], abs=0.01)
+    assert values(BY_TITLE["Objects"], found) == pytest.approx([1, 1, 1], abs=0.01)
     nothing = make(objects, [(0, 0, 0.95, (150, 0, 10, 10)), (0, 0, 0.9, boxes[0]), (0, 0, 0.8, boxes[2])], images=2)
     nothing = nothing._replace(tp=np.array([[False] * 10, [True] * 10, [True] * 10]), brightness=np.array([0.1, 0.9]))
-    small, medium, large = values(BY_TITLE["Objects and images"], nothing)[:3]
+    small, medium, large = values(BY_TITLE["Objects"], nothing)
     assert (small, medium, large) == pytest.approx((0.5, 0, 1), abs=0.01)

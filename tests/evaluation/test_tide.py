@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import torch
+from torchvision.ops import box_iou
 
 from ultralytics_diffattn.evaluation import tide
 from ultralytics_diffattn.evaluation.bootstrap import mean_ap, prepare
@@ -133,3 +135,19 @@ def test_gains_are_of_ultralytics_ap():
     mended = {kind: mean_ap(prepare(q))[1] for kind, q in tide.without_errors(p).items()}
     assert all(mended[kind] >= mended[""] for kind in tide.KINDS)
     assert mended[""] == pytest.approx(coco_ap50(tide.without_errors(p)[""]), abs=0.02)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nearest_objects_are_those_of_torchvision(seed):
+    p = drawn(seed)
+    corners = [torch.tensor(np.concatenate([b[:, :2], b[:, :2] + b[:, 2:]], 1)) for b in (p.box, p.target_box)]
+    iou = box_iou(*corners).numpy() * (p.image[:, None] == p.target_image) * (p.cls[:, None] == p.target_cls)
+    expected = np.where(iou.max(1) >= 0.5, iou.argmax(1), -1)
+    assert tide.nearest_objects(p).tolist() == expected.tolist()
+    assert -1 < expected.max()
+    assert expected.min() == -1
+
+
+def test_the_first_of_two_objects_that_overlap_alike_is_nearest():
+    box = [10, 10, 40, 40]
+    assert tide.nearest_objects(make([(0, 0, box), (0, 0, box)], [(0, 0, 0.9, box)])).tolist() == [0]

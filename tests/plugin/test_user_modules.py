@@ -301,6 +301,17 @@ def test_a_checkpoint_whose_package_is_missing_says_which(yaml, tmp_path):
         YOLO(tmp_path / "own.pt")
 
 
+def test_another_version_of_a_package_than_the_checkpoint_was_made_with_says_so(yaml, tmp_path):
+    site = package(tmp_path)
+    code = f"{installed(site)}from ultralytics import YOLO; YOLO('own.yaml').save('own.pt')"
+    forked(code, cwd=tmp_path, preloaded="torch")
+    (metadata,) = site.glob("*.dist-info/METADATA")
+    metadata.write_text(metadata.read_text().replace("1.2", "1.3"))
+    output = forked(f"{installed(site)}from ultralytics import YOLO; YOLO('own.pt')", cwd=tmp_path, preloaded="torch")
+    message = "own.pt was made with their-blocks 1.2, and their-blocks 1.3 is installed: it is used as it is now."
+    assert (output.stdout + output.stderr).count(message) == 1
+
+
 def test_a_file_that_has_changed_since_the_checkpoint_says_so(yaml, blocks, monkeypatch, caplog):
     file = saved(yaml, blocks, monkeypatch)
     blocks.write_text(BLOCKS + "\n# another line\n")

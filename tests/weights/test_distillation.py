@@ -1,17 +1,20 @@
 """A checkpoint of an unfinished distillation: its student is taken, everywhere."""
 
 import csv
+import re
+import shutil
 
 import pytest
 import torch
 from ultralytics import YOLO
+from ultralytics.cfg import get_cfg
 
 from tests.interpreters import forked
 from ultralytics_diffattn import cli
 from ultralytics_diffattn.weights.checkpoints import load, student_file
 from ultralytics_diffattn.weights.transfer import check_pretrained
 
-pytest.importorskip("ultralytics.nn.distill_model")
+distill_model = pytest.importorskip("ultralytics.nn.distill_model")
 KILLED = """
 import os
 from ultralytics import YOLO
@@ -37,7 +40,7 @@ def unfinished(tmp_path_factory, tiny):
     weights = folder / "killed" / "weights" / "last.pt"
     saved = torch.load(weights, weights_only=False)
     assert type(saved["ema"]).__name__ == "DistillationModel", "else the tests below would show nothing"
-    return weights
+    return shutil.copy(weights, weights.with_name("unfinished.pt"))
 
 
 def test_lambda_has_the_students_plain_names(unfinished):
@@ -88,3 +91,41 @@ def test_verbs_take_the_student(unfinished, tiny, tmp_path, monkeypatch, capsys)
     assert "model.10.m.0.attn" in (tmp_path / "d" / "attention.json").read_text()
     assert list((tmp_path / "a").glob("*.png"))
     assert type(YOLO(tmp_path / "t" / "weights" / "last.pt").model).__name__ == "DetectionModel"
+
+
+FAMILIES = (
+    "yolo11n-diffattn", "yolo11n-diffattn-paired", "yolo11n-diffattn-token", "yolo12n-diffattn-paired",
+    "yolo26n-diffattn-paired", "yolo11n-diffattn-seg", "yolo11n-diffattn-paired-pose", "yolo26n-diffattn-paired-obb",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_learns_from_stock(name):
+    """The loss towards the teacher's features reaches each parameter of attention that is behind none of the boxes."""
+    stock = re.sub("-diffattn|-paired|-token", "", name)
+    torch.manual_seed(0)
+    teacher, student = (YOLO(f"{n}.yaml").model for n in (stock, name))
+    student.args = get_cfg(overrides={"imgsz": 64, "dis": 6.0})
+    model = distill_model.DistillationModel(teacher, student).train()
+    model.teacher_model(image := torch.rand(2, 3, 64, 64))
+    student(image)
+    levels = range(len(model.feats_idx) - 1)
+    features = [[model.decouple_outputs(f[i]) for i in levels] for f in (model._student_feats, model._teacher_feats)]
+    ones = tuple(torch.ones_like(f[:, :1].flatten(2)) for f in features[1])
+    pairs = enumerate(zip(*features, strict=True))
+    sum(model.loss_sl2(model.projector[i](s), t, i, ones) for i, (s, t) in pairs).backward()
+    attentions = [m for m in student.modules() if type(m).__module__.startswith("ultralytics_diffattn.nn")]
+    assert attentions
+    assert all(p.grad is not None and p.grad.isfinite().all() for m in attentions for p in m.parameters())
+    assert not [n for n, p in teacher.named_parameters() if p.grad is not None]
+
+
+def test_resume_goes_on_with_the_teacher(unfinished):
+    """And the finished checkpoint holds the student alone."""
+    last = unfinished.with_name("last.pt")
+    out = forked(f"from ultralytics import YOLO; YOLO({str(last)!r}).train(resume=True)", cwd=last.parent).stdout
+    assert "Resuming training DistillationModel" in out
+    assert "from epoch 2 to 2 total epochs" in out
+    with open(last.parents[1] / "results.csv", newline="") as file:
+        assert [float(row["train/dis_loss"]) > 0 for row in csv.DictReader(file)] == [True, True]
+    assert type(torch.load(last, weights_only=False)["model"]).__name__ == "DetectionModel"

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ultralytics_diffattn.comparison.metrics import Scores
-from ultralytics_diffattn.comparison.pairs import NOTHING, resample_metrics
+from ultralytics_diffattn.comparison.pairs import NOTHING, Resampled
 from ultralytics_diffattn.comparison.schema import EffectResult, RunKey
 from ultralytics_diffattn.comparison.teachers import Taught
 from ultralytics_diffattn.comparison.verdicts import verdicts
 from ultralytics_diffattn.evaluation.estimates import estimate
-from ultralytics_diffattn.evaluation.recording import Recorded
 from ultralytics_diffattn.evaluation.tasks import TASKS
 
 
@@ -66,14 +65,15 @@ def contrasts(taught: list[Taught]) -> list[Contrast]:
 
 
 def compare_effects(
-    taught: list[Taught], scores: Mapping[RunKey, Scores], recorded: Mapping[RunKey, Recorded], task: str, margin: float
+    taught: list[Taught], scores: Mapping[RunKey, Scores], resampled: Resampled, images: int, task: str, margin: float
 ) -> list[EffectResult]:
     """Return the effects in the task's first metric.
 
     Args:
         taught (list[Taught]): Every model with every teacher.
         scores (Mapping[RunKey, Scores]): Metrics of each run.
-        recorded (Mapping[RunKey, Recorded]): What was recorded of the same runs on the same images.
+        resampled (Resampled): The metrics that are compared, of each run on the same resampled images.
+        images (int): Number of images.
         task (str): One of `TASKS`.
         margin (float): Difference that does not matter.
 
@@ -83,15 +83,8 @@ def compare_effects(
     models, teachers = ({t[i] for t in taught} for i in (0, 1))
     if len(teachers) < 2 or len(taught) < len(models) * len(teachers):  # of one that is not finished, results say so
         return []
-    images, main = len(next(iter(recorded.values())).files), TASKS[task].main
-    values = {key: score.metrics[main] or 0.0 for key, score in scores.items()}
-    return effects(
-        taught,
-        values,
-        {key: metrics[:, 0] for key, metrics in resample_metrics(recorded, task).items()},
-        images,
-        margin,
-    )
+    values = {key: score.metrics[TASKS[task].main] or 0.0 for key, score in scores.items()}
+    return effects(taught, values, {key: metrics[:, 0] for key, metrics in resampled.items()}, images, margin)
 
 
 def effects(

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import nn
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, RANK
 
 from ultralytics_diffattn.comparison.schema import RunRecord
 from ultralytics_diffattn.output.files import write_json
@@ -69,7 +69,7 @@ def record_step0(trainer: Any) -> None:
         trainer (ultralytics.engine.trainer.BaseTrainer): Ready to train.
     """
     args = trainer.args
-    if trainer.start_epoch or trainer.world_size > 1 or not any(_is_weights(x) for x in (args.model, args.pretrained)):
+    if trainer.start_epoch or RANK != -1 or not any(_is_weights(x) for x in (args.model, args.pretrained)):
         return
     validator = type(trainer.validator)(dataloader=trainer.test_loader, save_dir=trainer.save_dir, args=copy(args))
     validator.args.plots = False

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 from ultralytics_diffattn.comparison.pairs import estimate_difference, paired_models
 from ultralytics_diffattn.comparison.schema import FacetDifference, FacetResult, RunKey
 from ultralytics_diffattn.evaluation import bootstrap
-from ultralytics_diffattn.evaluation.facets import FACETS
+from ultralytics_diffattn.evaluation.facets import FACETS, Facet
 from ultralytics_diffattn.evaluation.predictions import UPRIGHT, Predictions
 from ultralytics_diffattn.evaluation.recording import Recorded
+from ultralytics_diffattn.evaluation.threads import in_threads
 
 RESAMPLES = 200  # enough for a standard error, which is all that is read of them
 
@@ -26,19 +28,21 @@ def facet_results(recorded: Mapping[RunKey, Recorded], task: str) -> list[FacetR
         task (str): One of `TASKS`.
 
     Returns:
-        (list[FacetResult]): Errors first; empty for a task without upright boxes.
+        (list[FacetResult]): Errors first; of rotated boxes only what takes no overlap, which is not recorded of them;
+            empty for a task without boxes.
     """
     boxes = {key: p for key, p in recorded.items() if isinstance(p, Predictions)}
-    if task not in UPRIGHT or not boxes:
+    if not boxes:
         return []
+    facets = [facet for facet in FACETS if task in UPRIGHT or not facet.upright]
     images = len(next(iter(boxes.values())).files)
-    measures = {key: _joined([facet.measure(p) for facet in FACETS]) for key, p in boxes.items()}
+    measures = dict(zip(boxes, in_threads(partial(_measure_all, facets), boxes.values()), strict=True))
     observed = {key: np.array(measure(np.ones(images, np.int64))) for key, measure in measures.items()}
     samples = bootstrap.resample(list(measures.values()), images, RESAMPLES)  # (resamples, runs, values)
     resampled = {key: samples[:, i] for i, key in enumerate(measures)}
-    ends = np.cumsum([len(facet.names) for facet in FACETS])
+    ends = np.cumsum([len(facet.names) for facet in facets])
     results = []
-    for facet, end in zip(FACETS, ends, strict=True):
+    for facet, end in zip(facets, ends, strict=True):
         columns = slice(int(end) - len(facet.names), int(end))
         values = {key: value[columns] for key, value in observed.items()}
         pairs = paired_differences(values, {key: value[:, columns] for key, value in resampled.items()}, images)
@@ -48,8 +52,9 @@ def facet_results(recorded: Mapping[RunKey, Recorded], task: str) -> list[FacetR
     return results
 
 
-def _joined(measures: list[bootstrap.Measure]) -> Callable[[bootstrap.Ints], list[float]]:
+def _measure_all(facets: Sequence[Facet], p: Predictions) -> Callable[[bootstrap.Ints], list[float]]:
     """Return a function that gives the values of all facets, one after another."""
+    measures = [facet.measure(p) for facet in facets]
     return lambda weight: [value for measure in measures for value in measure(weight)]
 
 

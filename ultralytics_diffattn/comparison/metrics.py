@@ -3,20 +3,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ultralytics_diffattn.comparison.schema import RunKey
 from ultralytics_diffattn.evaluation import bootstrap
 from ultralytics_diffattn.evaluation.ap_by_size import ap_of_sizes
 from ultralytics_diffattn.evaluation.image_scores import ImageScores
 from ultralytics_diffattn.evaluation.predictions import Predictions
 from ultralytics_diffattn.evaluation.recording import Recorded
 from ultralytics_diffattn.evaluation.tasks import BOX_AP, RATES, SIZES, TASKS
+from ultralytics_diffattn.evaluation.threads import in_threads
 
-RECALLS = np.linspace(0, 1, 101)  # of the curve
+GRID = np.linspace(0, 1, 101)  # recalls and confidences of the curves
+CONFIDENCE_CURVES = "precision", "recall", "F1"
 
 
 @dataclass(frozen=True)
@@ -26,12 +31,16 @@ class Scores:
     Attributes:
         metrics (dict[str, float | None]): Those of the task; None for the AP of a size that no object has.
         per_class (dict[str, float]): The task's first metric for each class that the images have.
-        pr_curve (list[float]): Mean precision over the classes at `RECALLS` and IoU 0.5; empty for a task without.
+        pr_curve (list[float]): Mean precision over the classes at the recalls `GRID` and IoU 0.5; empty for a task
+            without.
+        by_confidence (dict[str, list[float]]): Precision, recall and F1 of the predictions from each confidence of
+            `GRID` on, means over the classes at IoU 0.5; empty for a task without.
     """
 
     metrics: dict[str, float | None]
     per_class: dict[str, float]
     pr_curve: list[float]
+    by_confidence: dict[str, list[float]]
 
 
 def scores(recorded: Recorded, task: str) -> Scores:
@@ -45,6 +54,19 @@ def scores(recorded: Recorded, task: str) -> Scores:
         (Scores): The metrics; the classes of `per_class` depend on the validation images alone.
     """
     return _box_scores(recorded, task) if isinstance(recorded, Predictions) else _image_scores(recorded)
+
+
+def scores_of_runs(recorded: Mapping[RunKey, Recorded], task: str) -> dict[RunKey, Scores]:
+    """Return the metrics of each run.
+
+    Args:
+        recorded (Mapping[RunKey, Recorded]): What was recorded of the runs, on the same images.
+        task (str): One of `TASKS`.
+
+    Returns:
+        (dict[RunKey, Scores]): In the same order.
+    """
+    return dict(zip(recorded, in_threads(partial(scores, task=task), recorded.values()), strict=True))
 
 
 def measure(recorded: Recorded, task: str) -> bootstrap.Measure:
@@ -75,23 +97,26 @@ def _image_scores(recorded: ImageScores) -> Scores:
         {name: ratio.mean() for name, ratio in recorded.metrics.items()},
         {name: float(v) for name, v in zip(recorded.names, by_class, strict=True) if not np.isnan(v)},
         [],
+        {},
     )
 
 
 def _box_scores(recorded: Predictions, task: str) -> Scores:
     """Return the metrics of a task that finds objects."""
     p = recorded
-    values, per_class, curve = _average_precision(p, p.right)
+    values, per_class, pr_curve, by_confidence = _average_precision(p, p.right)
     named: dict[str, float | None] = dict(zip((*TASKS[task].compared[:2], *RATES), values, strict=True))
     if p.tp_task is not None:
         named |= dict(zip(BOX_AP, _average_precision(p, p.tp)[0], strict=False))
     elif task == "detect":
         named |= dict(zip(SIZES, ap_of_sizes(p).values(), strict=True))
-    return Scores({name: named[name] for name in TASKS[task].metrics}, per_class, curve)
+    return Scores({name: named[name] for name in TASKS[task].metrics}, per_class, pr_curve, by_confidence)
 
 
-def _average_precision(p: Predictions, right: NDArray[np.bool_]) -> tuple[list[float], dict[str, float], list[float]]:
-    """Return mAP50-95, mAP50, precision and recall, the first by class, and the curve of precision.
+def _average_precision(
+    p: Predictions, right: NDArray[np.bool_]
+) -> tuple[list[float], dict[str, float], list[float], dict[str, list[float]]]:
+    """Return mAP50-95, mAP50, precision and recall, the first by class, and the curves over recall and confidence.
 
     References:
         ultralytics/utils/metrics.py, `ap_per_class`.
@@ -99,12 +124,20 @@ def _average_precision(p: Predictions, right: NDArray[np.bool_]) -> tuple[list[f
     from ultralytics.utils.metrics import ap_per_class
 
     if not len(p.conf):
-        return [0.0] * 4, {p.names[c]: 0.0 for c in np.unique(p.target_cls)}, [0.0] * len(RECALLS)
-    _, _, precision, recall, _, ap, classes, *_, curves = ap_per_class(right, p.conf, p.cls, p.target_cls)
+        nothing = [0.0] * len(GRID)
+        per_class = {p.names[c]: 0.0 for c in np.unique(p.target_cls)}
+        return [0.0] * 4, per_class, nothing, dict.fromkeys(CONFIDENCE_CURVES, nothing)
+    _, _, precision, recall, _, ap, classes, *curves, _, pr_curves = ap_per_class(right, p.conf, p.cls, p.target_cls)
     means = ap.mean(), ap[:, 0].mean(), precision.mean(), recall.mean()  # ap: (classes, 10)
-    mean_curve: Any = np.interp(RECALLS, np.linspace(0, 1, curves.shape[1]), curves.mean(0))  # curves: (classes, 1000)
     return (
         [float(value) for value in means],
         {p.names[c]: float(value) for c, value in zip(classes, ap.mean(1), strict=True)},
-        [float(value) for value in mean_curve.round(4)],
+        _mean_curve(pr_curves),
+        {name: _mean_curve(curve) for name, curve in zip(CONFIDENCE_CURVES, curves, strict=True)},
     )
+
+
+def _mean_curve(curves: NDArray[np.float64]) -> list[float]:
+    """Return the mean over the classes of (classes, 1000) values between 0 and 1, at `GRID`."""
+    mean: Any = np.interp(GRID, np.linspace(0, 1, curves.shape[1]), curves.mean(0))
+    return [float(value) for value in mean.round(4)]

@@ -16,6 +16,7 @@ from ultralytics_diffattn.comparison.image_grid import PairImages
 from ultralytics_diffattn.comparison.page_charts import (
     MOST_CLASSES,
     class_charts,
+    confidence_charts,
     lambda_charts,
     learning_charts,
     precision_recall_charts,
@@ -53,7 +54,12 @@ def render(results: Results, image_grid: Sequence[PairImages]) -> str:
         model_rows=model_rows(results),
         difference_rows=difference_rows(results),
         effects=effect_rows(results),
-        charts=[*learning_charts(results), *precision_recall_charts(results), *lambda_charts(results)],
+        charts=[
+            *learning_charts(results),
+            *precision_recall_charts(results),
+            *confidence_charts(results),
+            *lambda_charts(results),
+        ],
         class_charts=class_charts(results),
         most_classes=MOST_CLASSES,
         most_matrix=MOST_MATRIX,

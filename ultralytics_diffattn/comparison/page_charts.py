@@ -79,12 +79,34 @@ def precision_recall_charts(results: Results) -> list[Chart]:
     """
     if not any(run.pr_curve for run in results.runs):
         return []
-    series = {
-        label: [_by_x(np.linspace(0, 1, len(run.pr_curve)).round(4), run.pr_curve) for run in results.runs_of(label)]
-        for label in results.models
-    }
+    series = {label: [_over_unit(run.pr_curve) for run in results.runs_of(label)] for label in results.models}
     title = "Precision over recall at IoU 0.5, mean of classes"
     return [_chart("precision", title, series, "recall", "precision", (-0.02, 1.02))]
+
+
+def confidence_charts(results: Results) -> list[Chart]:
+    """Return the curves of precision, recall and F1 over confidence, means over the classes, at IoU 0.5.
+
+    Args:
+        results (Results): Of the comparison.
+
+    Returns:
+        (list[Chart]): One for each, with a line for each model; none for a task without such curves.
+    """
+    return [
+        _chart(
+            f"confidence-{name}",
+            f"{name[0].upper()}{name[1:]} over confidence at IoU 0.5, mean of classes",
+            {
+                label: [_over_unit(run.by_confidence[name]) for run in results.runs_of(label)]
+                for label in results.models
+            },
+            "confidence",
+            name,
+            (-0.02, 1.02),
+        )
+        for name in results.runs[0].by_confidence
+    ]
 
 
 def lambda_charts(results: Results) -> list[Chart]:
@@ -131,6 +153,11 @@ def class_charts(results: Results) -> list[ClassChart]:
 def _by_x(xs: Iterable[float], ys: Sequence[float | None]) -> dict[float, float | None]:
     """Return the points of a curve."""
     return {float(x): y for x, y in zip(xs, ys, strict=True)}
+
+
+def _over_unit(values: Sequence[float | None]) -> dict[float, float | None]:
+    """Return the points of a curve whose values are evenly spread from 0 to 1."""
+    return _by_x(np.linspace(0, 1, len(values)).round(4), values)
 
 
 def _by_epoch(values: Sequence[float | None]) -> dict[float, float | None]:

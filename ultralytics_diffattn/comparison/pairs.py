@@ -49,21 +49,20 @@ def resample_metrics(recorded: Mapping[RunKey, Recorded], task: str) -> Resample
 
 
 def compare_pairs(
-    scores: Mapping[RunKey, Scores], recorded: Mapping[RunKey, Recorded], task: str, margin: float
+    scores: Mapping[RunKey, Scores], resampled: Resampled, images: int, task: str, margin: float
 ) -> list[PairResult]:
     """Return how the second of each pair of models differs from the first.
 
     Args:
         scores (Mapping[RunKey, Scores]): Metrics of each run, in the order of the models.
-        recorded (Mapping[RunKey, Recorded]): What was recorded of the same runs on the same images.
+        resampled (Resampled): The metrics that are compared, of each run on the same resampled images.
+        images (int): Number of images.
         task (str): One of `TASKS`.
         margin (float): Difference that does not matter.
 
     Returns:
         (list[PairResult]): For each pair that has a seed in common, one for each metric that the task compares.
     """
-    images = len(next(iter(recorded.values())).files)
-    resampled = resample_metrics(recorded, task)
     differences = [
         _difference(first, second, metric, seeds, scores, resampled, task)
         for first, second, seeds in paired_models(scores)

@@ -13,8 +13,8 @@ from ultralytics_diffattn.comparison import evaluated, run_files
 from ultralytics_diffattn.comparison.confusion_matrices import confusion_result
 from ultralytics_diffattn.comparison.effects import compare_effects
 from ultralytics_diffattn.comparison.facet_differences import facet_results
-from ultralytics_diffattn.comparison.metrics import Scores, scores
-from ultralytics_diffattn.comparison.pairs import compare_pairs
+from ultralytics_diffattn.comparison.metrics import Scores, scores_of_runs
+from ultralytics_diffattn.comparison.pairs import compare_pairs, resample_metrics
 from ultralytics_diffattn.comparison.retention import retentions
 from ultralytics_diffattn.comparison.schema import (
     SCHEMA,
@@ -67,7 +67,8 @@ def collect(
     specs = {key.model: run_files.read_spec(run) for key, run in runs.items()}
     taught = taught_by(specs)
     teachers = teacher_arguments(specs.values())
-    run_scores = {key: scores(recorded, spec.task) for key, recorded in by_run.items()}
+    run_scores = scores_of_runs(by_run, spec.task)
+    resampled, images = resample_metrics(by_run, spec.task), len(next(iter(by_run.values())).files)
     run_results = [_run_result(key, run, run_scores[key], spec.task) for key, run in runs.items()]
     return Results(
         schema=SCHEMA,
@@ -87,8 +88,8 @@ def collect(
         runs=run_results,
         models=_model_results(runs, run_results, spec),
         margin=margin,
-        pairs=compare_pairs(run_scores, by_run, spec.task, margin),
-        effects=compare_effects(taught, run_scores, by_run, spec.task, margin),
+        pairs=compare_pairs(run_scores, resampled, images, spec.task, margin),
+        effects=compare_effects(taught, run_scores, resampled, images, spec.task, margin),
         facets=facet_results(by_run, spec.task),
         confusion=confusion_result(by_run, spec.task),
         retention=retentions(runs, exports, spec.task),
@@ -184,6 +185,7 @@ def _run_result(key: RunKey, run: Path, run_scores: Scores, task: str) -> RunRes
         metrics=run_scores.metrics,
         per_class={**run_scores.per_class},
         pr_curve=[*run_scores.pr_curve],
+        by_confidence={name: [*curve] for name, curve in run_scores.by_confidence.items()},
         epochs=record.epochs,
         seconds_per_epoch=record.seconds_per_epoch,
         seconds=record.seconds,

@@ -15,7 +15,7 @@ from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.evaluation.environment import Hardware
 from ultralytics_diffattn.evaluation.tasks import TASKS
 
-SCHEMA = 2  # of results.json; raised whenever a field is renamed, removed or changes its meaning
+SCHEMA = 3  # of results.json; raised whenever a field is renamed, removed or changes its meaning
 
 Interval: TypeAlias = tuple[float, float]  # low and high
 TrainingArguments: TypeAlias = dict[str, Any]  # ultralytics' own, as `YOLO.train` takes them
@@ -98,6 +98,7 @@ class RunResult:
     metrics: dict[str, float | None]
     per_class: dict[str, float | None]
     pr_curve: list[float | None]
+    by_confidence: dict[str, list[float | None]]
     epochs: int
     seconds_per_epoch: float | None
     seconds: float

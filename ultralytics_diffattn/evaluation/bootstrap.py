@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ultralytics_diffattn.evaluation.predictions import Predictions
+from ultralytics_diffattn.evaluation.threads import in_threads
 
 Ints = NDArray[np.integer]
 Floats = NDArray[np.float64]
@@ -32,11 +31,13 @@ class Prepared(NamedTuple):
         image (np.ndarray): (D,) image of each detection, sorted by class, then by falling score.
         target_cls (np.ndarray): (T,) class of each true box, 0 ... C - 1.
         target_image (np.ndarray): (T,) its image.
-        position (np.ndarray): (M,) index among the detections of each true positive; by IoU, then in their order.
-        first (np.ndarray): (M,) index of the first detection of its class.
+        hit_image (np.ndarray): (M,) image of each true positive; by IoU, then in the order of the detections.
+        first (np.ndarray): (M,) index among the detections of the first of its class.
+        end (np.ndarray): (M,) index of the detection after it.
         cls (np.ndarray): (M,) its class.
         group (np.ndarray): (M,) which of the G <= 10 C pairs of IoU and class it belongs to.
         start (np.ndarray): (G,) first true positive of each group.
+        offset (np.ndarray): (M,) whole numbers that fall by 2 from group to group.
         cell (np.ndarray): (G,) IoU times C plus class, its index in the flat table of AP.
     """
 
@@ -45,11 +46,13 @@ class Prepared(NamedTuple):
     image: Ints
     target_cls: Ints
     target_image: Ints
-    position: Ints
+    hit_image: Ints
     first: Ints
+    end: Ints
     cls: Ints
     group: Ints
     start: Ints
+    offset: Floats
     cell: Ints
 
 
@@ -77,11 +80,13 @@ def prepare(predictions: Predictions, right: NDArray[np.bool_] | None = None) ->
         image=predictions.image[order],
         target_cls=target_cls,
         target_image=predictions.target_image,
-        position=position,
+        hit_image=predictions.image[order[position]],
         first=np.searchsorted(cls, np.arange(len(classes)))[cls[position]],
+        end=position + 1,
         cls=cls[position],
         group=group,
         start=start,
+        offset=2.0 * (len(start) - group),
         cell=cell,
     )
 
@@ -117,18 +122,17 @@ def ap_by_iou(prepared: Prepared, weight: Ints | None = None) -> Floats:
     p = prepared
     weight = np.ones(p.images, np.int64) if weight is None else weight
     truths = np.bincount(p.target_cls, weight[p.target_image], p.classes)  # (C,)
-    if not truths.any() or not len(p.position):
+    if not truths.any() or not len(p.hit_image):
         return np.zeros(10)
-    detections = np.concatenate([[0], np.cumsum(weight[p.image])])  # (D + 1,) sampled detections before each
-    hits = np.concatenate([[0], np.cumsum(weight[p.image[p.position]])])  # (M + 1,)
+    detections = _sums_before(weight[p.image])  # (D + 1,) sampled detections before each
+    hits = _sums_before(weight[p.hit_image])  # (M + 1,)
     hits = hits[1:] - hits[p.start][p.group]
     # Where the weights leave no detection or no truth, hits is 0, and so is the ratio.
-    precision = hits / np.maximum(detections[p.position + 1] - detections[p.first], 1)
+    precision = hits / np.maximum(detections[p.end] - detections[p.first], 1)
     recall = np.minimum(hits / np.maximum(truths, 1)[p.cls], 1.0)  # in a slice a match may be with an object outside
     # The envelope, the largest precision from here to the group's end: an offset that grows towards the first group
     # keeps the groups apart in one running maximum from the end.
-    offset = 2.0 * (len(p.start) - p.group)
-    envelope = np.maximum.accumulate((precision + offset)[::-1])[::-1] - offset
+    envelope = np.maximum.accumulate((precision + p.offset)[::-1])[::-1] - p.offset
     # Each true positive carries the grid's recalls from the one before it (included) to its own (excluded).
     area = _AREA[_below(recall)]
     step = np.diff(area, prepend=0.0)
@@ -137,6 +141,13 @@ def ap_by_iou(prepared: Prepared, weight: Ints | None = None) -> Floats:
     ap[p.cell] = np.add.reduceat(envelope * step, p.start)
     mean: Floats = ap.reshape(10, p.classes)[:, truths > 0].mean(1)
     return mean
+
+
+def _sums_before(values: Ints) -> Ints:
+    """Return the sum of what stands before each value, and at the end that of all."""
+    sums = np.zeros(len(values) + 1, np.int64)
+    np.cumsum(values, out=sums[1:])
+    return sums
 
 
 def _below(recall: Floats) -> NDArray[np.intp]:
@@ -170,5 +181,4 @@ def resample(measures: Sequence[Measure], images: int, resamples: int = 1000, se
         weight = np.bincount(np.random.default_rng([seed, n]).integers(0, images, images), minlength=images)
         return [measure(weight) for measure in measures]
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy releases the lock in the long passes
-        return np.array(list(pool.map(one, range(resamples))))
+    return np.array(in_threads(one, range(resamples)))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ultralytics_diffattn.evaluation.box_pairs import iou_of_pairs, pairs_of_image
 from ultralytics_diffattn.evaluation.image_scores import ImageScores
 from ultralytics_diffattn.evaluation.predictions import Predictions
 
@@ -51,8 +52,8 @@ def confusions(p: Predictions) -> Confusions:
     """
     sure = np.flatnonzero(p.conf > CONFIDENCE)
     sure = sure[np.lexsort((-p.conf[sure], p.image[sure]))]  # image by image, by falling score; ties as they come
-    detection, target = _pairs_of_image(p.image[sure], p.target_image, len(p.files))
-    iou = _iou(p.box[sure[detection]], p.target_box[target])
+    detection, target = pairs_of_image(p.image[sure], p.target_image, len(p.files))
+    iou = iou_of_pairs(p.box[sure[detection]], p.target_box[target])
     near = np.flatnonzero(iou > IOU)
     near = near[np.lexsort((target[near], -iou[near], detection[near]))]  # each detection's objects, the best first
     taken, owner = np.full(len(p.target_cls), -1), np.full(len(sure), -1)
@@ -80,23 +81,3 @@ def of_classes(scores: ImageScores) -> Confusions:
     assert scores.target is not None
     assert scores.predicted is not None
     return Confusions(scores.target, scores.predicted, np.arange(len(scores.files)))
-
-
-def _pairs_of_image(
-    first: NDArray[np.integer], second: NDArray[np.integer], images: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the indices of all pairs of the same image; both come image by image."""
-    start = np.searchsorted(second, np.arange(images))
-    count = np.bincount(second, minlength=images)[first]
-    one = np.repeat(np.arange(len(first)), count)
-    rank = np.arange(len(one)) - np.repeat(np.cumsum(count) - count, count)
-    return one, start[first[one]] + rank
-
-
-def _iou(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the IoU of each box with the one beside it, (K,), of x, y, width and height."""
-    low = np.maximum(a[:, :2], b[:, :2])
-    high = np.minimum(a[:, :2] + a[:, 2:], b[:, :2] + b[:, 2:])
-    common = (high - low).clip(0).prod(1)
-    total = a[:, 2:].prod(1) + b[:, 2:].prod(1) - common
-    return np.where(total > 0, common / np.where(total > 0, total, 1), 0.0)

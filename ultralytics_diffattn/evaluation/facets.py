@@ -27,12 +27,14 @@ class Facet(NamedTuple):
         note (str): What the values are.
         names (tuple[str, ...]): Of the values.
         measure (Callable): From predictions to a function of how often each image is taken, which returns the values.
+        upright (bool): Whether boxes are laid on each other, which have to be upright.
     """
 
     title: str
     note: str
     names: tuple[str, ...]
     measure: Callable[[Predictions], Measure]
+    upright: bool = False
 
 
 def errors(p: Predictions) -> Measure:
@@ -100,9 +102,19 @@ def calibration(p: Predictions) -> Measure:
     return measure
 
 
-def slices(p: Predictions) -> Measure:
-    """Return a function that gives AP50-95 of small, medium and large objects, and of kinds of images."""
-    prepared = [bootstrap.prepare(part, part.right) for part in (*_by_size(p), *_by_image(p))]
+def sizes(p: Predictions) -> Measure:
+    """Return a function that gives AP50-95 of small, medium and large objects."""
+    return _ap_of_parts(_by_size(p))
+
+
+def kinds_of_images(p: Predictions) -> Measure:
+    """Return a function that gives AP50-95 of images with few and many objects, and of dark and bright ones."""
+    return _ap_of_parts(_by_image(p))
+
+
+def _ap_of_parts(parts: list[Predictions]) -> Measure:
+    """Return a function that gives AP50-95 of each part, nan of one that has no object."""
+    prepared = [bootstrap.prepare(part, part.right) for part in parts]
 
     def measure(weight: Ints) -> list[float]:
         there = [weight[part.target_image].any() for part in prepared]
@@ -138,7 +150,9 @@ def _part(p: Predictions, which: NDArray[np.bool_], objects: NDArray[np.bool_]) 
 
 
 FACETS = (
-    Facet("Errors", "AP50 of boxes that is lost to each kind of error, by TIDE; less is better.", tide.KINDS, errors),
+    Facet(
+        "Errors", "AP50 of boxes that is lost to each kind of error, by TIDE; less is better.", tide.KINDS, errors, True
+    ),
     Facet("IoU", "AP at each IoU.", tuple(f"AP{iou}" for iou in range(50, 100, 5)), by_iou),
     Facet(
         "Recall",
@@ -160,10 +174,16 @@ FACETS = (
         calibration,
     ),
     Facet(
-        "Objects and images",
-        "AP50-95 of objects by COCO's sizes of their boxes, and of halves of the images: with fewer and more objects, "
-        "darker and brighter.",
-        ("small", "medium", "large", "few objects", "many objects", "dark", "bright"),
-        slices,
+        "Objects",
+        "AP50-95 of objects by COCO's sizes of their boxes.",
+        ("small", "medium", "large"),
+        sizes,
+        upright=True,
+    ),
+    Facet(
+        "Images",
+        "AP50-95 of halves of the images: with fewer and more objects, darker and brighter.",
+        ("few objects", "many objects", "dark", "bright"),
+        kinds_of_images,
     ),
 )

@@ -100,14 +100,14 @@ def too_few(images: int) -> str:
     """Return why there is no verdict, for a sentence.
 
     Args:
-        images (int): Number of validation images, fewer than `LEAST_IMAGES`.
+        images (int): Number of images that are scored, fewer than `LEAST_IMAGES`.
 
     Returns:
         (str): The reason.
 
     Examples:
         >>> too_few(2)
-        'there are 2 validation images, and a verdict needs at least 10'
+        'there are 2 images, and a verdict needs at least 10'
     """
-    there = "is 1 validation image" if images == 1 else f"are {images} validation images"
+    there = "is 1 image" if images == 1 else f"are {images} images"
     return f"there {there}, and a verdict needs at least {LEAST_IMAGES}"

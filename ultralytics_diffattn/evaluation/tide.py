@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ultralytics_diffattn.evaluation.box_pairs import iou_of_pairs, pairs_of_image
 from ultralytics_diffattn.evaluation.predictions import Predictions
 
 FOREGROUND, BACKGROUND = 0.5, 0.1  # IoU from which a box is an object's, and below which it is nobody's
@@ -75,10 +76,14 @@ def nearest_objects(p: Predictions) -> NDArray[np.int64]:
     Returns:
         (np.ndarray): (D,), index of the object, or -1.
     """
+    d, t = pairs_of_image(p.image, p.target_image, len(p.files))
+    same = p.cls[d] == p.target_cls[t]
+    d, t = d[same], t[same]
+    iou = iou_of_pairs(p.box[d], p.target_box[t])
+    near = np.flatnonzero(iou >= FOREGROUND)
+    near = near[np.lexsort((-t[near], iou[near]))]  # the largest IoU last, and of equal ones the first object
     nearest = np.full(len(p.conf), -1)
-    for d, t in _by_image(p):
-        of_class = _iou(p.box[d], p.target_box[t]) * (p.cls[d][:, None] == p.target_cls[t])
-        nearest[d] = np.where(of_class.max(1) >= FOREGROUND, t[of_class.argmax(1)], -1)
+    nearest[d[near]] = t[near]
     return nearest
 
 

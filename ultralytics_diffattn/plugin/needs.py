@@ -12,6 +12,7 @@ import json
 import sys
 import zipfile
 from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -135,7 +136,21 @@ def check(weights: str | Path) -> list[Need]:
         if hidden and all(hidden):  # else it is one of the known
             raise UserError(f"{weights} needs {need.module}: {hidden[0]}.")
         user_files.warn_if_changed(file, need.sha256, f"since {weights} was made")
+        if not need.sha256:
+            _warn_if_other_version(need, weights)
     return found
+
+
+def _warn_if_other_version(need: Need, weights: str | Path) -> None:
+    """Log once where another version of a package is installed than the one that a checkpoint was made with."""
+    package, _, then = need.source.rpartition(" ")
+    try:
+        now = version(package)
+    except (PackageNotFoundError, ValueError):
+        return
+    if now != then:
+        message = f"{weights} was made with {need.source}, and {package} {now} is installed: it is used as it is now."
+        user_files.warn_once((package, then), message)
 
 
 def _file_of(module: str) -> str | None:

@@ -140,7 +140,7 @@ def known() -> list[UserFile]:
     try:
         files += recorded()
     except ValueError as error:
-        _warn(("", str(error)), str(error))
+        warn_once(("", str(error)), str(error))
     files += [UserFile(entry["file"], INHERITED) for entry in inherited() if entry["file"]]
     by_path: dict[str, UserFile] = {}
     for file in files:
@@ -221,11 +221,16 @@ def warn_if_changed(path: str, sha256: str, since: str) -> None:
     """
     now = digest(path)
     if sha256 and now and now != sha256:
-        _warn((path, sha256), f"{path} has changed {since}: it is used as it is now.")
+        warn_once((path, sha256), f"{path} has changed {since}: it is used as it is now.")
 
 
-def _warn(about: tuple[str, str], message: str) -> None:
-    """Log a warning once, in the first of several processes."""
+def warn_once(about: tuple[str, str], message: str) -> None:
+    """Log a warning once, in the first of several processes.
+
+    Args:
+        about (tuple[str, str]): What it is about, and in which version.
+        message (str): The sentence.
+    """
     import logging
 
     if about not in _warned and os.environ.get("RANK", "-1") in {"-1", "0"}:
