@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""Draw the README's picture of the bundled data set: `python scripts/picture.py docs/shapes.jpg`."""
+"""Draw the picture of the bundled data set: `python scripts/picture.py docs/shapes.jpg`."""
 
 import sys
 
