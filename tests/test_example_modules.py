@@ -47,6 +47,10 @@ def known(monkeypatch):
     monkeypatch.setenv(user_files.PATHS, PATHS)
     monkeypatch.setenv(user_files.INHERITED, "[]")
     monkeypatch.setattr(user_modules, "_failures", {})
+    for name, row in CLASSES.items():  # another test's of the same name is none of these
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        monkeypatch.delitem(MODULES, row, raising=False)
+        monkeypatch.delattr(tasks, row, raising=False)
     before = dict(MODULES)
     assert user_modules.load() == {}
     yield

@@ -173,6 +173,7 @@ JUSTIFIED = {  # what could execute something else than our own lines: file and 
     ("plugin/twins.py", "resolve_name"): "Row.build out of MODULES, never a text of the YAML",
     ("benchmark/startup.py", "subprocess.run"): "sys.executable with our own code",
     ("evaluation/without_plugin.py", "subprocess.run"): "sys.executable with our own code",
+    ("scripts/comparison_speed.py", "subprocess.run"): "`diffattn` with the words that a report shows",
     ("scripts/formats.py", "subprocess.run"): "pip of an environment of its own, with packages out of FORMATS",
     ("scripts/formats.py", "subprocess.Popen"): "the same environment's Python with this script",
     ("scripts/study.py", "subprocess.run"): "sys.executable with study_result.py beside it",

@@ -194,7 +194,7 @@ def test_one_image(given, tiny, tmp_path):
     results = read_results(tmp_path / "c" / "results.json")
     assert {pair.verdict for pair in results.pairs} == {"no verdict"}
     assert {pair.interval for pair in results.pairs} == {None}
-    assert "there is 1 validation image, and a verdict" in (tmp_path / "c" / "results.md").read_text()
+    assert "there is 1 image, and a verdict" in (tmp_path / "c" / "results.md").read_text()
 
 
 def test_images_as_a_whole(tiny, tmp_path):
@@ -277,6 +277,8 @@ def test_classes(names, single, message):
         ("a/best.pt,a/best.onnx", ["best.pt", "best.onnx"]),
         ("r/a/weights/best.pt,r/b/weights/best.pt", ["a-best", "b-best"]),
         ("r/a/best.pt,r/b/best.pt,r/b/best.onnx", ["a-best.pt", "b-best.pt", "b-best.onnx"]),
+        ("r/a/b/best.pt,r/b/b/best.pt", ["a-best", "b-best"]),
+        ("r/a/a/best.pt,r/a/best.pt", ["a-best", "best"]),
         ("best.pt,best.pt", "two have the same name"),
     ],
 )

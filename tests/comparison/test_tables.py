@@ -88,8 +88,7 @@ def test_sentence_from_few_images():
     results = make_results()
     few = replace(results, data=replace(results.data, images=2))
     assert tables.sentence(replace(PAIR, verdict="no verdict", interval=None), few) == (
-        "ours beside stock gets no verdict in mAP50-95: +0.020; there are 2 validation images, and a verdict needs at "
-        "least 10."
+        "ours beside stock gets no verdict in mAP50-95: +0.020; there are 2 images, and a verdict needs at least 10."
     )
 
 

@@ -108,7 +108,7 @@ def test_no_verdict_from_few_images(images, resamples, said):
     assert {pair["verdict"] for pair in results["pairs"]} == {"no verdict"}
     text = evaluated.as_markdown(results)
     assert said in text
-    assert f"No verdicts: there {'is 1 validation image' if images == 1 else 'are 9 validation images'}, and a" in text
+    assert f"No verdicts: there {'is 1 image' if images == 1 else 'are 9 images'}, and a" in text
 
 
 def test_command(checkpoints, tiny, tmp_path, capsys):

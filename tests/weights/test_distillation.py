@@ -73,6 +73,7 @@ def test_verbs_take_the_student(unfinished, tiny, tmp_path, monkeypatch, capsys)
     for words in (
         ["strip", unfinished, tmp_path / "s.pt"],
         ["strip", unfinished, tmp_path / "s.onnx", "format=onnx", "imgsz=64", f"source={images}"],
+        ["export", f"model={unfinished}", "format=torchscript", "imgsz=64", f"source={images}"],
         ["convert", unfinished, "model=yolo11-diffattn.yaml", tmp_path / "c.pt"],
         ["val", f"model={unfinished}", f"data={tiny}", f"project={tmp_path}", *small],
         [

@@ -62,12 +62,19 @@ def told_apart(files: Sequence[str]) -> list[str]:
         if len({*names}) == len(names):
             return names
     folders = [path.parent.parts for path in paths]
-    shared = set.intersection(*(set(parts) for parts in folders))
+    before, behind = _common(folders), _common([parts[::-1] for parts in folders])
+    behind = min(behind, *(len(parts) - before for parts in folders))
     same_stem = len({(path.parent, path.stem) for path in paths}) == len({*paths})
     return [
-        "-".join([*(part for part in parts if part not in shared), path.stem if same_stem else path.name])
+        "-".join([*parts[before : len(parts) - behind], path.stem if same_stem else path.name])
         for parts, path in zip(folders, paths, strict=True)
     ]
+
+
+def _common(folders: Sequence[Sequence[str]]) -> int:
+    """Return how many parts are the same in all, from the first on."""
+    same = [len(set(parts)) == 1 for parts in zip(*folders, strict=False)]
+    return same.index(False) if False in same else len(same)
 
 
 def parse_data(data: str | Path | Sequence[str | Path]) -> list[str]:

@@ -90,9 +90,14 @@ def student(model: Any) -> Any:
             ultralytics' `DistillationModel`.
 
     Returns:
-        (nn.Module): The student, or the same.
+        (nn.Module): The student, with the arguments, the task and the path of the whole; or the same.
     """
-    return getattr(model, "student_model", model)
+    found = getattr(model, "student_model", model)
+    if found is model:
+        return model
+    for name in {"args", "task", "pt_path"} & vars(model).keys():  # what ultralytics tells a model that it has loaded
+        setattr(found, name, getattr(model, name))
+    return found
 
 
 @contextmanager
