@@ -180,9 +180,7 @@ def style(request: Request) -> Response:
 
 def script(file: Path) -> Route:
     """Return the route of a script."""
-    return Route(
-        f"/{file.name}", lambda request: FileResponse(file, media_type="text/javascript", headers=HEADERS)
-    )
+    return Route(f"/{file.name}", lambda request: FileResponse(file, media_type="text/javascript", headers=HEADERS))
 
 
 def refuse(request: Request, error: Exception) -> Response:

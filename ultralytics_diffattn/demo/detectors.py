@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
+from types import MethodType
+from typing import Any
 
 import torch
 from ultralytics.engine.model import Model
@@ -16,7 +18,7 @@ from ultralytics.nn import tasks
 
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.maps.attention_maps import load_copy, network
-from ultralytics_diffattn.maps.hooks import attentions
+from ultralytics_diffattn.maps.hooks import Recording, attentions, watch
 from ultralytics_diffattn.nn.protocol import DifferentialAttention
 from ultralytics_diffattn.weights.checkpoints import label
 
@@ -25,25 +27,48 @@ BUNDLED = HERE / "shapes-split.pt", HERE / "shapes-stock.pt"  # scripts/demo_wei
 _SAFE_LOAD = Lock()  # one restricted load at a time: ultralytics' switch is for the whole process
 
 
-@dataclass(frozen=True)
+@dataclass
 class Detector:
-    """A model, and what the page says of it.
+    """A model that records its forward passes and whose lambda can be set by hand.
+
+    Hooks and lambda are put on before the first prediction, for which ultralytics copies the network: the copy has
+    them, too, and what is done to the network later does not reach it.
 
     Attributes:
         yolo (ultralytics.YOLO): From `load_copy`.
         name (str): For the page.
+        lam (float | None): Lambda of all its attention blocks; None for what they have learned.
         lock (threading.Lock): Held while it predicts: ultralytics' predictor serves one image at a time.
+        recording (Recording): Of the last forward pass.
     """
 
     yolo: Model
     name: str
+    lam: float | None = None
     lock: Lock = field(default_factory=Lock)
+    recording: Recording = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Put the hooks on, and what answers for lambda."""
+        self._hooks = watch(network(self.yolo))
+        self.recording = self._hooks.__enter__()
+        for module in self.differential:
+            self._answer_for(module)
 
     @property
-    def differential(self) -> list[DifferentialAttention]:
+    def differential(self) -> list[Any]:
         """Return its attention modules that subtract a second map; none of stock's do."""
         modules = attentions(network(self.yolo)).values()
         return [module for module in modules if isinstance(module, DifferentialAttention)]
+
+    def _answer_for(self, module: Any) -> None:
+        """Let a module ask this detector for its lambda, and its copies likewise: a bound method is bound anew."""
+
+        def compute_lambda(module: Any) -> torch.Tensor:
+            learned: torch.Tensor = type(module).compute_lambda(module)
+            return learned if self.lam is None else torch.full_like(learned, self.lam)
+
+        module.compute_lambda = MethodType(compute_lambda, module)
 
 
 @dataclass(frozen=True)
@@ -111,8 +136,12 @@ def from_upload(data: bytes, name: str) -> Detector:
                 f"{name} was refused: safe loading takes checkpoints of ultralytics and of this package, and nothing "
                 "else. Models with modules of your own: diffattn demo model=best.pt, on your own machine."
             ) from error
-    _try(yolo, name)
-    return Detector(yolo, Path(name).stem)
+    detector = Detector(yolo, Path(name).stem)
+    try:
+        yolo.predict(torch.zeros(1, 3, 64, 64), imgsz=64, verbose=False)
+    except Exception as error:  # what loads safely may still hold nonsense
+        raise UserError(f"{name} was refused: it loads, but fails to predict ({type(error).__name__}).") from error
+    return detector
 
 
 @contextmanager
@@ -124,15 +153,6 @@ def _only_safe_loads() -> Iterator[None]:
         yield
     finally:
         tasks.SAFE_LOAD = before
-
-
-def _try(yolo: Model, name: str) -> None:
-    """Raise if a model does not predict: what loads safely may still hold nonsense."""
-    try:
-        yolo.predict(torch.zeros(1, 3, 64, 64), imgsz=64, verbose=False)
-        yolo.predictor = None
-    except Exception as error:
-        raise UserError(f"{name} was refused: it loads, but fails to predict ({type(error).__name__}).") from error
 
 
 def _named(yolo: Model, file: str | Path) -> Detector:

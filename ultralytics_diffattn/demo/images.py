@@ -4,17 +4,23 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from io import BytesIO
 
 import numpy as np
 from PIL import Image, ImageOps
+from ultralytics.utils import patches
 
 from ultralytics_diffattn.data import shapes
 from ultralytics_diffattn.errors import UserError
 
 SIDE = 1920  # pixels of the longer side that is kept: models see 640, a screen shows no more
 MAX_PIXELS = 120_000_000  # decoded they take 360 MB
+FORMATS = "JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"  # Pillow knows more, and hands some of them to other programs
 EXAMPLES_SEED = 1_000_000  # beside the seeds of the bundled data set and of scripts/demo_weights.py
+
+# Pillow's own: what ultralytics puts in its place installs a package where a file is no image.
+_open: Callable[..., Image.Image] = getattr(patches, "_image_open", Image.open)
 
 
 def decode(data: bytes, name: str) -> np.ndarray:
@@ -37,7 +43,7 @@ def decode(data: bytes, name: str) -> np.ndarray:
         ultralytics_diffattn.errors.UserError: a.jpg is no image that can be read. ...
     """
     try:
-        with Image.open(BytesIO(data)) as picture:  # reads the head alone
+        with _open(BytesIO(data), formats=FORMATS) as picture:  # reads the head alone
             w, h = picture.size
             if w * h > MAX_PIXELS:
                 limit = f"{MAX_PIXELS // 1_000_000} million"

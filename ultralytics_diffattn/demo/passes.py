@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 from ultralytics.engine.results import Results
 
@@ -17,10 +15,9 @@ from ultralytics_diffattn.maps.attention_maps import (
     BlockMaps,
     block_maps,
     detections,
-    network,
     training_imgsz,
 )
-from ultralytics_diffattn.maps.hooks import Recording, watch
+from ultralytics_diffattn.maps.hooks import Recording
 
 LEAST_CONFIDENCE = 0.05  # where the page's slider ends; above it, boxes are hidden and not predicted anew
 MAX_BOXES = 100
@@ -65,13 +62,15 @@ def forward(detector: Detector, image: np.ndarray, imgsz: int | list[int], lam: 
         >>> from ultralytics_diffattn.demo.detectors import from_command
         >>> from ultralytics_diffattn.demo.images import example
         >>> seen = forward(from_command("", "").model, example(0), 320)
+        >>> import torch
         >>> len(seen.boxes()) > 0, list(seen.maps(torch.tensor([[3.0, 4.0, 50.0, 60.0]])))
         (True, ['model.8.m.0.attn', 'model.8.m.1.attn'])
     """
     args = {"imgsz": imgsz, "conf": LEAST_CONFIDENCE, "max_det": MAX_BOXES, "verbose": False}
-    with detector.lock, lambda_by_hand(detector, lam), watch(network(detector.yolo)) as recording:
+    with detector.lock:
+        detector.lam = lam
         (result,) = detector.yolo.predict(image, **args)
-    return Pass(detector, result, recording)
+        return Pass(detector, result, copy(detector.recording))
 
 
 def both(pair: Pair, image: np.ndarray) -> tuple[Pass, Pass | None]:
@@ -87,32 +86,3 @@ def both(pair: Pair, image: np.ndarray) -> tuple[Pass, Pass | None]:
     imgsz = training_imgsz(pair.model.yolo)
     other = None if pair.baseline is None else forward(pair.baseline, image, imgsz)
     return forward(pair.model, image, imgsz), other
-
-
-@contextmanager
-def lambda_by_hand(detector: Detector, lam: float | None) -> Iterator[None]:
-    """Give every differential attention of a model the same lambda, for as long as the context lasts.
-
-    Args:
-        detector (Detector): The model.
-        lam (float, optional): None leaves it as it is.
-
-    Yields:
-        (None): Nothing.
-
-    Examples:
-        >>> from ultralytics_diffattn.demo.detectors import from_command
-        >>> detector = from_command("", "").model
-        >>> with lambda_by_hand(detector, 0.5):
-        ...     print(float(detector.differential[0].compute_lambda()))
-        0.5
-    """
-    modules: list[Any] = [] if lam is None else list(detector.differential)
-    for module in modules:
-        fixed = torch.full_like(module.compute_lambda().detach(), lam)
-        module.compute_lambda = lambda fixed=fixed: fixed
-    try:
-        yield
-    finally:
-        for module in modules:
-            del module.compute_lambda

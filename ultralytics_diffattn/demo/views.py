@@ -211,4 +211,3 @@ def _clipped(corners: list[float], w: int, h: int) -> tuple[float, float, float,
 def _reduced(image: np.ndarray) -> np.ndarray:
     """Return an image no larger than a screen shows."""
     return resized(image, SHOWN) if max(image.shape[:2]) > SHOWN else image
-

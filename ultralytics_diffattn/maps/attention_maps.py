@@ -238,9 +238,7 @@ def training_imgsz(yolo: Model) -> int | list[int]:
     return cast("int | list[int]", yolo.overrides.get("imgsz") or DEFAULT_CFG_DICT["imgsz"])
 
 
-def block_maps(
-    recording: Recording, image: int, yolo: Model, result: Results, boxes: Tensor
-) -> dict[str, BlockMaps]:
+def block_maps(recording: Recording, image: int, yolo: Model, result: Results, boxes: Tensor) -> dict[str, BlockMaps]:
     """Return the maps of all blocks, of the forward pass that was recorded last.
 
     Args:

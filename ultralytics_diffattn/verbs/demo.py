@@ -18,8 +18,8 @@ def demo(**arguments: Any) -> None:
     """Serve the page until Ctrl-C.
 
     Args:
-        **arguments (Any): `port` (0 for any free one), `host` (this machine alone by default), `model` (trained weights;
-            by default small ones that the package brings) and `baseline` (to stand beside).
+        **arguments (Any): `port` (0 for any free one), `host` (by default this machine alone), `model` (trained
+            weights; by default small ones that the package brings) and `baseline` (to stand beside).
 
     Raises:
         MissingPackageError: If the extra `demo` is not installed.

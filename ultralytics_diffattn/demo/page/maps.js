@@ -1,7 +1,7 @@
 // Ultralytics DiffAttn - AGPL-3.0 License
 // From an image to its boxes, and from a box or point to its maps.
 import { $, post, state, tell } from "./server.js";
-import { fit, outline, paint } from "./stage.js";
+import { fit, lastBlock, outline, paint } from "./stage.js";
 
 const TITLES = { baseline: () => `${state.baseline}: A`, A1: () => (state.differential ? "A1" : "A") };
 const MEANING = "A1 and A2 are the two softmax maps; A1 − λ·A2 weighs the values.";
@@ -23,6 +23,7 @@ export async function show(source) {
     }
     if (!source.frame) tell();
     Object.assign(state, { source, view: seen.view, boxes: seen.boxes, baselineBoxes: seen.baseline_boxes });
+    if (seen.blocks.length !== state.blocks.length) lastBlock(seen.blocks);
     Object.assign(state, { blocks: seen.blocks, width: seen.width, height: seen.height, picked: null });
     Object.assign(state, { model: seen.model, baseline: seen.baseline, differential: seen.differential });
     for (const figure of ["baseline", "model"]) paint(figure, source.frame ?? seen.image);
@@ -89,5 +90,6 @@ function showMaps({ panels, notes }) {
   });
   $("panels").replaceChildren(...figures);
   $("panels").dataset.shown = Number($("panels").dataset.shown ?? 0) + 1;
+  if (matchMedia("(max-width: 40rem)").matches) $("maps").scrollIntoView({ block: "nearest", behavior: "smooth" });
 }
 

@@ -16,9 +16,7 @@ async function upload(file, role) {
 }
 
 async function use(models) {
-  Object.assign(state, { models, lambda: null });
-  Object.assign($("block"), { value: 0 });
-  Object.assign($("head"), { value: -1 });
+  Object.assign(state, { models, lambda: null, blocks: [] });
   await show(state.source);
 }
 
@@ -28,6 +26,8 @@ async function download() {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
+
+const share = (part, whole) => Math.min(Math.max(part / whole, 0), 1);
 
 async function pick(picked) {
   await pause();
@@ -80,7 +80,7 @@ for (const stage of document.querySelectorAll(".stage")) {
     const { found } = event.target.closest("button") ?? {};
     if (found) return pick({ box: found.box, label: found.label });
     const { left, top, width, height } = stage.getBoundingClientRect();
-    Object.assign(cross, { x: (event.clientX - left) / width, y: (event.clientY - top) / height });
+    Object.assign(cross, { x: share(event.clientX - left, width), y: share(event.clientY - top, height) });
     there();
   };
   stage.onkeydown = event => {
@@ -89,7 +89,7 @@ for (const stage of document.querySelectorAll(".stage")) {
     if (event.target !== stage || !(event.key in moves || event.key === "Enter")) return;
     event.preventDefault();
     const [x, y] = moves[event.key] ?? [0, 0];
-    Object.assign(cross, { x: Math.min(Math.max(cross.x + x, 0), 1), y: Math.min(Math.max(cross.y + y, 0), 1) });
+    Object.assign(cross, { x: share(cross.x + x, 1), y: share(cross.y + y, 1) });
     if (event.key === "Enter") there();
     else mark(stage, cross.x, cross.y);
   };

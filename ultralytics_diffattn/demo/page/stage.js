@@ -17,6 +17,13 @@ export function paint(figure, src) {
   image.alt = `The image with the boxes of ${state[figure]}`;
 }
 
+// Begin with the block next to the boxes.
+export function lastBlock(blocks) {
+  $("block").max = Math.max(blocks.length - 1, 0);
+  $("block").value = $("block").max;
+  $("head").value = -1;
+}
+
 // Ranges of the sliders, for the model that is shown.
 export function fit() {
   $("block").max = Math.max(state.blocks.length - 1, 0);
