@@ -26,8 +26,8 @@ def seen(pair):
 class Call:
     """Pickled as a call."""
 
-    def __init__(self, *call):
-        self.call = call
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
 
     def __reduce__(self):
         return self.call

@@ -81,11 +81,18 @@ class User:
     def slide(self, name, value):
         self.page.eval_on_selector(f"#{name}", f"e => {{ e.value = {value}; e.dispatchEvent(new Event('input')); }}")
 
+    def until(self, condition):
+        """Wait for a condition; Playwright's own way needs eval, which the page forbids."""
+        end = time.monotonic() + WAIT / 1000
+        while not self.page.evaluate(condition):
+            assert time.monotonic() < end, condition
+            self.page.wait_for_timeout(20)
+
     def looks(self, action):
         """Do something, and wait for the maps that follow."""
         before = self.page.get_attribute("#panels", "data-shown") or "0"
         action()
-        self.page.wait_for_function(f"Number(document.getElementById('panels').dataset.shown ?? 0) > {before}")
+        self.until(f"Number(document.getElementById('panels').dataset.shown ?? 0) > {before}")
         return self.panels()
 
 
@@ -183,7 +190,7 @@ def test_a_large_image_and_a_plain_model(user):
     large = encoded(noise(3700, 3700), "BMP")
     assert len(large) > 40_000_000
     user.page.set_input_files("#file", {"name": "large.bmp", "mimeType": "image/bmp", "buffer": large})
-    user.page.wait_for_function("document.querySelector('#model img').naturalWidth === 1280")
+    user.until("document.querySelector('#model img').naturalWidth === 1280")
     user.upload("mine.pt", detectors.BUNDLED[1].read_bytes(), "model-file")
     user.shows("by mine")
     assert "mine (plain attention)" in user.page.inner_text("#model figcaption")
@@ -218,12 +225,12 @@ def test_a_video_that_is_left_in_the_middle(chromium, address, app, film):
     one.upload("film.webm", film)
     one.page.locator("#player").wait_for()
     one.page.locator("#play").click()
-    one.page.wait_for_function("Number(document.getElementById('time').value) > 0.05")
+    one.until("Number(document.getElementById('time').value) > 0.05")
     one.looks(one.boxes("model").first.click)  # which stops it
     assert one.page.inner_text("#play") == "Play"
     kept = len(app.state.views)
     one.page.locator("#play").click()
-    one.page.wait_for_function("Number(document.getElementById('time').value) > 0.2")
+    one.until("Number(document.getElementById('time').value) > 0.2")
     assert len(app.state.views) <= kept  # frames take each other's place
     assert not one.wrong
     one.context.close()  # in the middle

@@ -17,7 +17,7 @@ from ultralytics_diffattn.verbs import demo as verb
 REFUSED = [
     (["port=no"], r"port='no' must be a whole number from 0 to 65535"),
     (["port=70000"], r"port=70000 must be"),
-    (["prot=7860"], r"prot= means nothing to demo. Did you mean port"),
+    (["prot=7860"], r"'prot' is not a valid YOLO argument. .*'port=7860'"),
     (["port=0", "model=gone.pt"], r"gone.pt does not exist"),
     (["port=0", "host=192.0.2.1"], r"port=0 on 192.0.2.1 cannot be used"),
 ]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from typing import Any
 
 from ultralytics_diffattn.errors import UserError
@@ -85,7 +86,8 @@ def serve(app: Any, bound: socket.socket) -> None:
 
     silence_ultralytics()
     config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=2)
-    uvicorn.Server(config).run(sockets=[bound])
+    with suppress(KeyboardInterrupt):  # the ordinary end; uvicorn hands the signal on once it has closed all
+        uvicorn.Server(config).run(sockets=[bound])
 
 
 def silence_ultralytics() -> None:
