@@ -17,7 +17,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright
 uvicorn = pytest.importorskip("uvicorn")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required"]
-WAIT = 20_000  # milliseconds, for slow machines
+WAIT = 60_000  # milliseconds, for slow machines
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from torch import Tensor
@@ -66,11 +66,11 @@ def forward(detector: Detector, image: np.ndarray, imgsz: int | list[int], lam: 
         >>> len(seen.boxes()) > 0, list(seen.maps(torch.tensor([[3.0, 4.0, 50.0, 60.0]])))
         (True, ['model.8.m.0.attn', 'model.8.m.1.attn'])
     """
-    args = {"imgsz": imgsz, "conf": LEAST_CONFIDENCE, "max_det": MAX_BOXES, "verbose": False}
+    args: dict[str, Any] = {"imgsz": imgsz, "conf": LEAST_CONFIDENCE, "max_det": MAX_BOXES, "verbose": False}
     with detector.lock:
         detector.lam = lam
         (result,) = detector.yolo.predict(image, **args)
-        return Pass(detector, result, copy(detector.recording))
+        return Pass(detector, cast(Results, result), copy(detector.recording))
 
 
 def both(pair: Pair, image: np.ndarray) -> tuple[Pass, Pass | None]:

@@ -95,5 +95,5 @@ def silence_ultralytics() -> None:
     try:
         from ultralytics.utils.events import events
     except ImportError:  # before 8.4
-        from ultralytics.hub.utils import events
+        from ultralytics.hub.utils import events  # type: ignore[import-not-found,no-redef]
     events.enabled = False

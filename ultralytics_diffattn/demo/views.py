@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
@@ -175,9 +176,10 @@ def picture(view: View, look: Look) -> bytes:
         (bytes): A PNG.
     """
     maps = _image_maps(view, look)
-    result = maps.result
-    if result.boxes is not None and result.obb is None:
+    result: Any = maps.result
+    if result.boxes is not None:
         result = result[(result.boxes.conf >= look.confidence).cpu()]
+    result = copy(result)
     result.path = view.name
     file = BytesIO()
     drawn = draw(maps._replace(result=result), [[_block(maps, look)]], [look.head])
