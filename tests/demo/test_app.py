@@ -116,6 +116,11 @@ def test_refused(path, body, query, message, client):
     assert answer.json()["error"].startswith(message) or message in answer.json()["error"]
 
 
+def test_a_public_server_has_whatever_name_a_proxy_gives_it(pair):
+    client = TestClient(application.build(pair, serve.hosts("0.0.0.0")), base_url="http://10.0.0.1")
+    assert client.post("/api/example", headers={"origin": "https://demo.hf.space"}).status_code == 200
+
+
 def test_other_sites_are_not_answered(client):
     """Neither a page elsewhere that asks for this server, nor a name elsewhere that leads to it."""
     elsewhere = client.post("/api/image", content=encoded(noise(9, 9)), headers={"origin": "http://elsewhere.org"})
@@ -123,5 +128,7 @@ def test_other_sites_are_not_answered(client):
     assert "may not ask this server" in elsewhere.json()["error"]
     own = client.post("/api/image", content=encoded(noise(9, 9)), headers={"origin": "http://127.0.0.1:7860"})
     assert own.status_code == 200
+    example = client.post("/api/example", headers={"origin": "http://127.0.0.1:3000"})
+    assert "may not ask this server" in example.json()["error"]
     assert client.get("/", headers={"host": "elsewhere.org"}).status_code == 400
     assert client.get("/", headers={"host": "localhost:7860"}).status_code == 200

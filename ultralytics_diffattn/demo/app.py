@@ -58,6 +58,7 @@ def build(start: Pair, hosts: list[str]) -> Starlette:
         return pairs.get(name) if name else start
 
     async def show_example(request: Request) -> Response:
+        await body(request, 0)
         number = request.query_params.get("number", "0")
         image = example(int(number) if number.isdecimal() and len(number) < 9 else 0)
         return await show(request, image, f"example-{number}.png")
@@ -106,7 +107,7 @@ def build(start: Pair, hosts: list[str]) -> Starlette:
         exception_handlers=errors,
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)],
     )
-    app.state.views, app.state.pairs = views, pairs
+    app.state.views, app.state.pairs, app.state.public = views, pairs, "*" in hosts
     return app
 
 
@@ -141,7 +142,8 @@ def names(pair: Pair) -> dict[str, Any]:
 async def body(request: Request, limit: int) -> bytes:
     """Return the bytes of a request of our own page, or raise: another site's, or too many."""
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+    elsewhere = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    if elsewhere and not request.app.state.public:  # a proxy may give a public server another name
         raise UserError(f"a page of {origin} may not ask this server.")
     data = bytearray()
     async for chunk in request.stream():

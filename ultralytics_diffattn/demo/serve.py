@@ -70,7 +70,7 @@ def hosts(host: str) -> list[str]:
 
     Examples:
         >>> hosts("127.0.0.1"), hosts("0.0.0.0")
-        (["127.0.0.1", "localhost", "::1", "[::1]"], ['*'])
+        (['127.0.0.1', 'localhost', '::1', '[::1]'], ['*'])
     """
     return ["127.0.0.1", "localhost", "::1", "[::1]"] if host in LOCAL else ["*"]
 

@@ -26,7 +26,7 @@ export async function openCamera() {
     throw new Error(error.name === "NotAllowedError" ? "The browser does not allow the camera." : "No camera was found.");
   }
   await openVideo({ srcObject });
-  play();
+  await play();
 }
 
 async function openVideo(source) {
