@@ -67,7 +67,8 @@ def write_data(folder: Path) -> Path:
 def write(model: torch.nn.Module, file: Path) -> None:
     """Write the network alone, in half precision."""
     network = model.half()
-    network.args = {"imgsz": 320, "task": "detect"}  # the others name folders of this machine
+    network.args = {"imgsz": 320, "task": "detect"}  # the others name folders of this machine, as does the next
+    network.__dict__.pop("pt_path", None)
     network.yaml["yaml_file"] = "yolo11-shapes.yaml"
     for parameter in network.parameters():
         parameter.requires_grad = False

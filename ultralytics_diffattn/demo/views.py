@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from ultralytics_diffattn.demo.detectors import Pair
 from ultralytics_diffattn.demo.images import data_url
@@ -204,10 +203,11 @@ def _block(maps: ImageMaps, look: Look) -> str:
 def _clipped(corners: list[float], w: int, h: int) -> tuple[float, float, float, float]:
     """Return the part of a box that lies in the image; raise if there is none."""
     left, top, right, bottom = corners
-    inside: Tensor = torch.tensor([[left, top, right, bottom]])
-    if not inside.isfinite().all() or right < left or bottom < top or right < 0 or bottom < 0 or left > w or top > h:
+    inside = 0 <= right and left <= w and 0 <= bottom and top <= h  # not so of nan
+    if not inside or right < left or bottom < top:
         raise ValueError("no such box")
-    return max(left, 0.0), max(top, 0.0), min(right, w - 0.01), min(bottom, h - 0.01)
+    x, y = w - 0.01, h - 0.01  # the last that is in a token
+    return min(max(left, 0.0), x), min(max(top, 0.0), y), min(right, x), min(bottom, y)
 
 
 def _reduced(image: np.ndarray) -> np.ndarray:
