@@ -62,6 +62,8 @@ NOT_RUN = {  # command: why
     "diffattn compare data=data.yaml models=yolo11n.yaml,yolo11n-diffattn.yaml seeds=0,1,2 pretrained=yolo11n.pt "
     "epochs=100 formats=onnx,openvino int8=True": "needs nncf; verbs/test_compare.py exports to ONNX",
     "diffattn compare data=data.yaml epochs=0 models=best.pt,best.onnx,predictions.json": "test_evaluated.py",
+    "diffattn compare data=data.yaml epochs=0 imgsz=640 rect=False batch=1 "
+    "models=yolo11n.pt,yolo11n-int8.onnx,yolo11n-int8_openvino_model": "needs nncf; test_evaluated.py has exports",
 }
 FIRST, TESTS = (c for c in COMMANDS if c.startswith("python3 -m venv"))
 YOLO_COMMANDS = [c for c in COMMANDS if re.match(r"([A-Z_]+=\S+ )*yolo ", c)]
