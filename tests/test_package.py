@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from importlib.metadata import distributions, requires
@@ -16,6 +17,7 @@ from packaging.utils import canonicalize_name
 from tests.interpreters import python as fresh_python
 from tests.interpreters import run
 from tests.places import ROOT
+from ultralytics_diffattn import __version__
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +64,23 @@ def test_wheel_holds_what_a_checkout_has(wheel):
         )
     }
     assert {n for n in names if ".dist-info/" not in n} == package | cfg | extra
-    assert wheel.name == "ultralytics_diffattn-0.1.0-py3-none-any.whl"
+    assert wheel.name == f"ultralytics_diffattn-{__version__}-py3-none-any.whl"
+
+
+def test_sdist_holds_what_the_repository_has(tmp_path):
+    """Built as `python -m build` does, with the hatchling of this environment."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=ROOT).stdout.splitlines()
+    run(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", tmp_path, cwd=ROOT)
+    with tarfile.open(tmp_path / f"ultralytics_diffattn-{__version__}.tar.gz") as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert names - {"PKG-INFO"} == {name for name in listed if (ROOT / name).exists()}
 
 
 def test_names_of_distribution_and_package_agree(wheel):
     """Ultralytics pip-installs the module that a checkpoint names, so both have to be one after normalisation."""
-    metadata = zipfile.ZipFile(wheel).read("ultralytics_diffattn-0.1.0.dist-info/METADATA").decode()
+    metadata = zipfile.ZipFile(wheel).read(f"ultralytics_diffattn-{__version__}.dist-info/METADATA").decode()
     assert "Name: ultralytics-diffattn\n" in metadata
     assert "License-Expression: AGPL-3.0-or-later\n" in metadata
     assert "Requires-Dist: ultralytics>=8.3.108\n" in metadata
