@@ -81,7 +81,7 @@ def _holm(p_values: list[float]) -> list[float]:
     raised = np.maximum.accumulate(np.sort(p_values) * np.arange(len(order), 0, -1))
     adjusted = np.empty(len(order))
     adjusted[order] = np.minimum(raised, 1)
-    return adjusted.tolist()
+    return [float(p) for p in adjusted]
 
 
 def _word(found: Student, p_different: float, p_unequal: float) -> str:
