@@ -47,7 +47,8 @@ PACKAGES = (
 )  # fmt: skip
 FAST = (
     "nn/test_attention", "nn/test_area", "nn/test_aifi", "nn/test_blocks", "plugin/test_folding", "plugin/test_twins",
-    "plugin/test_parsers", "plugin/test_yaml_lookup", "weights/test_transfer", "weights/test_checkpoints",
+    "plugin/test_parsers", "plugin/test_yaml_lookup", "plugin/test_registry", "plugin/test_user_modules",
+    "test_example_modules", "weights/test_transfer", "weights/test_checkpoints",
     "weights/test_fixtures",
 )  # fmt: skip
 OLD_TORCH = (*FAST, "nn/test_backends")  # depends on torch alone; .ci/run runs it with the newest

@@ -51,6 +51,7 @@ def test_wheel_holds_what_a_checkout_has(wheel):
     package = {str(f.relative_to(ROOT)) for f in (ROOT / "ultralytics_diffattn").rglob("*.py")}
     cfg = {f"ultralytics_diffattn/{f.relative_to(ROOT)}" for f in (ROOT / "cfg").rglob("*.yaml")}
     extra = {"ultralytics_diffattn.pth", "ultralytics_diffattn.start"}
+    extra |= {str(f.relative_to(ROOT)) for f in (ROOT / "ultralytics_diffattn" / "demo" / "page").iterdir()}
     extra |= {
         f"ultralytics_diffattn/{name}"
         for name in (
@@ -59,6 +60,8 @@ def test_wheel_holds_what_a_checkout_has(wheel):
             "comparison/across.html.j2",
             "comparison/page.html.j2",
             "comparison/page_confusions.html.j2",
+            "demo/shapes-split.pt",
+            "demo/shapes-stock.pt",
             "maps/gallery.html.j2",
             "output/page.css",
         )

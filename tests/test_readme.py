@@ -45,6 +45,10 @@ NOT_RUN = {  # command: why
         "hours; scripts/test_study.py"
     ),
     "pip install -r examples/serving/requirements.txt": "network",
+    'pip install ".[demo]"': "network",
+    "diffattn demo port=7860": "runs until Ctrl-C; verbs/test_demo.py",
+    "diffattn demo model=best.pt baseline=yolo11n.pt": "runs until Ctrl-C; demo/test_detectors.py loads both",
+    "python scripts/demo_weights.py": "a quarter of an hour; test_demo_weights.py runs it small",
     "python examples/serving/client.py best.onnx image.jpg": "test_serving.py",
     **{c: "needs Docker" for c in COMMANDS if c.startswith("docker ")},
     "python scripts/formats.py images=photos weights=weights data=data.yaml": "hours; test_formats.py runs a part",

@@ -20,6 +20,7 @@ VERBS = {
     "robustness": "validate under common corruptions: diffattn robustness models=a.pt,b.pt data=voc",
     "convert": "give a stock checkpoint our attention: diffattn convert in.pt model=yolo11-diffattn-paired.yaml",
     "attend": "show what each object attends to: diffattn attend model=best.pt source=image.jpg baseline=yolo11n.pt",
+    "demo": "a page to click on objects and see what they attend to: diffattn demo model=best.pt port=7860",
     "strip": "make a checkpoint to hand on: diffattn strip best.pt format=onnx",
     "modules": "make a file with modules of your own known: diffattn modules add my_blocks.py; list, remove",
     "new": "write a module, its YAML and its test: diffattn new CBAM like=Conv",
@@ -28,7 +29,15 @@ VERBS = {
     "clip-train": "train CLIP or DiffCLIP: diffattn clip-train model=diffclip-tiny.yaml data=captions.csv",
     "bench": "measure speed and memory on this machine, beside plain attention: diffattn bench only=core,block",
 }
-NOT_OF_YOLO = "modules", "new", "zeroshot", "retrieve", "clip-train", "bench"  # whose arguments are all their own
+NOT_OF_YOLO = (
+    "demo",
+    "modules",
+    "new",
+    "zeroshot",
+    "retrieve",
+    "clip-train",
+    "bench",
+)  # whose arguments are all their own
 HELP = """diffattn VERB key=value ..., in the grammar of the yolo command
 
 {verbs}

@@ -62,7 +62,7 @@ class Scale(nn.Module):
 class GatedConcat(nn.Module):
     def __init__(self, channels, power=1):
         super().__init__()
-        self.weights = nn.Parameter(torch.ones(len(channels)))
+        self.weights = nn.Parameter(torch.full((len(channels),), 0.5))
         self.sum, self.power = sum(channels), power
 
     def forward(self, xs):

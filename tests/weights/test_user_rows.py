@@ -153,7 +153,7 @@ def test_counterparts_are_of_rows_in_the_place_of_stocks(stock):
     assert found("new") == []
     assert found("in the place of another") == [("model.1", "Mixer", "C3k2")]
     assert found("one in place, one new") == [("model.0", "Mixer", "Conv")]
-    assert found("over several inputs") == [("model.4", "GatedConcat", "NoneType")]
+    assert found("over several inputs") == [("model.4", "GatedConcat", "Concat")]
 
 
 @pytest.fixture
@@ -167,22 +167,25 @@ def files(tmp_path, monkeypatch, known):  # noqa: F811
     return tmp_path
 
 
-def test_convert_and_reconstruct(files, tiny, monkeypatch):
+@pytest.mark.parametrize(
+    ("yaml_file", "row"), [("in_the_place_of_another.yaml", "1"), ("over_several_inputs.yaml", "4")]
+)
+def test_convert_and_reconstruct(yaml_file, row, files, tiny, monkeypatch):
     """Its training leads the user's module towards what stock's gave; all else stays bit for bit."""
     monkeypatch.setattr(reconstruction, "STEPS", 60)
     monkeypatch.setattr(reconstruction, "LEAST_IMAGES", 4)
     images = sorted(map(str, tiny.parent.glob("images/train/*")))
-    plain = convert_model("stock.pt", "in_the_place_of_another.yaml")
-    made = convert_model("stock.pt", "in_the_place_of_another.yaml", images, imgsz=64)
+    plain = convert_model("stock.pt", yaml_file)
+    made = convert_model("stock.pt", yaml_file, images, imgsz=64)
     (block,) = made.blocks
-    assert block.name == "model.1"
+    assert block.name == f"model.{row}"
     assert block.after < 0.8 * block.before
     changed = {
         name.split(".")[1]
         for name, value in made.model.state_dict().items()
         if not torch.equal(value, plain.model.state_dict()[name])
     }
-    assert changed == {"1"}
+    assert changed == {row}
 
 
 def test_the_command_converts_and_the_result_trains(files, tiny):

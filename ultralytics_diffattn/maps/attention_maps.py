@@ -163,12 +163,12 @@ def each_image(
     baseline_args = {"verbose": False, **{k: v for k, v in args.items() if k in SHARED}}
     with watch(network(yolo)) as recording, watch(None if other is None else network(other)) as seen_other:
         for result in _predictions(yolo, source, args):
-            boxes, labels = _detections(result) if xy is None else point_boxes(xy, result.orig_shape)
-            blocks = _block_maps(recording, yolo, result, boxes)
+            boxes, labels = detections(result) if xy is None else point_boxes(xy, result.orig_shape)
+            blocks = _next_maps(recording, yolo, result, boxes)
             beside: dict[str, BlockMaps] = {}
             if other is not None:
                 (again,) = _predictions(other, result.orig_img, baseline_args)
-                beside = _block_maps(seen_other, other, again, boxes)
+                beside = _next_maps(seen_other, other, again, boxes)
             yield ImageMaps(result, boxes, labels, blocks, beside)
 
 
@@ -238,6 +238,71 @@ def training_imgsz(yolo: Model) -> int | list[int]:
     return cast("int | list[int]", yolo.overrides.get("imgsz") or DEFAULT_CFG_DICT["imgsz"])
 
 
+def block_maps(recording: Recording, image: int, yolo: Model, result: Results, boxes: Tensor) -> dict[str, BlockMaps]:
+    """Return the maps of all blocks, of the forward pass that was recorded last.
+
+    Args:
+        recording (Recording): From `hooks.watch`.
+        image (int): Index of the image in the batch of that pass.
+        yolo (ultralytics.YOLO): The model, from `load_copy`.
+        result (ultralytics.engine.results.Results): Its prediction for the image.
+        boxes (Tensor): (objects, 4) left, top, right and bottom, in pixels of the image.
+
+    Returns:
+        (dict[str, BlockMaps]): By the name of the attention module.
+
+    Examples:
+        >>> import numpy as np
+        >>> yolo = load_copy("yolo11n-diffattn.yaml")
+        >>> with watch(network(yolo)) as recording:
+        ...     (result,) = yolo.predict(np.zeros((48, 64, 3), np.uint8), imgsz=64, verbose=False)
+        >>> maps = block_maps(recording, 0, yolo, result, torch.tensor([[3.0, 4.0, 30.0, 40.0]]))
+        >>> maps["model.10.m.0.attn"].a1.shape
+        torch.Size([1, 2, 2, 2])
+    """
+    scale, offset = letterbox(result.orig_shape, recording.size, yolo)
+    on_input = boxes * torch.tensor(scale * 2) + torch.tensor(offset * 2)
+    h, w = result.orig_shape
+    edges = (*offset, offset[0] + scale[0] * w, offset[1] + scale[1] * h)  # of the image, in pixels of the input
+    maps = {}
+    for name, heads in recording.heads.items():
+        down, across = (cells / pixels for cells, pixels in zip(heads.grid, recording.size, strict=True))
+        a1, a2 = object_maps(heads, image, on_input * torch.tensor([across, down] * 2))
+        window = (edges[0] * across, edges[1] * down, edges[2] * across, edges[3] * down)
+        lam = None if a2 is None or heads.lam is None else heads.lam.float().expand(a1.shape[1]).cpu()
+        maps[name] = BlockMaps(a1, a2, lam, window)
+    return maps
+
+
+def detections(result: Results) -> tuple[Tensor, list[str]]:
+    """Return boxes and labels of the detected objects; of a classified image, the image.
+
+    Args:
+        result (ultralytics.engine.results.Results): A prediction.
+
+    Returns:
+        boxes (Tensor): (objects, 4) left, top, right and bottom, in pixels of the image, float32.
+        labels (list[str]): Class and score of each.
+
+    Raises:
+        UserError: If the model's task has no boxes.
+
+    Examples:
+        >>> import numpy as np
+        >>> found = torch.tensor([[1.0, 2.0, 3.0, 4.0, 0.9, 0.0]])
+        >>> detections(Results(np.zeros((9, 9, 3), np.uint8), path="a.jpg", names={0: "cell"}, boxes=found))
+        (tensor([[1., 2., 3., 4.]]), ['cell 0.90'])
+    """
+    if result.probs is not None:
+        h, w = result.orig_shape
+        return torch.tensor([[0.0, 0.0, w, h]]), [_label(result, result.probs.top1, result.probs.top1conf)]
+    detected: Any = result.obb if result.obb is not None else result.boxes
+    if detected is None:
+        raise UserError("this model finds no objects with boxes; give a point of the image, as in xy=320,240.")
+    labels = [_label(result, int(c), p) for c, p in zip(detected.cls, detected.conf, strict=True)]
+    return detected.xyxy.cpu().float(), labels
+
+
 def _load(model: str | Path, name: str) -> Model:
     """Load weights or a YAML."""
     if Path(model).suffix not in {".pt", ".yaml", ".yml"}:
@@ -262,33 +327,10 @@ def _predictions(yolo: Model, source: Any, args: dict[str, Any]) -> Iterator[Res
         raise MissingFileError(str(error)) from error
 
 
-def _block_maps(recording: Recording, yolo: Model, result: Results, boxes: Tensor) -> dict[str, BlockMaps]:
+def _next_maps(recording: Recording, yolo: Model, result: Results, boxes: Tensor) -> dict[str, BlockMaps]:
     """Return the maps of all blocks for boxes in pixels of the image that was predicted last."""
-    scale, offset = letterbox(result.orig_shape, recording.size, yolo)
-    on_input = boxes * torch.tensor(scale * 2) + torch.tensor(offset * 2)
-    h, w = result.orig_shape
-    edges = (*offset, offset[0] + scale[0] * w, offset[1] + scale[1] * h)  # of the image, in pixels of the input
     image, recording.images_used = recording.images_used, recording.images_used + 1
-    maps = {}
-    for name, heads in recording.heads.items():
-        down, across = (cells / pixels for cells, pixels in zip(heads.grid, recording.size, strict=True))
-        a1, a2 = object_maps(heads, image, on_input * torch.tensor([across, down] * 2))
-        window = (edges[0] * across, edges[1] * down, edges[2] * across, edges[3] * down)
-        lam = None if a2 is None or heads.lam is None else heads.lam.float().expand(a1.shape[1]).cpu()
-        maps[name] = BlockMaps(a1, a2, lam, window)
-    return maps
-
-
-def _detections(result: Results) -> tuple[Tensor, list[str]]:
-    """Return boxes and labels of the detected objects; of a classified image, the image."""
-    if result.probs is not None:
-        h, w = result.orig_shape
-        return torch.tensor([[0.0, 0.0, w, h]]), [_label(result, result.probs.top1, result.probs.top1conf)]
-    detected: Any = result.obb if result.obb is not None else result.boxes
-    if detected is None:
-        raise UserError("this model finds no objects with boxes; give a point of the image, as in xy=320,240.")
-    labels = [_label(result, int(c), p) for c, p in zip(detected.cls, detected.conf, strict=True)]
-    return detected.xyxy.cpu().float(), labels
+    return block_maps(recording, image, yolo, result, boxes)
 
 
 def _label(result: Results, index: int, score: Any) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
@@ -21,6 +21,7 @@ from ultralytics_diffattn.errors import UserError
 # the backbone's pass; beyond this size further images have nothing new to say about one block.
 MOST_BYTES = 2**30
 BATCH = 16
+Place: TypeAlias = int | str | tuple[int, int]  # index or keyword in a call; that of a list, and the index within it
 
 
 class BlockInputs(NamedTuple):
@@ -28,12 +29,12 @@ class BlockInputs(NamedTuple):
 
     Attributes:
         arguments (list[Tensor]): Each of the module's tensor arguments, (N, ...), float32.
-        positions (list[list[int | str]]): For each of them, where it stands in the call: index or keyword.
+        positions (list[list[Place]]): For each of them, where it stands in the call.
         output (Tensor): (N, ...), float32.
     """
 
     arguments: list[Tensor]
-    positions: list[list[int | str]]
+    positions: list[list[Place]]
     output: Tensor
 
     def call(self, module: nn.Module, index: Tensor, device: torch.device) -> Tensor:
@@ -47,16 +48,19 @@ class BlockInputs(NamedTuple):
         Returns:
             (Tensor): The first of its outputs.
         """
-        args: dict[int, Tensor] = {}
+        args: dict[int, Any] = {}
         kwargs: dict[str, Tensor] = {}
         for tensor, places in zip(self.arguments, self.positions, strict=True):
             value = tensor[index].to(device)
             for place in places:
-                if isinstance(place, int):
+                if isinstance(place, str):
+                    kwargs[place] = value
+                elif isinstance(place, int):
                     args[place] = value
                 else:
-                    kwargs[place] = value
-        return first(module(*(args[i] for i in sorted(args)), **kwargs))
+                    args.setdefault(place[0], {})[place[1]] = value
+        in_order = (args[i] for i in sorted(args))
+        return first(module(*([a[k] for k in sorted(a)] if isinstance(a, dict) else a for a in in_order), **kwargs))
 
 
 class _ReachedError(Exception):
@@ -129,7 +133,7 @@ def record(
     """
     device = next(model.parameters()).device
     shapes: list[torch.Size] = []
-    positions: list[list[int | str]] = []
+    positions: list[list[Place]] = []
     count = size = 0
     with ExitStack() as stack, _watched(module) as calls:
         for batch in batches:
@@ -167,9 +171,9 @@ def _write(files: Sequence[BinaryIO], values: Sequence[Tensor]) -> None:
 
 
 @contextmanager
-def _watched(module: nn.Module) -> Iterator[list[tuple[list[Tensor], list[list[int | str]]]]]:
+def _watched(module: nn.Module) -> Iterator[list[tuple[list[Tensor], list[list[Place]]]]]:
     """Yield a list that gets the tensors of each call of a module, which then ends the forward pass."""
-    calls: list[tuple[list[Tensor], list[list[int | str]]]] = []
+    calls: list[tuple[list[Tensor], list[list[Place]]]] = []
 
     def keep(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         calls.append(_distinct(args, kwargs))
@@ -182,11 +186,12 @@ def _watched(module: nn.Module) -> Iterator[list[tuple[list[Tensor], list[list[i
         handle.remove()
 
 
-def _distinct(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Tensor], list[list[int | str]]]:
+def _distinct(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Tensor], list[list[Place]]]:
     """Return the tensors of a call, each once, and where each stands in it."""
     tensors: list[Tensor] = []
-    positions: list[list[int | str]] = []
-    places: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
+    positions: list[list[Place]] = []
+    within = [((i, k), value) for i, a in enumerate(args) if isinstance(a, list) for k, value in enumerate(a)]
+    places: list[tuple[Place, Any]] = [*enumerate(args), *within, *kwargs.items()]
     for place, value in places:
         if not isinstance(value, Tensor):
             continue

@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""A model of ours for the classes, task and scale of a trained one, and the difference between two models' outputs."""
+"""A model with other modules for the classes, task and scale of a trained one, and how far two outputs differ."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""From a trained stock checkpoint to one of a model of ours, its attention reconstructed where images are given."""
+"""From a trained stock checkpoint to a model with other modules, reconstructed where images are given."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IMGSZ = 640  # where the checkpoint does not say
 
 
 class Converted(NamedTuple):
-    """A model of ours with the weights of a trained one.
+    """A model with other modules and the weights of a trained one.
 
     Attributes:
         model (nn.Module): Of ours, in evaluation mode.
@@ -44,7 +44,7 @@ class Converted(NamedTuple):
 def convert_model(
     weights: str, model: str, files: Sequence[str] = (), imgsz: int | None = None, seed: int = 0
 ) -> Converted:
-    """Carry the weights of a trained checkpoint over into a model of ours.
+    """Carry the weights of a trained checkpoint over into a model with other modules, ours or a user's.
 
     Args:
         weights (str): Checkpoint of a stock model, or of one of ours.

@@ -63,12 +63,11 @@ def counterparts(source: Any, target: Any) -> Iterator[tuple[str, Any, nn.Module
 
     Yields:
         (tuple): Name of the module, the module, and its counterpart, None for an attention in a row that only the
-            target has, and for a user's module over several inputs.
+            target has.
     """
     for j, i in enumerate(match_rows(source.model, target.model)):
         if i is not None and replaces(target.model[j], source.model[i]):
-            several = isinstance(target.model[j].f, list)
-            yield f"model.{j}", target.model[j], None if several else source.model[i]
+            yield f"model.{j}", target.model[j], source.model[i]
             continue
         for start, attention in attentions(target.model[j]):
             name = start.rstrip(".")
@@ -198,7 +197,7 @@ def _train(
     held, rest = _hold_out(len(inputs.output) // 2, generator)
     variance = float(inputs.output.double().var())
     before = _error(attention, inputs, held, variance, device)
-    if before < EXACT:  # as kind `paired`, whose lambda is zero
+    if before < EXACT or not list(attention.parameters()):  # as kind `paired`, whose lambda is zero; as SimAM
         return (before, before), True
     if not before < float("inf"):
         raise UserError(f"{title}: its output is not finite before it is trained; look at the weights.")

@@ -1,5 +1,5 @@
 # Ultralytics DiffAttn - AGPL-3.0 License
-"""The transfer of a trained model's weights into a model of ours, row by row of their YAMLs."""
+"""The transfer of a trained model's weights into a model with other modules, row by row of their YAMLs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class TransferredTensor(NamedTuple):
 
 
 def transfer(source: Any, target: Any) -> list[TransferredTensor]:
-    """Copy the weights of a trained model into a model of ours, row by row of their YAMLs.
+    """Copy the weights of a trained model into a model with other modules, row by row of their YAMLs.
 
     Rows that only the target has, such as attention at another index, are skipped, so that the rows behind them keep
     their weights.
