@@ -37,6 +37,7 @@ CELLS = (
     *(Cell(release) for release in RELEASES),
     *(Cell(release, "2.4.0", "3.10") for release in (FLOOR, NEWEST)),
     *(Cell(release, NEWEST, "3.13") for release in (FLOOR, NEWEST)),
+    Cell(NEWEST, NEWEST, "3.12"),
 )
 # Requirements of the export to ONNX, which old releases of ultralytics do not declare, of torch.compile, which torch
 # 2.4 does not declare, and of the fast tests, whose forks have imported SciPy.
