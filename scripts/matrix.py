@@ -37,12 +37,13 @@ CELLS = (
     *(Cell(release) for release in RELEASES),
     *(Cell(release, "2.4.0", "3.10") for release in (FLOOR, NEWEST)),
     *(Cell(release, NEWEST, "3.13") for release in (FLOOR, NEWEST)),
+    Cell(NEWEST, NEWEST, "3.12"),
 )
 # Requirements of the export to ONNX, which old releases of ultralytics do not declare, of torch.compile, which torch
-# 2.4 does not declare, and of the fast tests.
+# 2.4 does not declare, and of the fast tests, whose forks have imported SciPy.
 PACKAGES = (
     "setuptools", "onnx", "onnxruntime", "onnxslim", "onnxscript",
-    "pytest", "hypothesis", "timm>=1.0.20", "cloudpickle>=3.1.1",
+    "pytest", "pytest-xdist", "hypothesis", "scipy", "timm>=1.0.20", "cloudpickle>=3.1.1",
 )  # fmt: skip
 FAST = (
     "nn/test_attention", "nn/test_area", "nn/test_aifi", "nn/test_blocks", "plugin/test_folding", "plugin/test_twins",

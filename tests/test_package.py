@@ -4,14 +4,20 @@ import ast
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
+from importlib.metadata import distributions, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
+from tests.interpreters import python as fresh_python
 from tests.interpreters import run
 from tests.places import ROOT
+from ultralytics_diffattn import __version__
 
 
 @pytest.fixture(scope="module")
@@ -61,15 +67,66 @@ def test_wheel_holds_what_a_checkout_has(wheel):
         )
     }
     assert {n for n in names if ".dist-info/" not in n} == package | cfg | extra
-    assert wheel.name == "ultralytics_diffattn-0.1.0-py3-none-any.whl"
+    assert wheel.name == f"ultralytics_diffattn-{__version__}-py3-none-any.whl"
+
+
+def test_sdist_holds_what_the_repository_has(tmp_path):
+    """Built as `python -m build` does, with the hatchling of this environment."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=ROOT).stdout.splitlines()
+    run(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", tmp_path, cwd=ROOT)
+    with tarfile.open(tmp_path / f"ultralytics_diffattn-{__version__}.tar.gz") as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert names - {"PKG-INFO"} == {name for name in listed if (ROOT / name).exists()}
 
 
 def test_names_of_distribution_and_package_agree(wheel):
     """Ultralytics pip-installs the module that a checkpoint names, so both have to be one after normalisation."""
-    metadata = zipfile.ZipFile(wheel).read("ultralytics_diffattn-0.1.0.dist-info/METADATA").decode()
+    metadata = zipfile.ZipFile(wheel).read(f"ultralytics_diffattn-{__version__}.dist-info/METADATA").decode()
     assert "Name: ultralytics-diffattn\n" in metadata
     assert "License-Expression: AGPL-3.0-or-later\n" in metadata
     assert "Requires-Dist: ultralytics>=8.3.108\n" in metadata
+
+
+def needed(requirements, extra=""):
+    """Return the names of what is required in this environment."""
+    found = map(Requirement, requirements or [])
+    return {canonicalize_name(r.name) for r in found if r.marker is None or r.marker.evaluate({"extra": extra})}
+
+
+def test_beside_ultralytics_it_installs_one_package(wheel):
+    """What ultralytics and torch do not bring is small; what is large is an extra."""
+    (ours,) = (d.requires for d in distributions(path=[str(wheel)]))
+    theirs, new = set(), {"ultralytics"}
+    while new:
+        theirs |= new
+        new = set().union(*(needed(requires(name)) for name in new)) - theirs
+    assert needed(ours) - theirs == {"faster-coco-eval"}
+    assert needed(ours, "compare") - needed(ours) == {"scipy"}
+
+
+WITHOUT_SCIPY = """
+import importlib, pathlib, sys
+sys.modules.update(scipy=None, statsmodels=None, pandas=None)  # as if they were not installed
+import ultralytics_diffattn
+from ultralytics_diffattn import cli
+root = pathlib.Path(ultralytics_diffattn.__file__).parent
+for file in sorted(root.rglob("*.py")):
+    if "clip" not in str(file.relative_to(root)):  # lightning, of the extra clip, needs SciPy itself
+        importlib.import_module(".".join(file.relative_to(root.parent).with_suffix("").parts).removesuffix(".__init__"))
+assert cli.main(["compare", "data=shapes", "project=p"]) == 1
+assert cli.main(["bench", "only=core,retrieval", "project=p"]) == 1
+"""
+
+
+def test_without_scipy_all_imports_and_what_needs_it_says_so_first(tmp_path):
+    done = fresh_python(WITHOUT_SCIPY, cwd=tmp_path)
+    assert done.stderr.splitlines()[-2:] == [
+        "diffattn compare: compare needs SciPy, which is not installed: pip install scipy",
+        "diffattn bench: only=retrieval needs SciPy, which is not installed: pip install scipy",
+    ]
+    assert not (tmp_path / "p").exists()
 
 
 def test_installed_wheel_from_an_empty_directory(environment, tmp_path):

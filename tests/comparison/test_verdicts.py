@@ -1,10 +1,12 @@
 """What may be said of the differences of a report."""
 
+import numpy as np
 import pytest
 from statsmodels.stats.multitest import multipletests
 
-from ultralytics_diffattn.comparison.verdicts import verdicts
+from ultralytics_diffattn.comparison.verdicts import adjusted, verdicts
 from ultralytics_diffattn.evaluation.estimates import Estimate
+from ultralytics_diffattn.evaluation.student import Student
 
 MARGIN = 0.005
 SURE = Estimate(0.02, of_seed=1e-6, of_images=1e-6, of_both=0.0, seeds=3, images=500)
@@ -48,6 +50,16 @@ def test_a_report_of_many_differences_is_stricter():
     for n, p_value in ((1, lambda e: e.student.p_different()), (2, lambda e: e.student.p_unequal(MARGIN))):
         adjusted = multipletests([p_value(e) for e in [*others, doubtful]], method="holm")[1]
         assert [verdict[n] for verdict in said[:-1]] == pytest.approx(list(adjusted))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_adjusted_as_statsmodels_does(seed):
+    differences = np.random.default_rng(seed).normal(0, 0.01, 20).tolist()
+    differences += [*differences[:4], 0.0, 1.0]  # ties, the largest and the smallest p-value
+    found = [Student(d, 0.005, 4) for d in differences]
+    said = adjusted(found, MARGIN)
+    for n, p_values in ((1, [f.p_different() for f in found]), (2, [f.p_unequal(MARGIN) for f in found])):
+        assert [verdict[n] for verdict in said] == pytest.approx(list(multipletests(p_values, method="holm")[1]))
 
 
 def test_nothing_to_say():

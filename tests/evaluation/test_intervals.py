@@ -1,9 +1,12 @@
 """Intervals against scipy, against simulation, and at their edges."""
 
+import sys
+
 import numpy as np
 import pytest
 from scipy import stats
 
+from ultralytics_diffattn.errors import MissingPackageError
 from ultralytics_diffattn.evaluation import intervals
 
 
@@ -46,3 +49,10 @@ def test_verdict(difference, interval, expected):
 
 def test_no_interval_without_resamples():
     assert intervals.over_resamples(np.empty(0)) is None
+
+
+def test_without_scipy(monkeypatch):
+    intervals.check_scipy("compare")
+    monkeypatch.setitem(sys.modules, "scipy", None)  # as if it were not installed
+    with pytest.raises(MissingPackageError, match=r"^compare needs SciPy, which is not installed: pip install scipy$"):
+        intervals.check_scipy("compare")

@@ -1,6 +1,7 @@
 """scripts/release.sh and the workflows: what can be held without publishing."""
 
 import re
+import shutil
 
 import pytest
 import yaml
@@ -9,12 +10,32 @@ from tests.interpreters import run
 from tests.places import ROOT
 from ultralytics_diffattn import __version__
 
+RELEASE = (ROOT / ".github" / "workflows" / "release.yml").read_text()
 
-@pytest.mark.parametrize("tag", ["", "0.0.0", "v0.0.0", f"{__version__}"])
-def test_a_tag_that_is_not_the_version_builds_nothing(tag, tmp_path):
-    done = run("bash", ROOT / "scripts" / "release.sh", *([tag] if tag else []), cwd=tmp_path, check=False)
+
+@pytest.mark.parametrize("version", ["", "0.0.0", f"v{__version__}"])
+def test_another_version_than_that_of_the_checkout_builds_nothing(version, tmp_path):
+    done = run("bash", ROOT / "scripts" / "release.sh", *([version] if version else []), cwd=tmp_path, check=False)
     assert done.returncode == 1
-    assert f"the tag is '{tag}', the version is {__version__}: tag v{__version__}" in done.stderr
+    assert f"'{version}' is not the version of this checkout, {__version__}: python scripts/version.py" in done.stderr
+
+
+def test_a_version_that_the_changelog_lacks_builds_nothing(tmp_path):
+    for name in ("scripts/release.sh", "ultralytics_diffattn/version.py"):
+        (tmp_path / name).parent.mkdir()
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## Unreleased\n\n- A thing.\n")
+    done = run("bash", tmp_path / "scripts" / "release.sh", __version__, check=False)
+    assert done.returncode == 1
+    assert (
+        f"CHANGELOG.md has no section '## {__version__} - DATE': python scripts/version.py {__version__}" in done.stderr
+    )
+
+
+def test_a_wheel_is_tried_by_known_tools_alone(tmp_path):
+    (tmp_path / "a.whl").touch()
+    done = run("bash", ROOT / "scripts" / "try_wheel.sh", "conda", tmp_path / "a.whl", cwd=tmp_path, check=False)
+    assert (done.returncode, done.stderr.strip()) == (1, "'conda' is none of pip, uv and pipx")
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / ".github" / "workflows").glob("*.yml")), ids=lambda f: f.name)
@@ -26,13 +47,30 @@ def test_workflows_run_files_that_exist_and_may_write_nothing(file):
         assert (ROOT / path).exists(), path
 
 
-def test_only_publishing_may_ask_pypi_for_a_token():
-    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())["jobs"]
-    assert {name: job.get("permissions") for name, job in jobs.items()} == {
-        "build": None,
-        "publish": {"id-token": "write"},
+def test_the_press_publishes_what_was_tried_and_only_then_tags_it():
+    """And only publishing may ask PyPI for a token, only tagging may write."""
+    workflow = yaml.safe_load(RELEASE)
+    jobs = workflow["jobs"]
+    assert set(workflow[True]["workflow_dispatch"]["inputs"]) == {"version"}  # YAML 1.1 reads `on` as true
+    assert {name: (job.get("needs"), job.get("permissions")) for name, job in jobs.items()} == {
+        "build": (None, None),
+        "install": ("build", None),
+        "publish": ("install", {"id-token": "write"}),
+        "tag": ("publish", {"contents": "write", "pull-requests": "write"}),
     }
-    assert jobs["publish"]["needs"] == "build"
+    assert jobs["publish"]["environment"] == "pypi"
+    commands = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+    assert not any("inputs." in command for command in commands)  # what somebody types is no shell code
+
+
+def test_pythons_are_the_same_everywhere():
+    """In the classifiers and in the jobs that install the wheel."""
+    project = (ROOT / "pyproject.toml").read_text()
+    classified = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', project)
+    matrix = yaml.safe_load(RELEASE)["jobs"]["install"]["strategy"]["matrix"]
+    assert matrix["python"] == classified
+    assert classified[0] == re.search(r'requires-python = ">=([\d.]+)"', project)[1]
+    assert {other["python"] for other in matrix["include"]} <= set(classified)
 
 
 def test_the_hooks_before_a_commit_are_what_ci_runs():

@@ -14,6 +14,7 @@ from ultralytics_diffattn.comparison import typed_json
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.evaluation.environment import Hardware
 from ultralytics_diffattn.evaluation.tasks import TASKS
+from ultralytics_diffattn.version import __version__
 
 SCHEMA = 3  # of results.json; raised whenever a field is renamed, removed or changes its meaning
 
@@ -364,10 +365,19 @@ def parse_results(value: object, name: str = "results.json") -> Results:
     version = value.get("schema") if isinstance(value, dict) else None
     if version != SCHEMA:
         raise UserError(
-            f"{name} has schema {version}, and this version of ultralytics-diffattn reads schema {SCHEMA}. Give the "
-            "comparison's command again: finished runs are kept, and the results are written anew."
+            f"{name} has schema {version}, and this version of ultralytics-diffattn reads schema {SCHEMA}. "
+            f"{_way_out(value)}"
         )
     return typed_json.parse(Results, value, name)
+
+
+def _way_out(value: object) -> str:
+    """Return what to do with results of another schema: only the version that made the runs goes on with them."""
+    versions = value.get("versions") if isinstance(value, dict) else None
+    writer = versions.get("ultralytics-diffattn") if isinstance(versions, dict) else None
+    if writer is None or writer == __version__:
+        return "Give the comparison's command again: finished runs are kept, and the results are written anew."
+    return f"Version {writer} wrote it: read it with that version, or compare again under another name=."
 
 
 def read_results(file: Path) -> Results:

@@ -4,13 +4,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 import numpy as np
+
+from ultralytics_diffattn.errors import MissingPackageError
 
 LEVEL = 0.95
 LEAST_SEEDS = 3  # two are too few for any rule, see docs/statistics.md
 LEAST_IMAGES = 10  # below, a percentile interval over images is far too narrow for a verdict
 NO_VERDICT = "no verdict"
+
+
+def check_scipy(what: str) -> None:
+    """Raise if SciPy is missing, which intervals over seeds need: before the hours of training, not after.
+
+    Args:
+        what (str): What needs it, for the message.
+
+    Raises:
+        MissingPackageError: If it is not installed.
+
+    Examples:
+        >>> check_scipy("compare")
+    """
+    if find_spec("scipy") is None:
+        raise MissingPackageError(f"{what} needs SciPy, which is not installed: pip install scipy")
 
 
 def over_seeds(differences: Sequence[float]) -> tuple[float, float] | None:

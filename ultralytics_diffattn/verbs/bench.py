@@ -18,6 +18,7 @@ from ultralytics_diffattn.benchmark.results import Performance
 from ultralytics_diffattn.benchmark.rows import Setting
 from ultralytics_diffattn.errors import UserError, as_user_errors
 from ultralytics_diffattn.evaluation.environment import hardware, optional_versions, versions
+from ultralytics_diffattn.evaluation.intervals import check_scipy
 from ultralytics_diffattn.output.run_folder import run_folder
 from ultralytics_diffattn.verbs.arguments import check_known, chosen, listed
 
@@ -46,6 +47,7 @@ def bench(**arguments: Any) -> Performance:
 
     Raises:
         UserError: If an argument is unknown or out of range.
+        MissingPackageError: If `only` has `retrieval` and SciPy is not installed.
 
     Examples:
         >>> bench(only="core", threads=1, project=".", name="docs", exist_ok=True)  # doctest: +SKIP
@@ -55,6 +57,8 @@ def bench(**arguments: Any) -> Performance:
     threads = parse_threads(arguments.get("threads", OWN["threads"]))
     repeats = parse_repeats(arguments.get("repeats", OWN["repeats"]))
     setting = Setting(threads, repeats, parse_device(arguments.get("device")))
+    if "retrieval" in groups:
+        check_scipy("only=retrieval")
     folder = _folder(arguments.get("project"), arguments.get("name"), arguments.get("exist_ok", False))
     with as_user_errors():
         folder.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ultralytics_diffattn.errors import UserError
+from ultralytics_diffattn.evaluation.intervals import check_scipy
 from ultralytics_diffattn.verbs.arguments import check_reconstruct_switch
 from ultralytics_diffattn.verbs.compare_arguments import (
     name_data_sets,
@@ -67,6 +68,7 @@ def compare(**arguments: Any) -> bool:
     Raises:
         UserError: If an argument is out of range, a model does not build, the folder holds another comparison, or
             another process compares in it.
+        MissingPackageError: If SciPy, or the package of a format or of Ray, is not installed.
 
     Examples:
         >>> compare(data="shapes", seeds=(0, 1))  # doctest: +SKIP
@@ -92,6 +94,7 @@ def compare(**arguments: Any) -> bool:
     name = None if name is None else str(name)  # a command line makes a number of name=1
 
     check_reconstruct_switch(own["reconstruct"])
+    check_scipy("compare")
     from ultralytics_diffattn.comparison.execution import execute, execute_all
     from ultralytics_diffattn.comparison.specification import comparison_folder, specify
 
