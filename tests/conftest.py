@@ -33,8 +33,8 @@ def pytest_unconfigure():
 
 
 def pytest_xdist_auto_num_workers():
-    """Return a worker more than there are cores: many a test waits for a process, a lock or the disk."""
-    return (os.cpu_count() or 1) + 1
+    """Return two workers more than there are cores: many a test waits for a process, a lock or the disk."""
+    return (os.cpu_count() or 1) + 2
 
 
 SLOW = [  # the longest first
@@ -57,11 +57,18 @@ SLOW = [  # the longest first
     "plugin/test_parsers",
     "benchmark/test_cases",
     "verbs/test_clip_train",
-    "weights/test_distillation",
     "verbs/test_convert",
     "data/test_hostile_data",
     "comparison/test_run",
     "test_examples",
+    "plugin/test_user_processes",
+    "weights/test_distillation",
+    "scripts/test_formats",
+    "scripts/test_study",
+    "verbs/test_new",
+    "test_package",
+    "demo/test_page",
+    "test_docs",
 ]
 
 

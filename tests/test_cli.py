@@ -145,6 +145,16 @@ def test_help_of_a_verb(capsys):
     out = capsys.readouterr().out
     assert "models=yolo11n.yaml,yolo11n-diffattn.yaml" in out
     assert "seeds=0,1,2" in out
+    assert "`margin` (difference that does not matter)" in out
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_help_says_what_each_argument_is(verb, capsys):
+    assert cli.main([verb, "help"]) == 0
+    out = capsys.readouterr().out
+    for key in import_module(f"ultralytics_diffattn.verbs.{verb.replace('-', '_')}").OWN:
+        assert f"`{key}`" in out or f"\n{key}: " in out, key
+    assert "**" not in out
 
 
 def test_a_mistake_is_not_buried_under_the_help_of_yolo(capfd):

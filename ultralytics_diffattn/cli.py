@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
+import textwrap
 import traceback
+from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.suggestions import did_you_mean
@@ -86,10 +91,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _help(verb: str) -> str:
-    """Return what a verb does and its own arguments with their defaults."""
+    """Return what a verb does, its own arguments with their defaults, and what its docstring says of them."""
     keys = "".join(f"\n  {pair(key, value)}" for key, value in _module(verb).OWN.items())
+    documented = (inspect.getdoc(_function(verb)) or "").partition("Args:\n")[2].partition("\n\n")[0]
+    words = re.sub(r"^(\w+) \(.*?\): ", r"\1: ", textwrap.dedent(documented), flags=re.MULTILINE)
+    words = re.sub(r"^\*\*\w+ \(.*?\): ", "", words, flags=re.MULTILINE)
     more = "" if verb in NOT_OF_YOLO else "\n\nand any argument of yolo that makes sense: yolo cfg lists them"
-    return f"{VERBS[verb]}\n{keys}{more}"
+    return f"{VERBS[verb]}\n{keys}\n\n{words}{more}"
 
 
 def _run(verb: str, words: list[str]) -> int:
@@ -98,8 +106,13 @@ def _run(verb: str, words: list[str]) -> int:
     arguments = parse(name_positional(words, getattr(module, "POSITIONAL", ())), module.OWN)
     if verb not in NOT_OF_YOLO:
         check_values({key: value for key, value in arguments.items() if key not in module.OWN})
-    function = getattr(module, verb.replace("-", "_"))
-    return int(function(**arguments) is False)
+    return int(_function(verb)(**arguments) is False)
+
+
+def _function(verb: str) -> Callable[..., Any]:
+    """Return what a verb calls."""
+    function: Callable[..., Any] = getattr(_module(verb), verb.replace("-", "_"))
+    return function
 
 
 def _module(verb: str) -> ModuleType:

@@ -186,9 +186,7 @@ def test_the_script_has_imported_another_file_of_that_name(blocks, monkeypatch, 
 
 def test_an_unknown_name_says_what_is_known(known):
     build_rows([-1, 1, "Attend", []])
-    with pytest.raises(
-        UnknownModuleError, match=r"'C2PSAA' is neither .*Did you mean C2PSA\?.* registered are Mixer, "
-    ):
+    with pytest.raises(UnknownModuleError, match=r"'C2PSAA' is neither .*Did you mean C2PSA\?.* registered: Mixer, "):
         build_rows([-1, 1, "C2PSAA", [64]])
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pkgutil import resolve_name
@@ -155,17 +155,21 @@ def _check_signature(cls: type[nn.Module], like: str, tasks: ModuleType) -> None
     by_name_only = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
     if by_name_only:
         raise UserError(f"{signature_of(cls)} needs {by_name_only[0]}= by name, but a row gives arguments by position.")
-    # `lam=1e-4` is no place for c1; the number of repeats may have a default, as stock's have, whatever its name
-    wrong = [
-        f", and {p.name} would get {name}"
-        for name, p in zip(names, by_position, strict=False)
-        if name not in {"n", p.name} and p.default is not p.empty
-    ]
-    if wrong or (len(by_position) < len(names) and not takes_any):
+    if (misfit := _misfit(names, by_position, takes_any)) is not None:
+        fits = [p for p, (_, leading_, _) in PLAIN.items() if _misfit(leading_, by_position, takes_any) is None]
         raise UserError(
-            f"a row would call {cls.__name__}{called}, but its class has {signature_of(cls)}{''.join(wrong[:1])}: "
-            f"change the class, or give another like=, one of {', '.join(map(repr, PLAIN))}."
+            f"a row would call {cls.__name__}{called}, but its class has {signature_of(cls)}{misfit}: "
+            f"change the class, or give another like=; by its arguments, these fit: {', '.join(map(repr, fits))}."
         )
+
+
+def _misfit(names: Sequence[str], by_position: Sequence[inspect.Parameter], takes_any: bool) -> str | None:
+    """Return why parameters do not take these arguments, for a sentence and perhaps empty; None if they do."""
+    # `lam=1e-4` is no place for c1; the number of repeats may have a default, as stock's have, whatever its name
+    for name, p in zip(names, by_position, strict=False):
+        if name not in {"n", p.name} and p.default is not p.empty:
+            return f", and {p.name} would get {name}"
+    return "" if len(by_position) < len(names) and not takes_any else None
 
 
 def _tasks() -> ModuleType | None:

@@ -253,11 +253,13 @@ def _check_row(f: Any, args: Any, twin: Twin, row: str) -> None:
 def _unknown(name: str, failures: dict[str, str], tasks: ModuleType) -> str:
     """Return what to say of a name that nobody knows."""
     modules = [n for n, m in vars(tasks).items() if isinstance(m, type) and issubclass(m, nn.Module)]
-    lines = [f"{origin} could not be imported: {reason}" for origin, reason in failures.items()]
+    lines = [f" {origin} could not be imported: {reason.rstrip('.')}." for origin, reason in failures.items()]
     own = [n for n, row in MODULES.items() if row.source]
-    lines.append(f"registered are {', '.join(own)}" if own else "no module of yours is registered")
-    return (
-        f"{name!r} is neither a module of ultralytics nor registered."
-        f"{did_you_mean(name, modules)} {'; '.join(lines)}. To add it: @register(like=...) above its class, and "
-        "`diffattn modules add FILE.py`, or DIFFATTN_MODULES=FILE.py in the environment."
+    known = f" Modules of yours that are registered: {', '.join(own) or 'none'}."
+    add = (
+        " To add one: @register(like=...) above its class, and `diffattn modules add FILE.py`, or "
+        "DIFFATTN_MODULES=FILE.py in the environment."
     )
+    near = did_you_mean(name, modules)
+    more = "".join(lines) if failures else near
+    return f"{name!r} is neither a module of ultralytics nor registered.{more}{known}{add if not more else ''}"
