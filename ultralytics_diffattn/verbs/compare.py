@@ -54,13 +54,14 @@ def compare(**arguments: Any) -> bool:
 
     Args:
         **arguments (Any): `models` (names or paths with commas between), `seeds` (integers), `data` (a data YAML, a
-            name such as shapes, coco or voc, a VOC folder or a COCO JSON; several for a verdict over all of them),
-            `epochs` (0 trains nothing), `margin` (difference that does not matter), `holdout` (share of the validation images that is set apart to measure on), `teacher` (`none` and
-            checkpoints: every model is trained with each), `ray` (spread the runs over a Ray cluster), `reconstruct`
-            (whether attention of ours first learns what stock's does in the weights of `pretrained`; see `train`),
-            `formats` (exports of every trained model that are measured, too), `int8` and `half` (whether these are made
-            in int8 and in float16), `project` and `name` (the folder, by default compare/<data set> below ultralytics'
-            runs), and any argument of ultralytics' training.
+            name such as coco or voc, a VOC folder or a COCO JSON; several for a verdict over all of them), `epochs`
+            (0 trains nothing), `margin` (difference that does not matter), `holdout` (share of the validation images
+            that is set apart to measure on), `teacher` (`none` and checkpoints: every model is trained with each),
+            `ray` (spread the runs over a Ray cluster), `reconstruct` (whether attention of ours first learns what
+            stock's does in the weights of `pretrained`; see `train`), `formats` (exports of every trained model that
+            are measured, too), `int8` and `half` (whether these are made in int8 and in float16), `project` and `name`
+            (the folder, by default compare/<data set> below ultralytics' runs), and any argument of ultralytics'
+            training.
 
     Returns:
         (bool): True if every run is finished.
