@@ -13,8 +13,8 @@ CHINESE = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
 HEADINGS = {
     "# ultralytics-diffattn": "# ultralytics-diffattn",
     "## Quick start": "## 快速开始",
-    "## What you get": "## 你能得到什么",
-    "## Does it help?": "## 有用吗？",
+    "## What you get": "## 主要特点",
+    "## Does it help?": "## 有效果吗？",
     "## Install": "## 安装",
     "## Train YOLO with differential attention": "## 训练带差分注意力的 YOLO",
     "## Compare two YOLO models": "## 对比两个 YOLO 模型",
