@@ -64,7 +64,7 @@ NOT_RUN = {  # command: why
         "20 GB, and days on GPUs"
     ),
     "diffattn compare data=data.yaml models=yolo11n.yaml,yolo11n-diffattn-paired.yaml seeds=0,1,2 "
-    "pretrained=yolo11n.pt epochs=100 formats=onnx,openvino int8=True": "needs nncf; verbs/test_compare.py exports to ONNX",
+    "pretrained=yolo11n.pt epochs=100 formats=onnx,openvino int8=True": "nncf; verbs/test_compare.py exports to ONNX",
     "diffattn compare data=data.yaml epochs=0 models=best.pt,best.onnx,predictions.json": "test_evaluated.py",
     "diffattn compare data=data.yaml epochs=0 imgsz=640 rect=False batch=1 "
     "models=yolo11n.pt,yolo11n-int8.onnx,yolo11n-int8_openvino_model": "needs nncf; test_evaluated.py has exports",
