@@ -33,8 +33,8 @@ def pytest_unconfigure():
 
 
 def pytest_xdist_auto_num_workers():
-    """Return two workers more than there are cores: many a test waits for a process, a lock or the disk."""
-    return (os.cpu_count() or 1) + 2
+    """Return a worker more than there are cores: many a test waits for a process, a lock or the disk."""
+    return (os.cpu_count() or 1) + 1
 
 
 SLOW = [  # the longest first
