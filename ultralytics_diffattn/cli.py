@@ -34,15 +34,8 @@ VERBS = {
     "clip-train": "train CLIP or DiffCLIP: diffattn clip-train model=diffclip-tiny.yaml data=captions.csv",
     "bench": "measure speed and memory on this machine, beside plain attention: diffattn bench only=core,block",
 }
-NOT_OF_YOLO = (
-    "demo",
-    "modules",
-    "new",
-    "zeroshot",
-    "retrieve",
-    "clip-train",
-    "bench",
-)  # whose arguments are all their own
+# Their arguments are all their own.
+NOT_OF_YOLO = "demo", "modules", "new", "zeroshot", "retrieve", "clip-train", "bench"
 HELP = """diffattn VERB key=value ..., in the grammar of the yolo command
 
 {verbs}

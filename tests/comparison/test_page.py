@@ -292,3 +292,12 @@ def test_in_a_browser(width, height, dark, tmp_path):
     assert seen["smallest"] > 10
     light = brightness(seen["background"]) - brightness(seen["text"])
     assert light < -150 if dark else light > 150
+
+
+def test_curves_over_confidence_where_the_task_has_them():
+    results = typed(make_json())
+    names = [f"{name} over confidence at IoU 0.5, mean of classes" for name in ("Precision", "Recall", "F1")]
+    assert [chart.title for chart in page_charts.confidence_charts(results)] == names
+    assert all(name in report_page.render(results, []) for name in names)
+    without = replace(results, runs=[replace(run, by_confidence={}) for run in results.runs])
+    assert page_charts.confidence_charts(without) == []

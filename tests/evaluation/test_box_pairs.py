@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torchvision.ops import box_iou
 
-from ultralytics_diffattn.evaluation.box_pairs import iou_of_pairs, pairs_of_image
+from ultralytics_diffattn.evaluation.box_pairs import iou, pairs_of_image
 
 
 def test_all_pairs_of_the_same_image():
@@ -17,8 +17,9 @@ def test_all_pairs_of_the_same_image():
 def test_iou_of_torchvision():
     a, b = np.random.default_rng(0).uniform(1, 9, (2, 50, 4))
     corners = [torch.tensor(np.concatenate([x[:, :2], x[:, :2] + x[:, 2:]], 1)) for x in (a, b)]
-    np.testing.assert_allclose(iou_of_pairs(a, b), box_iou(*corners).diagonal().numpy(), atol=1e-12)
+    np.testing.assert_allclose(iou(a, b), box_iou(*corners).diagonal().numpy(), atol=1e-12)
+    np.testing.assert_allclose(iou(a[:, None], b), box_iou(*corners).numpy(), atol=1e-12)
 
 
 def test_boxes_without_an_area():
-    assert iou_of_pairs(np.zeros((1, 4)), np.zeros((1, 4))).tolist() == [0.0]
+    assert iou(np.zeros((1, 4)), np.zeros((1, 4))).tolist() == [0.0]

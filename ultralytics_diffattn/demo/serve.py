@@ -72,7 +72,7 @@ def hosts(host: str) -> list[str]:
         >>> hosts("127.0.0.1"), hosts("0.0.0.0")
         (['127.0.0.1', 'localhost', '::1', '[::1]'], ['*'])
     """
-    return ["127.0.0.1", "localhost", "::1", "[::1]"] if host in LOCAL else ["*"]
+    return [*LOCAL, "[::1]"] if host in LOCAL else ["*"]
 
 
 def serve(app: Any, bound: socket.socket) -> None:

@@ -31,18 +31,18 @@ def pairs_of_image(
     return one, start[first[one]] + rank
 
 
-def iou_of_pairs(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the IoU of each box with the one beside it.
+def iou(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the IoU of boxes, broadcast as NumPy does: `iou(a[:, None], b)` is that of each pair.
 
     Args:
-        a (np.ndarray): (K, 4) x, y, width and height, in pixels.
-        b (np.ndarray): (K, 4) the same.
+        a (np.ndarray): (..., 4) x, y, width and height, in pixels.
+        b (np.ndarray): (..., 4) the same.
 
     Returns:
-        (np.ndarray): (K,) from 0 to 1; 0 for two boxes without an area.
+        (np.ndarray): (...) from 0 to 1; 0 for two boxes without an area.
     """
-    low = np.maximum(a[:, :2], b[:, :2])
-    high = np.minimum(a[:, :2] + a[:, 2:], b[:, :2] + b[:, 2:])
-    common = (high - low).clip(0).prod(1)
-    total = a[:, 2:].prod(1) + b[:, 2:].prod(1) - common
+    low = np.maximum(a[..., :2], b[..., :2])
+    high = np.minimum(a[..., :2] + a[..., 2:], b[..., :2] + b[..., 2:])
+    common = (high - low).clip(0).prod(-1)
+    total = a[..., 2:].prod(-1) + b[..., 2:].prod(-1) - common
     return np.where(total > 0, common / np.where(total > 0, total, 1), 0.0)

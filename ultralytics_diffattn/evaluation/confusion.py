@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ultralytics_diffattn.evaluation.box_pairs import iou_of_pairs, pairs_of_image
+from ultralytics_diffattn.evaluation.box_pairs import iou, pairs_of_image
 from ultralytics_diffattn.evaluation.image_scores import ImageScores
 from ultralytics_diffattn.evaluation.predictions import Predictions
 
@@ -53,9 +53,9 @@ def confusions(p: Predictions) -> Confusions:
     sure = np.flatnonzero(p.conf > CONFIDENCE)
     sure = sure[np.lexsort((-p.conf[sure], p.image[sure]))]  # image by image, by falling score; ties as they come
     detection, target = pairs_of_image(p.image[sure], p.target_image, len(p.files))
-    iou = iou_of_pairs(p.box[sure[detection]], p.target_box[target])
-    near = np.flatnonzero(iou > IOU)
-    near = near[np.lexsort((target[near], -iou[near], detection[near]))]  # each detection's objects, the best first
+    overlap = iou(p.box[sure[detection]], p.target_box[target])
+    near = np.flatnonzero(overlap > IOU)
+    near = near[np.lexsort((target[near], -overlap[near], detection[near]))]  # each detection's objects, the best first
     taken, owner = np.full(len(p.target_cls), -1), np.full(len(sure), -1)
     for d, t in zip(detection[near].tolist(), target[near].tolist(), strict=True):
         if taken[t] < 0 and owner[d] < 0:

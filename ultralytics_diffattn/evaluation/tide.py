@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ultralytics_diffattn.evaluation.box_pairs import iou_of_pairs, pairs_of_image
+from ultralytics_diffattn.evaluation.box_pairs import iou, pairs_of_image
 from ultralytics_diffattn.evaluation.predictions import Predictions
 
 FOREGROUND, BACKGROUND = 0.5, 0.1  # IoU from which a box is an object's, and below which it is nobody's
@@ -50,7 +50,7 @@ def find_errors(p: Predictions) -> Errors:
     missed = np.ones(len(p.target_cls), bool)
     for d, t in _by_image(p):
         same = p.cls[d][:, None] == p.target_cls[t]
-        kind[d], of_image, near = _errors_of_image(_iou(p.box[d], p.target_box[t]), same)
+        kind[d], of_image, near = _errors_of_image(iou(p.box[d][:, None], p.target_box[t]), same)
         meant[d] = np.where(of_image < 0, -1, t[of_image])
         missed[t] = ~near
     return Errors(kind, meant, missed)
@@ -79,9 +79,9 @@ def nearest_objects(p: Predictions) -> NDArray[np.int64]:
     d, t = pairs_of_image(p.image, p.target_image, len(p.files))
     same = p.cls[d] == p.target_cls[t]
     d, t = d[same], t[same]
-    iou = iou_of_pairs(p.box[d], p.target_box[t])
-    near = np.flatnonzero(iou >= FOREGROUND)
-    near = near[np.lexsort((-t[near], iou[near]))]  # the largest IoU last, and of equal ones the first object
+    overlap = iou(p.box[d], p.target_box[t])
+    near = np.flatnonzero(overlap >= FOREGROUND)
+    near = near[np.lexsort((-t[near], overlap[near]))]  # the largest IoU last, and of equal ones the first object
     nearest = np.full(len(p.conf), -1)
     nearest[d[near]] = t[near]
     return nearest
@@ -123,16 +123,16 @@ def without_errors(p: Predictions) -> dict[str, Predictions]:
 
 
 def _errors_of_image(
-    iou: NDArray[np.float64], same: NDArray[np.bool_]
+    overlap: NDArray[np.float64], same: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
     """Return kind and meant object of each detection, (D,), by falling score, and the objects not missed, (T,)."""
-    of_class, of_others = iou * same, iou * ~same  # (D, T)
+    of_class, of_others = overlap * same, overlap * ~same  # (D, T)
     used, right = _match(of_class)
     near_class, near_others = of_class.max(1), of_others.max(1)
     localization = (near_class >= BACKGROUND) & (near_class <= FOREGROUND)
     classification = near_others >= FOREGROUND
     duplicate = (of_class * used).max(1) >= FOREGROUND
-    background = iou.max(1) <= BACKGROUND
+    background = overlap.max(1) <= BACKGROUND
     names = {"localization": localization, "classification": classification, "duplicate": duplicate}
     conditions = [right, *names.values(), background]
     codes = [RIGHT, *map(OF_DETECTIONS.index, (*names, "background"))]
@@ -157,12 +157,3 @@ def _match(of_class: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np
             used[t] = right[d] = True
             free[:, t] = 0
     return used, right
-
-
-def _iou(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the IoU of each pair of boxes, (D, T), of x, y, width and height."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, :2] + a[:, None, 2:], b[None, :, :2] + b[None, :, 2:])
-    common = (high - low).clip(0).prod(-1)
-    total = a[:, 2:].prod(-1)[:, None] + b[:, 2:].prod(-1) - common
-    return np.where(total > 0, common / np.where(total > 0, total, 1), 0.0)
