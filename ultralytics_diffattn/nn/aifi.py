@@ -105,11 +105,10 @@ class MultiheadAttention_Diff(PairedLambdaMixin, nn.MultiheadAttention):
             second.copy_(q)
             v.view(self.num_heads, self.head_dim, -1).div_(rest.view(-1, 1, 1))
 
-    def _shrink_values(self, factor: Tensor) -> None:
+    def _shrink_values(self, factor: float) -> None:
         for joint in (self.in_proj_weight, self.in_proj_bias):
-            joint.chunk(3)[2].view(self.num_heads, self.head_dim, -1).div_(factor.view(-1, 1, 1))
-        weight = self.out_proj.weight
-        weight.view(len(weight), self.num_heads, -1).mul_(factor[:, None])
+            joint.chunk(3)[2].div_(factor)  # a tensor of its own in `_project`
+        self.out_proj.weight.mul_(factor)
 
     def _project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return q1, the shared k, q2 and v of tokens, (B, N, dim), each (B, heads, N, head_dim)."""

@@ -47,6 +47,8 @@ class AAttn_Diff(PairedLambdaMixin, AAttn):
         shared keys and values and has no head norm; `AAttn` in ultralytics/nn/modules/block.py.
     """
 
+    shrunk = 1.0  # what `fold` divides queries, keys and values by; on the class, since older checkpoints lack it
+
     def __init__(self, dim: int, num_heads: int, area: int = 1, lambda_init: float | str = 0.0, depth: int = 1):
         """Create stock's convolutions, the second query and a lambda for each head."""
         check_divides(dim, num_heads)
@@ -85,7 +87,7 @@ class AAttn_Diff(PairedLambdaMixin, AAttn):
     @property
     def scale(self) -> float:
         """Return the factor on the logits."""
-        return float(self.head_dim**-0.5)
+        return float(self.head_dim**-0.5 * self.shrunk**2)
 
     def queries_and_keys(self, x: Tensor) -> QueriesAndKeys:
         """Return `((q1, k), (q2, k))` of a feature map, (B, dim, H, W), each (B, heads, N, head_dim), area by area."""
@@ -96,8 +98,9 @@ class AAttn_Diff(PairedLambdaMixin, AAttn):
     def _share_first_map(self, rest: Tensor) -> None:
         share_first_map(self.qkv, self.q2, self.pe, self.head_dim, rest)
 
-    def _shrink_values(self, factor: Tensor) -> None:
-        shrink_values(self.qkv, self.pe, self.proj, self.head_dim, factor)
+    def _shrink_values(self, factor: float) -> None:
+        shrink_values(self.qkv, self.q2, self.pe, self.proj, factor)
+        self.shrunk = factor
 
     def _attend_exported(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the heads' output and v of a feature map, shaped as it, with at most four dimensions.

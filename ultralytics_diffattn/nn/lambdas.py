@@ -217,7 +217,8 @@ class PairedLambdaMixin:
 
         The maps may pick values of opposite sign: the difference is then `1 + |lambda|` times as large as what plain
         attention gives, and overflows in float16 where that does not, also where a runtime makes float16 of a graph in
-        float32. The factor is the next power of two, for each head, so no result changes by a bit.
+        float32. The factor is a power of two, so no result changes by a bit. What shares a tensor with v is divided by
+        it, too: in int8 the tensor has one range, of which v alone would then use a part.
 
         ultralytics' `fuse()` ends with it.
 
@@ -231,12 +232,11 @@ class PairedLambdaMixin:
             True
         """
         if not self.folded:
-            reach = 1 + self.compute_lambda().abs()  # (heads,)
-            self._shrink_values(reach.new_tensor([_power_of_two(r) for r in reach.tolist()]))
+            self._shrink_values(_power_of_two(1 + float(self.compute_lambda().abs().max())))
             self.folded = True
 
-    def _shrink_values(self, factor: Tensor) -> None:
-        """Divide v of each head by `factor`, (heads,), and multiply by it what the output projection reads of it."""
+    def _shrink_values(self, factor: float) -> None:
+        """Divide v by `factor`, and multiply the output projection by it."""
         raise NotImplementedError
 
     def compute_lambda(self) -> Tensor:

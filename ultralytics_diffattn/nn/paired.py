@@ -42,26 +42,26 @@ def share_first_map(qkv: Conv, q2: Conv, pe: Conv, key_dim: int, rest: Tensor) -
     weight.view(heads, -1, *weight.shape[1:]).mul_(rest.view(-1, 1, 1, 1, 1))
 
 
-def shrink_values(qkv: Conv, pe: Conv, proj: Conv, key_dim: int, factor: Tensor) -> None:
-    """Divide v by a factor for each head, and what `pe` makes of it; `proj` multiplies both by it again.
+def shrink_values(qkv: Conv, q2: Conv, pe: Conv, proj: Conv, factor: float) -> None:
+    """Divide v by a factor, and what `pe` makes of it; `proj` multiplies both by it again.
+
+    So are the queries and keys, that share a tensor with v: the scale of the logits has to be multiplied by the square.
 
     Args:
-        qkv (Conv): Channels by heads: q and k of width `key_dim`, then v. Fused or not, as the others are.
+        qkv (Conv): The joint projection. Fused or not, as the others are.
+        q2 (Conv): The second query.
         pe (Conv): A depthwise convolution of v.
         proj (Conv): The projection of the sum of the heads and `pe`.
-        key_dim (int): Width of q and k of a head.
-        factor (Tensor): (heads,).
+        factor (float): A power of two.
     """
-    heads = len(factor)
-    last: Any = qkv.bn if hasattr(qkv, "bn") else qkv.conv  # fuse() has folded the one into the other
+    for conv in (qkv, q2):
+        last: Any = conv.bn if hasattr(conv, "bn") else conv.conv  # fuse() has folded the one into the other
+        last.weight /= factor
+        last.bias /= factor
     offsets: Any = (pe.bn.running_mean, pe.bn.bias) if hasattr(pe, "bn") else (pe.conv.bias,)
-    for parameter in (last.weight, last.bias):
-        by_head = parameter.view(heads, -1, *parameter.shape[1:])  # (heads, key_dim * 2 + head_dim, ...)
-        by_head[:, 2 * key_dim :] /= factor.view(-1, *[1] * (by_head.ndim - 1))
     for offset in offsets:
-        offset.view(heads, -1).div_(factor[:, None])
-    weight = proj.conv.weight
-    weight.view(len(weight), heads, -1).mul_(factor[:, None])
+        offset /= factor
+    proj.conv.weight *= factor
 
 
 @safe_global
@@ -138,8 +138,9 @@ class PairedAttention_Diff(PairedLambdaMixin, Attention):
     def _share_first_map(self, rest: Tensor) -> None:
         share_first_map(self.qkv, self.q2, self.pe, self.key_dim, rest)
 
-    def _shrink_values(self, factor: Tensor) -> None:
-        shrink_values(self.qkv, self.pe, self.proj, self.key_dim, factor)
+    def _shrink_values(self, factor: float) -> None:
+        shrink_values(self.qkv, self.q2, self.pe, self.proj, factor)
+        self.scale *= factor**2
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return q1, the shared k and q2, (B, heads, key_dim, N), and v, (B, heads, head_dim, N), as stock has them."""
