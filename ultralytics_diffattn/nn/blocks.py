@@ -112,13 +112,14 @@ class Attention_Diff(LambdaMixin, Attention):
         return (q1, k1), (q2, k2), v
 
     def _fold_scale(self) -> None:
-        """Multiply the channels of the queries, first of each head's in `qkv`, by the scale of the logits."""
-        last: Any = (
-            self.qkv.bn if hasattr(self.qkv, "bn") else self.qkv.conv
-        )  # fuse() has folded the one into the other
-        for parameter in (last.weight, last.bias):
-            channels = parameter.view(self.num_heads, -1, *parameter.shape[1:])  # (heads, key_dim * 2 + head_dim, ...)
-            channels[:, : self.key_dim].mul_(self.scale)
+        """Divide queries and keys by the root of the reciprocal scale of the logits, and v likewise: see below."""
+        factor = self.scale**-0.5
+        last: Any = self.qkv.bn if hasattr(self.qkv, "bn") else self.qkv.conv  # fuse() has folded one into the other
+        last.weight /= factor  # of all of it: in int8 it has one range, and smaller queries would use a part of it
+        last.bias /= factor
+        weight: Any = self.pe.conv.weight
+        weight *= factor  # v is smaller, but not what `pe` and the norm make of it
+        self.diff_norm.eps /= factor**2  # type: ignore[operator]  # None only where nobody gives one
         self.scale = 1.0
 
 
