@@ -108,7 +108,7 @@ def fuse(module):
 @pytest.mark.parametrize("lam", [0.0, 1e-3, -0.7, 1.0, 2.3])
 def test_folding_changes_no_bit(pair, lam, fused):
     ours = pair[1](lam).float()
-    ours.lam.data[0] *= 0.3  # each head has a factor of its own
+    ours.lam.data[0] *= 0.3  # each head has a lambda of its own
     if fused:
         fuse(ours)
     folded = copy.deepcopy(ours)

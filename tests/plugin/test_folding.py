@@ -1,6 +1,8 @@
 """folding.py and `fold`: the same output with constants, on every way that ultralytics fuses."""
 
 import copy
+import inspect
+import math
 from collections import Counter
 from types import SimpleNamespace
 
@@ -9,10 +11,12 @@ import pytest
 import torch
 from ultralytics import YOLO
 from ultralytics.nn import tasks
-from ultralytics.nn.modules.block import C2PSA
+from ultralytics.nn.modules.block import C2PSA, AAttn, Attention
 
+from tests.nn.test_paired import fuse
 from tests.samples import randomize
-from ultralytics_diffattn import Attention_Diff, C2PSA_Diff, DiffAttention, PSABlock_Diff
+from ultralytics_diffattn import Attention_Diff, C2PSA_Diff, DiffAttention, PairedAttention_Diff, PSABlock_Diff
+from ultralytics_diffattn.nn.area import AAttn_Diff
 from ultralytics_diffattn.nn.lambdas import LAMBDA
 from ultralytics_diffattn.nn.token import TokenAttention_Diff
 from ultralytics_diffattn.plugin import folding
@@ -151,3 +155,53 @@ def test_exported_graph_holds_no_lambda_arithmetic(tmp_path, monkeypatch):
     assert {op: added[op] for op in (maps | norm)} == maps | norm
     assert added["Mul"] == 3, "lambda, three in the norm with its gain, and none for the scale"
     assert not added.keys() - {*maps, *norm, "Mul", "Transpose"}, "no exp, no sum, no shape arithmetic"
+
+
+def decibels_in_int8(module, images, folder):
+    """Return signal over noise of a module whose weighted operators are in int8, as ultralytics quantizes for ONNX."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    quantization = pytest.importorskip("onnxruntime.quantization")
+
+    class Images(quantization.CalibrationDataReader):
+        left = [{"x": x.numpy()} for x in images]
+
+        def get_next(self):
+            return self.left.pop() if self.left else None
+
+    files = [str(folder / name) for name in ("float.onnx", "int8.onnx")]
+    exporter = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
+    torch.onnx.export(module.requires_grad_(False), images[0], files[0], input_names=["x"], **exporter)
+    nodes = onnx.load(files[0]).graph.node
+    left_out = [node.name for node in nodes if node.op_type not in ("Conv", "Gemm", "MatMul")]
+    quantization.quantize_static(*files, Images(), nodes_to_exclude=left_out)
+    sessions = [onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]) for file in files]
+    exact, rounded = (
+        torch.cat([torch.from_numpy(session.run(None, {"x": x.numpy()})[0]) for x in images]) for session in sessions
+    )
+    return 10 * math.log10(exact.square().sum() / (exact - rounded).square().sum())
+
+
+@pytest.mark.parametrize(
+    ("stock", "ours", "arguments"),
+    [
+        (Attention, Attention_Diff, dict(num_heads=2)),
+        (Attention, Attention_Diff, dict(num_heads=1)),
+        (Attention, PairedAttention_Diff, dict(num_heads=2, lambda_init=0.3)),
+        (Attention, PairedAttention_Diff, dict(num_heads=2, lambda_init=1.5)),
+        (AAttn, AAttn_Diff, dict(num_heads=2, area=4, lambda_init=0.3)),
+    ],
+)
+def test_folding_costs_nothing_in_int8(stock, ours, arguments, tmp_path):
+    """A tensor in int8 has one range: what is made smaller in a part of it, loses its last bits."""
+    torch.manual_seed(0)
+    plain = fuse(stock(64, **{k: v for k, v in arguments.items() if k != "lambda_init"}).eval())
+    module = fuse(ours(64, **arguments).eval())
+    for conv in (plain.qkv.conv, *([module.q2.conv] if hasattr(module, "q2") else [])):
+        torch.nn.init.normal_(conv.weight, std=1 / 8)  # so that the maps are not flat
+    module.load_state_dict(plain.state_dict(), strict=False)
+    folded = copy.deepcopy(module)
+    folded.fold()
+    images = [torch.randn(1, 64, 8, 8) for _ in range(4)]
+    of_stock, of_ours, of_folded = (decibels_in_int8(m, images, tmp_path) for m in (plain, module, folded))
+    assert of_folded > of_ours - 0.5
+    assert of_folded > of_stock - 4
