@@ -162,11 +162,11 @@ def decibels_in_int8(module, images, folder):
     onnxruntime = pytest.importorskip("onnxruntime")
     quantization = pytest.importorskip("onnxruntime.quantization")
 
-    class Images(quantization.CalibrationDataReader):
-        left = [{"x": x.numpy()} for x in images]
+    left = [{"x": x.numpy()} for x in images]
 
+    class Images(quantization.CalibrationDataReader):
         def get_next(self):
-            return self.left.pop() if self.left else None
+            return left.pop() if left else None
 
     files = [str(folder / name) for name in ("float.onnx", "int8.onnx")]
     exporter = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}

@@ -119,7 +119,7 @@ class Attention_Diff(LambdaMixin, Attention):
         last.bias /= factor
         weight: Any = self.pe.conv.weight
         weight *= factor  # v is smaller, but not what `pe` and the norm make of it
-        self.diff_norm.eps /= factor**2  # type: ignore[operator]  # None only where nobody gives one
+        self.diff_norm.eps /= factor**2
         self.scale = 1.0
 
 
