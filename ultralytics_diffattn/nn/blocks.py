@@ -112,13 +112,13 @@ class Attention_Diff(LambdaMixin, Attention):
         return (q1, k1), (q2, k2), v
 
     def _fold_scale(self) -> None:
-        """Divide queries and keys by the root of the reciprocal scale of the logits, and v likewise: see below."""
+        """Multiply queries, keys and values by the root of the logits' scale; what follows v makes up for it."""
         factor = self.scale**-0.5
         last: Any = self.qkv.bn if hasattr(self.qkv, "bn") else self.qkv.conv  # fuse() has folded one into the other
-        last.weight /= factor  # of all of it: in int8 it has one range, and smaller queries would use a part of it
+        last.weight /= factor  # all of it: in int8 it has one range, and queries alone would use a part of that
         last.bias /= factor
         weight: Any = self.pe.conv.weight
-        weight *= factor  # v is smaller, but not what `pe` and the norm make of it
+        weight *= factor
         self.diff_norm.eps /= factor**2
         self.scale = 1.0
 
