@@ -40,6 +40,9 @@ def _module() -> Any:
     """Return the module in which the installed ultralytics has its function."""
     try:
         from ultralytics.utils import nms
+
+        return nms
     except ImportError:  # ultralytics < 8.3.200
-        from ultralytics.utils import ops as nms
-    return nms
+        from ultralytics.utils import ops
+
+        return ops
