@@ -68,7 +68,7 @@ def test_second_compare_in_the_folder_is_refused(tiny, tmp_path, capsys):
     (tmp_path / "c").mkdir()
     with FileLock(tmp_path / "c" / "lock"):
         assert cli.main(command(tiny, tmp_path)[3:]) == 1
-    assert "another comparison is at work" in capsys.readouterr().err
+    assert "another comparison is running" in capsys.readouterr().err
     assert [f.name for f in (tmp_path / "c").iterdir()] == ["lock"]
 
 
@@ -123,7 +123,7 @@ def test_foreign_files_are_refused(tiny, tmp_path, capsys):
     (tmp_path / "c" / "yolo11n" / "seed0").mkdir(parents=True)
     (tmp_path / "c" / "yolo11n" / "seed0" / "thesis.txt").write_text("mine")
     assert cli.main(command(tiny, tmp_path)[3:]) == 1
-    assert "is not a run of a comparison" in capsys.readouterr().err
+    assert "that are not a run of a comparison" in capsys.readouterr().err
     assert not (tmp_path / "c" / "yolo11n-diffattn").exists()
 
 
@@ -142,14 +142,14 @@ def test_foreign_files_are_refused(tiny, tmp_path, capsys):
         (["seeds=0,0"], "holds a seed twice"),
         (["seeds=0.5"], "whole numbers"),
         (["seeds=-1"], "whole numbers"),
-        (["batch=-1"], "give a number"),
+        (["batch=-1"], "give a whole number"),
         (["margin=0"], "margin=0 must be the largest difference"),
         (["margin=much"], "margin='much' must be the largest"),
         (["margin=1"], "above 0 and below 1"),
         (["margin=True"], "above 0 and below 1"),
         (["holdout=0"], "holdout=0 must be a share of the validation images"),
         (["holdout=0.1"], "of 4 validation images leaves none apart"),
-        (["task=segment"], "the models say which"),
+        (["task=segment"], "the models determine the task"),
         (["split=test"], "test: in the data YAML"),
         (["holdout=0.9"], "of 4 validation images leaves none to choose on"),
         (["time=1"], "epochs="),
