@@ -54,7 +54,7 @@ WORDS = {
     "better": "helps",
     "worse": "harms",
     "equal": f"equal within {MARGIN}",
-    "not distinguishable": "cannot be told",
+    "not distinguishable": "not distinguishable",
     "no verdict": "too few seeds yet",
 }
 COLOURS = {"helps": "#0072b2", "harms": "#d55e00", WORDS["equal"]: "#009e73"}
@@ -121,18 +121,17 @@ def answer(of_a: Sequence[Row]) -> str:
     for good, bad, verb in (("better", "worse", "helps"), ("worse", "better", "harms")):
         kinds = [NAMES[kind] for kind, count in words.items() if count[good] >= 2 and not count[bad]]
         if kinds:
-            return f"**Differential attention {verb}**, as {' and '.join(kinds)}, on two data sets of three or more."
+            return f"**Differential attention {verb}**, as {' and '.join(kinds)}, on at least two of three data sets."
     if all(count["equal"] == len(SETS) for count in words.values()):
         return (
-            f"**Differential attention changes nothing that matters**: every kind is equal within {MARGIN} on all sets."
+            "**Differential attention changes nothing that matters**: "
+            f"all kinds are equal to stock within {MARGIN} on all data sets."
         )
     total = sum(words.values(), Counter())
-    parts = [
-        f"{total[w]} {WORDS[w] if w != 'equal' else f'are equal within {MARGIN}'}" for w in total if w != "no verdict"
-    ]
+    parts = [f"{WORDS[w]} ({total[w]})" for w in total if w != "no verdict"]
     return (
-        f"**It cannot be told whether differential attention helps a trained detector**: of {len(of_a)} differences "
-        f"(three kinds, three data sets), {', '.join(parts)}."
+        "**The study cannot say whether differential attention helps a trained detector.** "
+        f"The {len(of_a)} verdicts (three kinds, three data sets): {', '.join(parts)}."
     )
 
 
@@ -170,7 +169,7 @@ def claims(runs: Mapping[str, Experiment]) -> list[str]:
     for (kind, value), student, verdict in zip(asked, found, adjusted(found, MARGIN), strict=True):
         name, predicted = CLAIMS[value]
         said = {"better": "more", "worse": "less", "no verdict": "too few seeds yet"}.get(
-            verdict.word, "cannot be told"
+            verdict.word, "neither could be shown"
         )
         figures = [signed(student.difference), interval(student.interval())] if student else ["-", "-"]
         lines.append([NAMES[kind], name, predicted, *figures, _p(verdict.p_different), said])
@@ -193,9 +192,9 @@ def teacher(runs: Mapping[str, Experiment]) -> list[str]:
     resampled = {key: np.array(v["resampled"]) for key, v in values.items()}
     found = effects(taught, {key: v["value"] for key, v in values.items()}, resampled, images, MARGIN)
     what = {
-        "model": "`split` (mean of both)",
-        "teacher": "the teacher (mean of both)",
-        "interaction": "more with a teacher",
+        "model": "`split` instead of yolo11n, mean with and without the teacher",
+        "teacher": "the teacher instead of none, mean of both models",
+        "interaction": "what `split` gains from the teacher, minus what yolo11n gains",
     }
     return table(
         ["effect", "seeds", "difference", "95 %", "p", "verdict"],
@@ -290,7 +289,7 @@ def draw(runs: Mapping[str, Experiment]) -> Figure:
 def main(words: list[str]) -> int:
     """Rewrite the page and the picture, and return the exit status."""
     if words:
-        raise SystemExit("It takes no arguments: python scripts/study_page.py")
+        raise SystemExit("study_page.py takes no arguments: python scripts/study_page.py")
     runs, file = read(DOCS / "study"), DOCS / "study.md"
     before, _, rest = file.read_text(encoding="utf-8").partition(MARKS[0] + "\n")
     after = rest.partition(MARKS[1])[2]

@@ -199,7 +199,7 @@ def test_yolo_commands(command, workplace):
 OURS_SAID = {
     "train": "epochs completed",
     "val": "COCO AP of boxes",
-    "export": "found by one alone",
+    "export": "found by only one of the two",
     "compare": "95 % interval",
     "robustness": "mean of corruptions",
     "attend": "attention.html in",

@@ -80,7 +80,7 @@ def test_what_it_says_is_of_these_weights(compared):
     results = compared["results"]
     assert (results.seeds, results.only_evaluated, results.data.split) == ([], True, "val")
     assert "3 models, evaluated as they are" in compared["said"]
-    assert "from fewer than" not in compared["said"]
+    assert "seeds; give more" not in compared["said"]
     for pair in results.pairs:
         assert (pair.seeds, len(pair.per_seed), pair.over_seeds, pair.seeds_needed) == ([], 1, None, None)
         assert pair.verdict == "no verdict"  # of four images
@@ -117,7 +117,7 @@ def test_again_keeps_what_is_finished_and_refuses_what_has_changed(compared, giv
     assert all(map(is_finished, again()))
     before = (given / "predictions.json").read_bytes()
     (given / "predictions.json").write_text(json.dumps(json.loads(before)[1:]))
-    with pytest.raises(UserError, match=r"predictions\.json.evaluated belongs to .* another setting \(model_digest: "):
+    with pytest.raises(UserError, match=r"predictions\.json.evaluated belongs to .* other settings \(model_digest: "):
         again()
     (given / "predictions.json").write_bytes(before)
     assert all(map(is_finished, again()))
@@ -132,24 +132,24 @@ def test_again_keeps_what_is_finished_and_refuses_what_has_changed(compared, giv
         (
             ["best.pt", "best.onnx"],
             ["imgsz=96"],
-            "best.onnx was exported for 64 pixels, and the comparison is at imgsz=96",
+            "best.onnx was exported for 64 pixels, but the comparison is at imgsz=96",
         ),
         (["best.pt", "gone.onnx"], [], "gone.onnx does not exist"),
         (["best.pt", "gone.json"], [], "gone.json does not exist"),
         (["best.pt", "torn.onnx"], [], "torn.onnx does not load"),
         (["best.pt", "torn.json"], [], "torn.json is not readable as JSON"),
         (["best.pt", "other.json"], [], "image_id 'elsewhere' is no image of the data set"),
-        (["best.pt", "best.onnx"], ["seeds=0,1"], "seeds=(0, 1) is for a training"),
-        (["best.pt", "best.onnx"], ["reconstruct=True"], "reconstruct=True is for a training"),
-        (["best.pt", "best.onnx"], ["distill_model=yolo11n.pt"], "distill_model=yolo11n.pt is for a training"),
-        (["best.pt", "best.onnx"], ["teacher=none,x.pt"], "teacher=none,x.pt is for a training"),
-        (["best.pt", "best.onnx"], ["lr0=0.1"], "lr0=0.1 is for a training"),
+        (["best.pt", "best.onnx"], ["seeds=0,1"], "seeds=(0, 1) is for training"),
+        (["best.pt", "best.onnx"], ["reconstruct=True"], "reconstruct=True is for training"),
+        (["best.pt", "best.onnx"], ["distill_model=yolo11n.pt"], "distill_model=yolo11n.pt is for training"),
+        (["best.pt", "best.onnx"], ["teacher=none,x.pt"], "teacher=none,x.pt is for training"),
+        (["best.pt", "best.onnx"], ["lr0=0.1"], "lr0=0.1 is for training"),
         (["best.pt", "pose.pt"], [], "best is for detect, pose is for pose"),
         (["pose.pt", "predictions.json"], [], "pose is for pose, predictions is for detect"),
         (
             ["best.pt", "eighty.pt"],
             [],
-            "eighty was made for other classes than the data set has: class 0 is '0' in",
+            "eighty was trained for other classes than the data set has: class 0 is '0' in",
         ),
     ],
 )
@@ -239,7 +239,7 @@ MODEL = Given("a.pt", "detect", ["cat"], 640, fixed=False)
         ([(640, False), (640, True)], None, 640),
         ([(640, False), (320, True)], 320, 320),
         ([(640, False), (320, True)], None, r"different image sizes \(0 640, 1 320\): say which one to use"),
-        ([(640, False), (320, True)], 640, "1 was exported for 320 pixels, and the comparison is at imgsz=640"),
+        ([(640, False), (320, True)], 640, "1 was exported for 320 pixels, but the comparison is at imgsz=640"),
         ([(None, False), (None, False)], None, 96),
         ([(640, False), (320, False)], 480, 480),
     ],

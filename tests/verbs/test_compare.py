@@ -68,7 +68,7 @@ def test_second_compare_in_the_folder_is_refused(tiny, tmp_path, capsys):
     (tmp_path / "c").mkdir()
     with FileLock(tmp_path / "c" / "lock"):
         assert cli.main(command(tiny, tmp_path)[3:]) == 1
-    assert "another comparison is at work" in capsys.readouterr().err
+    assert "another comparison is running" in capsys.readouterr().err
     assert [f.name for f in (tmp_path / "c").iterdir()] == ["lock"]
 
 
@@ -86,10 +86,7 @@ def test_cut_run_is_continued_and_marked(killed):
     assert [run.resumed_after for key, run in runs.items() if key != ("yolo11n-diffattn", 0)] == [[], [], []]
     assert all(run.curve.epoch == [1, 2, 3] for run in runs.values())
     assert all(len(run.lambdas) == run.model.count("diffattn") for run in runs.values())
-    assert (
-        "Taken up again after an interruption: yolo11n-diffattn seed 0."
-        in (killed["folder"] / "results.md").read_text()
-    )
+    assert "Resumed after an interruption: yolo11n-diffattn seed 0." in (killed["folder"] / "results.md").read_text()
 
 
 def test_alike_in_all_but_the_model(killed):
@@ -103,7 +100,7 @@ def test_alike_in_all_but_the_model(killed):
 def test_progress_names_the_run_and_the_time_left(killed):
     out = killed["again"].stdout + killed["again"].stderr
     assert "run 3 of 4, yolo11n seed1, about 1 min left" in out
-    assert "from fewer than 3 seeds there is no verdict" in out
+    assert "a verdict needs at least 3 seeds" in out
 
 
 def test_results_are_all_there(killed):
@@ -126,7 +123,7 @@ def test_foreign_files_are_refused(tiny, tmp_path, capsys):
     (tmp_path / "c" / "yolo11n" / "seed0").mkdir(parents=True)
     (tmp_path / "c" / "yolo11n" / "seed0" / "thesis.txt").write_text("mine")
     assert cli.main(command(tiny, tmp_path)[3:]) == 1
-    assert "is not a run of a comparison" in capsys.readouterr().err
+    assert "that are not a run of a comparison" in capsys.readouterr().err
     assert not (tmp_path / "c" / "yolo11n-diffattn").exists()
 
 
@@ -145,14 +142,14 @@ def test_foreign_files_are_refused(tiny, tmp_path, capsys):
         (["seeds=0,0"], "holds a seed twice"),
         (["seeds=0.5"], "whole numbers"),
         (["seeds=-1"], "whole numbers"),
-        (["batch=-1"], "give a number"),
+        (["batch=-1"], "give a whole number"),
         (["margin=0"], "margin=0 must be the largest difference"),
         (["margin=much"], "margin='much' must be the largest"),
         (["margin=1"], "above 0 and below 1"),
         (["margin=True"], "above 0 and below 1"),
         (["holdout=0"], "holdout=0 must be a share of the validation images"),
         (["holdout=0.1"], "of 4 validation images leaves none apart"),
-        (["task=segment"], "the models say which"),
+        (["task=segment"], "the models determine the task"),
         (["split=test"], "test: in the data YAML"),
         (["holdout=0.9"], "of 4 validation images leaves none to choose on"),
         (["time=1"], "epochs="),
@@ -161,7 +158,7 @@ def test_foreign_files_are_refused(tiny, tmp_path, capsys):
         (["seed=3"], "seeds=0,1,2"),
         (["resume=True"], "the same command again"),
         (["formats=zzz"], "formats=zzz is unknown"),
-        (["formats=torchscript", "int8=True"], "has no int8 for torchscript"),
+        (["formats=torchscript", "int8=True"], "does not export torchscript in int8"),
         (["formats=torchscript", "half=True"], "torchscript"),
         (["int8=True"], "say which, as in formats=onnx int8=True"),
         (["formats=onnx", "half=3"], "half=3 must be True or False"),

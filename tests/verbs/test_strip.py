@@ -60,7 +60,9 @@ def test_what_differs_elsewhere_is_an_error(trained, images, tmp_path, monkeypat
     file = strip.strip(str(trained), str(tmp_path / "a.onnx"), format="onnx", imgsz=64, source=images)["file"]
     moved = without_plugin.SCRIPT.replace(".data.tolist()", ".data.add(1).tolist()")
     monkeypatch.setattr(without_plugin, "SCRIPT", moved)
-    with pytest.raises(RuntimeError, match="predicts something else without this package: 1"):
+    with pytest.raises(
+        RuntimeError, match="predicts something else without this package: coordinates or scores differ by 1"
+    ):
         without_plugin.difference_without_plugin(file, str(trained), images)
     monkeypatch.setattr(without_plugin, "SCRIPT", "raise SystemExit('no runtime')")
     with pytest.raises(RuntimeError, match="does not run without this package"):

@@ -77,7 +77,7 @@ def train(folder: Path, remaining: int = 0, device: str | None = None) -> None:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise UserError(f"{folder} is being trained by another process; wait for it, or end it.") from None
+        raise UserError(f"another process is training the run in {folder}; wait for it, or end it.") from None
     with lock:
         spec = read_spec(folder)
         if device is not None:

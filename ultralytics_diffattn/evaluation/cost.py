@@ -71,7 +71,7 @@ def latency(checkpoints: dict[str, Path], imgsz: int, device: str | None = None)
         try:
             onnx = {**_medians({name: _onnx(file, image) for name, file in checkpoints.items()})}
         except Exception as e:  # of ultralytics' or torch's export; hours of training are not to fail for it
-            LOGGER.warning(f"no latency of ONNX Runtime: {type(e).__name__}: {e}")
+            LOGGER.warning(f"the latency in ONNX Runtime could not be measured: {type(e).__name__}: {e}")
     return {name: {"pytorch": pytorch[name], "onnxruntime": onnx[name]} for name in checkpoints}
 
 
