@@ -21,7 +21,7 @@ backbone: [[-1, 1, Conv, [32, 3, 4]], [-1, 1, Conv, [64, 3, 4]], [-1, 1, AIFI_Di
 head: [[[2, 3], 1, RTDETRDecoder, [nc, 64, 40, 2, 4, 2]]]
 """
 SMALL_YOLO = """
-nc: 3
+nc: 6
 kpt_shape: [2, 3]
 scales: {{n: [1.0, 1.0, 1024]}}
 backbone: [[-1, 1, Conv, [16, 3, 4]], [-1, 1, Conv, [128, 3, 2]], [-1, 1, C3k2, [128]], [-1, 1, {block}, [128, 0.5]]]
