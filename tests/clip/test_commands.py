@@ -32,7 +32,7 @@ def workplace(tmp_path_factory):
         (cwd / folder).mkdir(parents=True)
         cv2.imwrite(str(cwd / folder / "a.png"), rng.integers(0, 255, (32, 40, 3), np.uint8))
     (cwd / "captions.csv").write_text("image,caption\nphotos/a.png,a cat\nanimals/dog/a.png,a dog\n")
-    script("captions.py", "captions", cwd=cwd, preloaded="torch")
+    script("captions.py", "captions", 0, 1, cwd=cwd, preloaded="torch")
     for file, rows in (("train", 257), ("val", 21)):
         table = cwd / "captions" / f"{file}.csv"
         table.write_text("\n".join(table.read_text().splitlines()[:rows]) + "\n")
