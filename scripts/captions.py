@@ -1,4 +1,4 @@
-"""Draw a small set of images with captions, for `diffattn clip-train`: `python scripts/captions.py folder [seed]`.
+"""Draw images with captions, for `diffattn clip-train`: `python scripts/captions.py folder [seed] [views]`.
 
 Two shapes, each with a shape, a colour and a size, and where the one is of the other. No caption is in both splits.
 """
@@ -39,17 +39,17 @@ def draw(rng, things, position):
     return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 
-def main(folder, seed=0):
-    """Write `train.csv`, `val.csv` and their images; 200 of 1,104 captions are held out."""
+def main(folder, seed=0, views=16):
+    """Write `train.csv`, `val.csv` and their images, `views` of each caption in train; 200 of 1,104 are held out."""
     rng = np.random.default_rng(seed)
     things = list(itertools.product(COLOURS, SHAPES))
     every = [(a, b, position) for a, b in itertools.permutations(things, 2) for position in POSITIONS]
     rng.shuffle(every := np.array(every, dtype=object))
-    for split, chosen, views in (("val", every[:200], 1), ("train", every[200:], 16)):
+    for split, chosen, drawings in (("val", every[:200], 1), ("train", every[200:], views)):
         (Path(folder) / split).mkdir(parents=True, exist_ok=True)
         rows = [("image", "caption")]
         for i, (a, b, position) in enumerate(chosen):
-            for view in range(views):
+            for view in range(drawings):
                 name = f"{split}/{i:04}-{view}.png"
                 cv2.imwrite(str(Path(folder) / name), draw(rng, (a, b), position))
                 rows.append((name, f"a {' '.join(a)} {position} a {' '.join(b)}"))

@@ -20,6 +20,19 @@ nc: 3
 backbone: [[-1, 1, Conv, [32, 3, 4]], [-1, 1, Conv, [64, 3, 4]], [-1, 1, AIFI_Diff, [96, 8]], [-1, 1, Conv, [64, 3, 2]]]
 head: [[[2, 3], 1, RTDETRDecoder, [nc, 64, 40, 2, 4, 2]]]
 """
+SMALL_YOLO = """
+nc: 6
+kpt_shape: [2, 3]
+scales: {{n: [1.0, 1.0, 1024]}}
+backbone: [[-1, 1, Conv, [16, 3, 4]], [-1, 1, Conv, [128, 3, 2]], [-1, 1, C3k2, [128]], [-1, 1, {block}, [128, 0.5]]]
+head: [{head}]
+"""
+SMALL_HEADS = {
+    "detect": "[[3], 1, Detect, [nc]]",
+    "pose": "[[3], 1, Pose, [nc, kpt_shape]]",
+    "classify": "[3, 1, Classify, [nc]]",
+    "depth": "[[3], 1, Depth, [32]]",
+}
 SMALL_GROUPS = {
     "CORE": {16: (2, 1.0, 0.5)},
     "CORE_EXPORT": {16: (2, 1.6)},
@@ -149,6 +162,18 @@ def random_maps(
 
 def prefixed(state):
     return {f"module.{name}": tensor for name, tensor in state.items()}
+
+
+def small_models(folder, task="detect"):
+    """Write the YAMLs of two models of five rows, small and small-diffattn, and return their paths.
+
+    What a test holds of a command seldom depends on the hundred convolutions of a published model.
+    """
+    files = []
+    for name, block in (("small", "C2PSA"), ("small-diffattn", "C2PSA_Diff")):
+        files.append(folder / f"{name}.yaml")
+        files[-1].write_text(SMALL_YOLO.format(block=block, head=SMALL_HEADS[task]))
+    return [str(file) for file in files]
 
 
 def old_checkpoint(file):

@@ -53,6 +53,7 @@ def executed(tmp_path_factory, tiny):
     smaller = {  # what stands in the notebook: instead, how often
         'data="shapes.yaml"': (f"data={str(tiny)!r}", 1),
         "epochs=8": ("epochs=1", 1),
+        'stock.train(**budget, name="stock")': ('stock.train(**budget, plots=False, name="stock")', 1),
         "conf=0.25": ("conf=1e-5", 2),  # one step teaches nothing, and what is compared should not be empty
     }
     for old, (new, times) in smaller.items():

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from ultralytics import YOLO
 from ultralytics.nn.modules.block import C2PSA, Attention
 
+from tests.samples import small_models
 from ultralytics_diffattn.benchmark import attention_cases, model_cases
 from ultralytics_diffattn.benchmark.case import random_tensor
 from ultralytics_diffattn.nn.blocks import Attention_Diff, C2PSA_Diff
@@ -130,7 +131,7 @@ def test_whole(dtype):
         assert y.is_inference()
 
 
-def test_compiled_models_are_the_same_models(monkeypatch):
+def test_compiled_models_are_the_same_models(tmp_path, monkeypatch):
     stock, seen = torch.compile, []
 
     def compile(model, **options):  # inductor would take minutes; what matters here is what is compiled
@@ -138,7 +139,7 @@ def test_compiled_models_are_the_same_models(monkeypatch):
         return stock(model, backend="eager", **options)
 
     monkeypatch.setattr(torch, "compile", compile)
-    monkeypatch.setattr(model_cases, "MODELS", {"ours": model_cases.MODELS["ours"]})
+    monkeypatch.setattr(model_cases, "MODELS", {"ours": small_models(tmp_path)[1]})
     eager, compiled = model_cases.whole(64), model_cases.whole(64, mode="compile")
     for name, run in eager.items():
         torch.testing.assert_close(compiled[name]()[0][0], run()[0][0], rtol=1e-4, atol=1e-3)

@@ -32,8 +32,8 @@ def workplace(tmp_path_factory):
         (cwd / folder).mkdir(parents=True)
         cv2.imwrite(str(cwd / folder / "a.png"), rng.integers(0, 255, (32, 40, 3), np.uint8))
     (cwd / "captions.csv").write_text("image,caption\nphotos/a.png,a cat\nanimals/dog/a.png,a dog\n")
-    script("captions.py", "captions", cwd=cwd, preloaded="torch")
-    for file, rows in (("train", 257), ("val", 21)):
+    script("captions.py", "captions", 0, 1, cwd=cwd, preloaded="torch")
+    for file, rows in (("train", 33), ("val", 21)):
         table = cwd / "captions" / f"{file}.csv"
         table.write_text("\n".join(table.read_text().splitlines()[:rows]) + "\n")
     return cwd
@@ -54,7 +54,7 @@ def test_commands(command, workplace, hub, tmp_path):
     if verb == "zeroshot":
         verb += " source" if any(word.startswith("source=") for word in arguments) else " data"
     if verb == "clip-train":
-        arguments.append("epochs=1")  # overrules what stands before it
+        arguments += ["epochs=1", "batch=16"]  # overrule what stands before them
     done = command_of(program, *arguments, f"project={tmp_path}", cwd=workplace, preloaded="clip", **hub_at(hub))
     assert SAID[verb] in done.stdout + done.stderr
 

@@ -48,7 +48,7 @@ def test_models_as_they_are(tmp_path, folders):
         typed_json.write(folder / "results.json", typed(results))
     write_across(tmp_path, folders, 0.005)
     text, page = ((tmp_path / name).read_text(encoding="utf-8") for name in ("across.md", "report.html"))
-    assert ", of these weights; from " in text
+    assert ", for these weights; from " in text
     assert "seeds" not in text
     assert "seeds" not in Page(page).text
 

@@ -112,6 +112,9 @@ def test_what_starts_from_weights(tmp_path, monkeypatch, changes, recorded):
         def __init__(self, args, **_):
             self.args = args
 
+        def postprocess(self, preds):
+            return preds
+
         def __call__(self, model):
             return {"fitness": 0.5}
 

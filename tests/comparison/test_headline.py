@@ -46,9 +46,9 @@ def test_too_few_seeds():
 def test_what_else_a_manager_has_to_know():
     small = results("better")
     small = replace(small, pairs=[replace(p, p_unequal=0.01) for p in small.pairs])
-    assert headline(small).endswith(", which is less than the 0.005 that matters.")
+    assert headline(small).endswith(", which is too small to matter (less than margin=0.005).")
     as_they_are = replace(results("equal"), arguments={"epochs": 0})
-    assert headline(as_they_are).endswith(" (of these weights).")
+    assert headline(as_they_are).endswith(" (for these weights).")
 
 
 def test_models_that_have_learned_nothing():

@@ -146,7 +146,7 @@ def test_what_exports_keep():
     text = Page(render(with_exports())).text
     assert "yolo11n, onnx int8 96.5 % 92.0 % to 101.0 % 0.550 0.530 -0.020 -0.050 to +0.010 2" in text
     assert "yolo11n-diffattn, onnx int8 not measured" in text
-    assert "From fewer than 3 seeds, what exports keep may be luck" in text
+    assert "With fewer than 3 seeds, what exports keep may be chance" in text
     assert "Not measured, and not counted: onnx int8 of yolo11n-diffattn, seed 0: <b>no</b>" in text
     assert "yolo11n-diffattn, onnx float16 - - 0.500 0.400 -0.020 - 1" in text
     assert "After export" not in Page(render(make_json())).text
@@ -166,7 +166,7 @@ def test_confusion_matrices_are_shares_of_the_true_class():
 def test_of_many_classes_the_confusions_that_differ_most():
     text = Page(render(make_json(classes=[f"class {i}" for i in range(80)]))).text
     assert "true number" not in text
-    assert "Chosen for their size out of all" in text
+    assert "chosen for their size, so their intervals are too narrow" in text
     results = make_json()
     results["confusion"]["largest"] |= {"names": [], "pairs": []}
     assert "Their confusions do not differ." in Page(render(results)).text
@@ -174,20 +174,20 @@ def test_of_many_classes_the_confusions_that_differ_most():
 
 def test_one_seed_and_what_went_wrong():
     text = Page(render(one_seed(), make_grid())).text
-    assert "one seed cannot tell a model from its luck" in text
+    assert "one seed is too few to rule out chance" in text
     assert "±" not in text
     assert "Not finished, and not counted here: 2 of 4 trainings" in text
     assert "yolo11n seed 1, yolo11n-diffattn seed <1>" in text
     assert "resumed after epoch 3, 5" in text
     assert text.count("not finished") == 2  # in the table of trainings
-    assert "1 could not be read any more, and are left out: gone.jpg" in text
+    assert "could no longer be read, and are left out (1): gone.jpg" in text
 
 
 def test_models_as_they_are_have_nothing_of_a_training():
     grid = [replace(pair, seed=None) for pair in make_grid()]
     text = Page(render(only_evaluated(), grid)).text
     assert "2 models as they are, without a training" in text
-    assert "of these weights; another training of them may differ" in text
+    assert "for these weights; trained again, the models may compare differently" in text
     assert "Nothing was trained and nothing chosen here." in text
     assert "/p/predictions.json" in text
     assert not re.search(r"s / epoch|peak MB|seeds? \d|over (the )?seeds|ONNX Runtime ms|Lambda|best epoch", text)

@@ -75,12 +75,12 @@ def test_failures_are_told_with_their_seed(tmp_path):
     typed_json.write(exports.folder(tmp_path / "1", INT8) / "error.txt", RunFailure("ValueError: no", None))
     one, none = retentions(runs, [INT8], "detect")
     assert (one.seeds, one.failures) == ([0], ["seed 1: ValueError: no"])
-    assert (none.seeds, none.difference, none.failures) == ([], None, ["seed 0: its process was ended"])
+    assert (none.seeds, none.difference, none.failures) == ([], None, ["seed 0: its process was killed or crashed"])
     assert retention_tables.kept(none) == "-"
 
 
 def test_other_images_are_refused(tmp_path):
     p = sample(0)
     run = make_run(tmp_path / "0", 0, p._replace(files=p.files[::-1]))
-    with pytest.raises(UserError, match="measured on other images: delete exports/"):
+    with pytest.raises(UserError, match="not measured on the same images throughout: delete exports/"):
         retentions({RunKey("a", 0): run}, [INT8], "detect")

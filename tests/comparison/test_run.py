@@ -107,7 +107,7 @@ def test_specification_of_another_version_is_refused_in_words(tmp_path):
     write_json(tmp_path / "spec.json", {"model": "yolo11n-diffattn.yaml", "args": {"epochs": 1}})
     error = schedule.train(tmp_path)
     assert "UserError" in error
-    assert "spec.json: the file misses data, files, holdout, model_digest, reconstruct, source, split, task" in error
+    assert "spec.json: the file lacks data, files, holdout, model_digest, reconstruct, source, split, task" in error
 
 
 def test_arguments_of_the_process_reach_the_training(tmp_path, monkeypatch):
@@ -121,7 +121,7 @@ def test_arguments_of_the_process_reach_the_training(tmp_path, monkeypatch):
 def test_two_processes_on_one_run(tmp_path, tiny):
     folder = spec(tmp_path / "seed0", tiny)
     with FileLock(folder / "lock"):
-        assert "being trained by another process" in schedule.train(folder)
+        assert "another process is training the run in" in schedule.train(folder)
 
 
 def test_ends_with_its_parent(tmp_path):

@@ -67,7 +67,7 @@ def test_a_process_that_is_killed_is_named(tmp_path, monkeypatch):
     (tmp_path / "killed.py").write_text("import os\n\nos.kill(os.getpid(), 9)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(schedule, "MODULE", "killed")
-    assert schedule.train(run) == "its process ended with -9, killed, perhaps for want of memory."
+    assert schedule.train(run) == "its process ended with status -9: it was killed, perhaps for lack of memory."
 
 
 def test_a_folder_that_a_machine_does_not_see(tmp_path):

@@ -121,7 +121,7 @@ def test_results_are_read_as_they_were_written(tmp_path):
 @pytest.mark.parametrize("version", [None, 0, 1, "2"])
 def test_another_schema_is_refused_with_the_remedy(version):
     with pytest.raises(
-        UserError, match=rf"schema {version}, and .* reads schema 3. Give the comparison's command again"
+        UserError, match=rf"schema {version}, but .* reads schema 3. Give the comparison's command again"
     ):
         schema.parse_results({**RESULTS, "schema": version})
     with pytest.raises(UserError, match="schema None"):
@@ -135,10 +135,10 @@ def test_another_schema_is_refused_with_the_remedy(version):
         ({"runs": [{**RUN, "epochs": True}]}, r"runs\.0\.epochs must be int, not 'True'"),
         ({"runs": [{**RUN, "step0": []}]}, r"runs\.0\.step0 must be float"),
         ({"pairs": [{**PAIR, "over_images": [0.1]}]}, r"pairs\.0\.over_images must be tuple\[float, float\]"),
-        ({"pairs": [{k: v for k, v in PAIR.items() if k != "verdict"}]}, r"pairs\.0 misses verdict"),
+        ({"pairs": [{k: v for k, v in PAIR.items() if k != "verdict"}]}, r"pairs\.0 lacks verdict"),
         ({"models": []}, r"models must be dict"),
-        ({"hardware": {"cpu": "x"}}, r"hardware misses cores, gpu, system"),
-        ({"more": 1}, r"the file has the unknown more"),
+        ({"hardware": {"cpu": "x"}}, r"hardware lacks cores, gpu, system"),
+        ({"more": 1}, r"the file must not have more"),
     ],
 )
 def test_a_field_of_another_type_is_named(changes, message):

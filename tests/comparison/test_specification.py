@@ -36,11 +36,11 @@ def test_the_same_comparison_goes_on(tmp_path):
     [
         (
             {"model": "a.yaml", "args": {}},
-            "misses data, files, holdout, model_digest, .*, versions. Choose another name=",
+            "lacks data, files, holdout, model_digest, .*, versions. Choose another name=",
         ),
-        ({**vars(SPEC), "args": {"epochs": 4, "freeze": [1, 2]}}, "another setting .epochs: 4 before, 3 now"),
+        ({**vars(SPEC), "args": {"epochs": 4, "freeze": [1, 2]}}, "other settings .epochs: 4 before, 3 now"),
         ({**vars(SPEC), "versions": {"torch": "2.8.0"}}, "versions: .*2.8.0.* before"),
-        (None, "holds something that is not a run of a comparison"),
+        (None, "holds files that are not a run of a comparison"),
     ],
 )
 def test_another_comparison_is_refused_and_nothing_is_written(tmp_path, existing, message):

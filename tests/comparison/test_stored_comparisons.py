@@ -81,7 +81,7 @@ def test_the_same_command_with_other_versions_is_refused_and_changes_nothing(nam
     before = contents(stored)
     assert cli.main(MAKE["words"](name, stored)) == 1
     said = capsys.readouterr().err
-    assert "belongs to a comparison with another setting (" in said
+    assert "belongs to a comparison with other settings (" in said
     assert re.search(r"versions: \{.*'ultralytics-diffattn': '0\.0\.9'.*\} before, \{.*\} now", said)
     assert "Choose another name=, or move that folder away; nothing was changed." in said
     after = contents(stored)

@@ -45,8 +45,8 @@ MORE = "over 3 seeds and 1,234 images"
         ),
         (
             {"interval": (0.001, 0.039)},
-            f"{NOT} +0.001 to +0.039 {MORE}; by itself it would be told from zero, but not as one of 2 differences in "
-            "this report.",
+            f"{NOT} +0.001 to +0.039 {MORE}; on its own it would be distinguishable, but not as one of 2 differences "
+            "in this report.",
         ),
         ({"difference": 0.0, "seeds_needed": None}, f"{NOT} -0.010 to +0.050 {MORE}.".replace("+0.020", "+0.000")),
         (
@@ -55,8 +55,8 @@ MORE = "over 3 seeds and 1,234 images"
         ),
         (
             {"verdict": "worse", "difference": -0.002, "interval": (-0.003, -0.001), "p_unequal": 0.01},
-            f"ours is worse than stock in mAP50-95: -0.002, 95 % interval -0.003 to -0.001 {MORE}; that is less than "
-            "the 0.005 that matters.",
+            f"ours is worse than stock in mAP50-95: -0.002, 95 % interval -0.003 to -0.001 {MORE}; that is too small "
+            "to matter (less than margin=0.005).",
         ),
         (
             {"verdict": "equal", "difference": 0.001, "interval": (-0.002, 0.004), "p_unequal": 0.01},
@@ -64,17 +64,17 @@ MORE = "over 3 seeds and 1,234 images"
         ),
         (
             {"verdict": "no verdict", "interval": None, "seeds": [0]},
-            "ours beside stock gets no verdict in mAP50-95: +0.020; one seed cannot tell a model from its luck: give 3 "
+            "ours gets no verdict against stock in mAP50-95: +0.020; one seed is too few to rule out chance: give 3 "
             "or more, as seeds=0,1,2.",
         ),
         (
             {"verdict": "no verdict", "seeds": [0, 1]},
-            "ours beside stock gets no verdict in mAP50-95: +0.020, 95 % interval -0.010 to +0.050 over 2 seeds and "
-            "1,234 images; 2 seeds cannot tell a model from its luck: give 3 or more, as seeds=0,1,2.",
+            "ours gets no verdict against stock in mAP50-95: +0.020, 95 % interval -0.010 to +0.050 over 2 seeds and "
+            "1,234 images; 2 seeds are too few to rule out chance: give 3 or more, as seeds=0,1,2.",
         ),
         (
             {"verdict": "no verdict", "difference": 0.0, "interval": (0.0, 0.0)},
-            f"ours beside stock gets no verdict in mAP50-95: +0.000, 95 % interval +0.000 to +0.000 {MORE}; "
+            f"ours gets no verdict against stock in mAP50-95: +0.000, 95 % interval +0.000 to +0.000 {MORE}; "
             "neither has learned anything: train longer.",
         ),
     ],
@@ -88,7 +88,7 @@ def test_sentence_from_few_images():
     results = make_results()
     few = replace(results, data=replace(results.data, images=2))
     assert tables.sentence(replace(PAIR, verdict="no verdict", interval=None), few) == (
-        "ours beside stock gets no verdict in mAP50-95: +0.020; there are 2 images, and a verdict needs at least 10."
+        "ours gets no verdict against stock in mAP50-95: +0.020; there are 2 images, and a verdict needs at least 10."
     )
 
 
@@ -102,7 +102,7 @@ def test_sentence_from_few_images():
 def test_sentence_of_models_as_they_are(changes, expected):
     results = replace(make_results(arguments={"epochs": 0}), pairs=[PAIR])
     pair = replace(PAIR, seeds=[], seeds_needed=None, **changes)
-    said = "1,234 images, of these weights; another training of them may differ."
+    said = "1,234 images, for these weights; trained again, the models may compare differently."
     assert tables.sentence(pair, results) == expected + said
 
 
@@ -163,7 +163,7 @@ def test_markdown():
     table = [line for line in lines[:end] if line.startswith("|")]
     assert table[2] == "| stock | 0.500 ± 0.010 | 0.500 ± 0.010 | - | 2,624,080 | 6.61 | 20.0 | - | 3.1 | 1,234 |"
     assert len({line.count("|") for line in table}) == 1
-    assert "- Taken up again after an interruption: stock seed 1, ours seed 1." in lines
+    assert "- Resumed after an interruption: stock seed 1, ours seed 1." in lines
     assert "- Not finished, and not in the table: ours seed 2." in lines
 
 
@@ -199,7 +199,7 @@ def test_what_exports_keep():
     assert lines[6].endswith("| 96.5 % (-0.020, -0.050 to +0.010) | 96.5 % (-0.020, -0.050 to +0.010) |")
     assert "- Not measured, and not counted: onnx int8 of stock, seed 2: no" in lines
     assert "Kept:" not in tables.as_markdown(without)
-    assert len([line for line in lines if line.startswith("- From fewer than 3 seeds")]) == 1
+    assert len([line for line in lines if line.startswith("- With fewer than 3 seeds")]) == 1
     enough = typed_retention("stock", seeds=[0, 1, 2])
     assert retention_tables.remarks(replace(without, retention=[enough])) == []
     rows = list(csv.DictReader(io.StringIO(tables.as_csv(results))))

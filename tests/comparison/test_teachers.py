@@ -31,13 +31,13 @@ def test_an_existing_file_is_absolute(tmp_path, monkeypatch):
 
 
 def test_a_file_called_none():
-    with pytest.raises(UserError, match="none is a training without a teacher; rename that file"):
+    with pytest.raises(UserError, match="none stands for training without a teacher; rename that file"):
         name_teachers(["none", "none.pt"])
 
 
 @pytest.mark.parametrize("teachers", [["none"], ["a.pt"], ["a.pt", "b/a.pt"], ["none", "none"]], ids=str)
 def test_too_few_or_alike(teachers):
-    with pytest.raises(UserError, match="must name two or more with different names, as teacher=none"):
+    with pytest.raises(UserError, match="must list two or more teachers with different names, as teacher=none"):
         name_teachers(teachers)
 
 
@@ -76,5 +76,5 @@ def test_weights_that_ultralytics_downloads_have_a_path_from_the_start(tmp_path,
 def test_a_teacher_of_another_task(tmp_path):
     YOLO("yolo11n-seg.yaml").save(tmp_path / "t.pt")
     check_teacher(str(tmp_path / "t.pt"), "segment")
-    with pytest.raises(UserError, match=r"t\.pt is for segment, the models are for detect"):
+    with pytest.raises(UserError, match=r"t\.pt is for segment, but the models are for detect"):
         check_teacher(str(tmp_path / "t.pt"), "detect")

@@ -41,7 +41,7 @@ def test_verdict(found, word):
 
 
 def test_a_report_of_many_differences_is_stricter():
-    """What is told from zero by itself is not, as one of many that are not."""
+    """What is distinguishable from zero by itself is not, as one of many that are not."""
     doubtful = SURE._replace(difference=0.0065, of_seed=1e-5)
     assert verdicts([doubtful], MARGIN)[0].word == "better"
     others = [SURE._replace(difference=d, of_images=1e-3) for d in (0.0, 0.001, 0.002, 0.003)]

@@ -106,7 +106,7 @@ def test_what_a_validation_leaves_out_is_left_out_and_said(validated, tiny, tmp_
     assert np.bincount(found.image).max() == 2
     best = max(row["score"] for row in rows)
     assert found.conf.max() == pytest.approx(best)
-    assert f"{len(rows) - len(found.conf)} predictions with a lower score than conf" in caplog.text
+    assert f"{len(rows) - len(found.conf)} predictions with a score below conf" in caplog.text
 
 
 def test_one_class(validated, tiny, tmp_path):
@@ -118,5 +118,5 @@ def test_classes_that_count_from_0_are_refused(validated, tiny, tmp_path):
     rows = [{**row, "category_id": row["category_id"] - 1} for row in json.loads(validated[2].read_text())]
     rows = [row for row in rows if row["category_id"]]  # so that no id is unknown
     (tmp_path / "p.json").write_text(json.dumps(rows))
-    with pytest.raises(UserError, match=r"category_id seems to count from 0, where \d+ predictions"):
+    with pytest.raises(UserError, match=r"category_id seems to count from 0: read so, \d+ predictions"):
         evaluated(tiny, tmp_path / "p.json", tmp_path)

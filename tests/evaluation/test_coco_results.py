@@ -36,20 +36,23 @@ def test_ids_as_ultralytics_writes_them(tmp_path):
     [
         ("{torn", "not readable as JSON"),
         ("[" * 100_000, "not readable as JSON"),
-        ({"images": []}, "is no COCO results JSON, a list of image_id, category_id, bbox, score"),
-        ("7", "is no COCO results JSON"),
-        ([ROW, 5], "prediction 2 is no object"),
+        ({"images": []}, "is not a COCO results JSON: give a list of objects with image_id, category_id, bbox, score"),
+        ("7", "is not a COCO results JSON"),
+        ([ROW, 5], "prediction 2 is not an object"),
         ([{"image_id": 7, "category_id": 1, "bbox": [1, 2, 3, 4]}], "prediction 1 has no score"),
-        ([{**ROW, "image_id": None}], "prediction 1 has the image_id 'None', which is no number or text"),
-        ([{**ROW, "category_id": True}], "the category_id 'True', which is no number"),
+        ([{**ROW, "image_id": None}], "prediction 1 has the image_id 'None', which is not a number or text"),
+        ([{**ROW, "category_id": True}], "the category_id 'True', which is not a number"),
         ([{**ROW, "bbox": [1, 2, 3]}], r"the bbox \[1, 2, 3\], which is not x, y, width and height"),
         ([{**ROW, "bbox": [1, 2, -3, 4]}], "which is not x, y, width and height"),
         ('[{"image_id": 7, "category_id": 1, "bbox": [1, 2, NaN, 4], "score": 0.5}]', "which is not x, y"),
         ([{**ROW, "score": 1.5}], "the score 1.5; scores are from 0 to 1"),
         ([{**ROW, "score": -0.1}], "the score -0.1"),
         ('[{"image_id": 7, "category_id": 1, "bbox": [1, 2, 3, 4], "score": NaN}]', "the score nan"),
-        ([ROW, {**ROW, "image_id": 12}], r"image_id 12 is no image of the data set \(1 of 2 are not\).*such as"),
-        ([{**ROW, "category_id": 0}], r"category_id 0 is no class of the data set.*ultralytics' own, such as 1, 2"),
+        ([ROW, {**ROW, "image_id": 12}], r"image_id 12 is no image of the data set \(1 of 2 ids are not\).*include"),
+        (
+            [{**ROW, "category_id": 0}],
+            r"category_id 0 is no class of the data set.*as ultralytics writes them, include 1, 2",
+        ),
         ([{**ROW, "category_id": 3}], "category_id 3 is no class"),
         ([], "no prediction for any of the 3 images"),
         ([{**ROW, "image_id": 1}], "no prediction for any of the 3 images"),  # of train alone
@@ -67,7 +70,7 @@ def test_no_such_file(tmp_path):
 
 def test_two_images_of_one_id(tmp_path):
     images = ["/d/val/a/1.jpg", "/d/val/b/01.jpg"]
-    with pytest.raises(UserError, match="image_id 1 is that of several images"):
+    with pytest.raises(UserError, match="image_id 1 belongs to several images"):
         found(tmp_path, [{**ROW, "image_id": 1}], images=images)
     assert found(tmp_path, [{**ROW, "image_id": "01"}], images=images).image.tolist() == [1]
 
@@ -81,7 +84,7 @@ def test_a_file_that_says_what_its_ids_are(tmp_path):
     result = found(tmp_path, {**tables, "annotations": rows})
     assert (result.image.tolist(), result.cls.tolist()) == ([1, 0], [0, 1])
     with pytest.raises(
-        UserError, match=r"category_id 1 is no class of the data set.*ids are its own lists, such as 0, 8"
+        UserError, match=r"category_id 1 is no class of the data set.*as in the file's own lists, include 0, 8"
     ):
         found(tmp_path, {**tables, "annotations": [{**ROW, "image_id": 3}]})
 
@@ -98,7 +101,9 @@ def test_cocos_own_classes(tmp_path):
 
     assert classes(1, 13, 90) == [0, 11, 79]  # person, stop sign, toothbrush
     assert classes(1, 12, 80) == [0, 11, 79]  # 12 is no id of COCO's
-    with pytest.raises(UserError, match="category_id 13 means one thing if its ids are ultralytics' own, and another"):
+    with pytest.raises(
+        UserError, match="category_id 13 means one thing with ids as ultralytics writes them, and another"
+    ):
         classes(1, 13)
     assert classes(1, 2) == [0, 1]  # in both ways the same
 

@@ -40,12 +40,12 @@ def test_precisions(int8, half, precisions, monkeypatch):
     ("formats", "precision", "message"),
     [
         (["onxx"], {}, "formats=onxx is unknown. Did you mean onnx"),
-        (["onnx", "zzz"], {}, "formats=zzz is unknown. There are torchscript, onnx, openvino"),
-        (["imx"], {}, "formats=imx is for hardware of its own"),
+        (["onnx", "zzz"], {}, "formats=zzz is unknown. Allowed: torchscript, onnx, openvino"),
+        (["imx"], {}, "formats=imx is for special hardware"),
         (
             ["torchscript"],
             {"int8": True},
-            "formats=torchscript int8=True: this ultralytics has no int8 for torchscript",
+            "formats=torchscript int8=True: this version of ultralytics does not export torchscript in int8",
         ),
         (["engine"], {}, "engine float32 needs an NVIDIA GPU"),
     ],

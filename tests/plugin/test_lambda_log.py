@@ -17,9 +17,15 @@ from tests.interpreters import forked, python, train_and_kill
 from ultralytics_diffattn import register
 from ultralytics_diffattn.plugin import lambda_log, lambda_plot
 
-BLOCK = "model.10.m.0.attn"
+BLOCK = "model.3.m.0.attn"
 COLUMNS = {"split": [BLOCK], "paired": [f"{BLOCK}/0", f"{BLOCK}/1"], "stock": []}
-NAMES = {"split": "yolo11n-diffattn.yaml", "paired": "yolo11n-diffattn-paired.yaml", "stock": "yolo11n.yaml"}
+ROWS = {"split": "C2PSA_Diff, [256]", "paired": "C2PSA_Diff, [256, 0.5, paired]", "stock": "C2PSA, [256]"}
+YAML = """
+nc: 6
+scales: {{n: [1.0, 1.0, 1024]}}
+backbone: [[-1, 1, Conv, [16, 3, 4]], [-1, 1, Conv, [256, 3, 2]], [-1, 1, C3k2, [256]], [-1, 1, {}]]
+head: [[[3], 1, Detect, [nc]]]
+"""
 EPOCHS = 2
 BUDGET = dict(epochs=EPOCHS, imgsz=64, batch=4, workers=0, device="cpu", save_period=1)
 STEPS = dict(optimizer="AdamW", lr0=0.01, warmup_epochs=0, nbs=4)  # large enough to see in float16
@@ -34,12 +40,19 @@ def by_the_formula(model, kind):
     return [float(torch.exp(q1 @ k1) - torch.exp(q2 @ k2) + 0.2)]
 
 
+def yaml_of(kind, folder):
+    """Write the YAML of a small model into a folder, and return its path."""
+    file = Path(folder) / f"small-{kind}.yaml"
+    file.write_text(YAML.format(ROWS[kind]))
+    return str(file)
+
+
 def train(kind, data, folder, *callbacks, **changes):
     """Train by the stock API; return what a logger and a reader of checkpoints saw."""
     seen = SimpleNamespace(logged=[], saved=[], lambdas=[], warnings=[], plots=None)
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: seen.warnings.append(record.getMessage())
-    model = YOLO(NAMES[kind])
+    model = YOLO(yaml_of(kind, folder))
     model.add_callback("on_fit_epoch_end", lambda trainer: seen.logged.append(dict(trainer.metrics)))
     model.add_callback("on_train_end", lambda trainer: vars(seen).update(plots=set(trainer.plots)))
     if kind != "stock":
@@ -60,7 +73,7 @@ def train(kind, data, folder, *callbacks, **changes):
 def runs(tiny, tmp_path_factory):
     """Train one of each kind; without validation the metrics stay from epoch to epoch."""
     changes = {"split": {"val": False}, "paired": {"plots": True}, "stock": {"val": False}}
-    return {kind: train(kind, tiny, tmp_path_factory.mktemp(kind), **changes[kind]) for kind in NAMES}
+    return {kind: train(kind, tiny, tmp_path_factory.mktemp(kind), **changes[kind]) for kind in ROWS}
 
 
 def rows_of(file):
@@ -160,8 +173,8 @@ def test_resume_after_a_kill(tiny, tmp_path):
 TENSORBOARD = """
 from ultralytics import YOLO, settings
 settings.update(tensorboard=True)
-YOLO("yolo11n-diffattn-paired.yaml").train(data={data!r}, project={project!r}, name="run", epochs=2, imgsz=64, batch=4,
-                                           workers=0, device="cpu", plots=False, lr0=0.01, optimizer="AdamW")
+YOLO({model!r}).train(data={data!r}, project={project!r}, name="run", epochs=2, imgsz=64, batch=4, workers=0,
+                      device="cpu", plots=False, lr0=0.01, optimizer="AdamW")
 """
 
 
@@ -169,7 +182,7 @@ def test_tensorboard(tiny, tmp_path):
     events = pytest.importorskip(
         "tensorboard.backend.event_processing.event_accumulator", reason="TensorBoard is not installed"
     )
-    code = TENSORBOARD.format(data=str(tiny), project=str(tmp_path))
+    code = TENSORBOARD.format(model=yaml_of("paired", tmp_path), data=str(tiny), project=str(tmp_path))
     forked(
         code, cwd=tmp_path, preloaded="torch", YOLO_CONFIG_DIR=str(tmp_path / "config")
     )  # the setting is for this training alone

@@ -13,6 +13,7 @@ from ultralytics.utils import YAML
 from ultralytics.utils.torch_utils import get_flops
 
 from tests.places import ROOT
+from tests.samples import small_models
 from ultralytics_diffattn.errors import UserError
 
 
@@ -49,13 +50,13 @@ def test_a_part_of_the_circuit_boards(study, tmp_path):
 def test_a_run_and_its_file(study, tiny, tmp_path, capsys):
     shutil.copytree(tiny.parent, tmp_path / "data" / "bccd")
     small = {**study["FINE"], "imgsz": 64, "epochs": 1, "batch": 4}
-    one = study["Experiment"]("a", "bccd", ("yolo11n-diffattn.yaml",), small)
+    one = study["Experiment"]("a", "bccd", (small_models(tmp_path)[1],), small)
     names = study["main"].__globals__
     names |= {"OUT": tmp_path / "out", "SEEDS": [10], "experiments": lambda weights: {"a-bccd": one}}
     words = [f"data={tmp_path / 'data'}", f"weights={tiny}", f"project={tmp_path / 'runs'}"]
     assert study["main"](words) == 0
     files = sorted((tmp_path / "out").iterdir())
-    assert [f.name for f in files] == ["a-bccd-yolo11n-diffattn-10.json"]
+    assert [f.name for f in files] == ["a-bccd-small-diffattn-10.json"]
     for file in files:
         found = json.loads(file.read_text())
         values = found["values"]

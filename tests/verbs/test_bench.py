@@ -15,7 +15,7 @@ from tests.interpreters import run
 from tests.places import ROOT
 from tests.samples import SMALL_GROUPS
 from ultralytics_diffattn import cli
-from ultralytics_diffattn.benchmark import groups, targets
+from ultralytics_diffattn.benchmark import groups, model_cases, targets
 from ultralytics_diffattn.benchmark.rows import Setting
 from ultralytics_diffattn.verbs import bench as module
 from ultralytics_diffattn.verbs.bench import bench
@@ -33,7 +33,23 @@ def small(monkeypatch, here):
         monkeypatch.setattr(targets, name, value)
 
 
-@pytest.mark.usefixtures("small")
+ELEVEN_ROWS = """
+backbone: [[-1, 1, Conv, [16, 3, 4]], [-1, 1, Conv, [256, 3, 2]], {identities}, [-1, 1, {block}, [256]]]
+head: [[[10], 1, Detect, [nc]]]
+nc: 80
+"""
+
+
+@pytest.fixture
+def small_models(tmp_path, monkeypatch):
+    """Put models whose attention is at layer 10, too, in place of the published ones, which test_groups.py measures."""
+    files = {"ours": tmp_path / "small-diffattn.yaml", "stock": tmp_path / "small.yaml"}
+    for file, block in zip(files.values(), ("C2PSA_Diff", "C2PSA"), strict=True):
+        file.write_text(ELEVEN_ROWS.format(block=block, identities=", ".join(["[-1, 1, nn.Identity, []]"] * 8)))
+    monkeypatch.setattr(model_cases, "MODELS", {**files, "again": files["stock"]})
+
+
+@pytest.mark.usefixtures("small", "small_models")
 def test_everything_on_a_small_scale(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = ["project=.", "name=docs", "exist_ok", "threads=1", "device=cpu"]

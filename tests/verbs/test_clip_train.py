@@ -2,15 +2,13 @@
 
 import csv
 import json
-import sys
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from tests.interpreters import run
-from tests.places import ROOT
+from tests.interpreters import forked
 
 pytest.importorskip("lightning")
 from ultralytics.utils import YAML
@@ -102,7 +100,7 @@ def test_a_killed_training_goes_on_and_keeps_its_rows(data, tmp_path):
         "t.Contrast.on_train_epoch_start = lambda self: self.current_epoch == 2 and os._exit(9)\n"
         f"clip_train(**{data!r}, epochs=3, project={str(tmp_path)!r}, name='a')\n"
     )
-    assert run(sys.executable, "-c", code, check=False, PYTHONPATH=str(ROOT)).returncode == 9
+    assert forked(code, cwd=tmp_path, check=False, preloaded="clip").returncode == 9
     assert [row["epoch"] for row in rows(tmp_path / "a")] == ["0", "1"]
     before = rows(tmp_path / "a")
     where = {"project": str(tmp_path), "name": "a", "epochs": 3, "resume": True}
@@ -148,20 +146,29 @@ def test_lightnings_checkpoint_holds_the_weights_too(data, tmp_path):
     assert all(torch.equal(t, theirs.state_dict()[name]) for name, t in ours.state_dict().items())
 
 
+TWO_RANKS = """
+import os, sys, torch
+from ultralytics_diffattn.clip import training as t
+from ultralytics_diffattn.verbs.clip_train import clip_train
+class Saving(t.Contrast):
+    def on_fit_end(self): torch.save(self.clip.state_dict(), f"rank{{self.global_rank}}.pt")
+t.Contrast = Saving
+pids = []
+for rank in "01":
+    pids.append(os.fork())
+    if not pids[-1]:
+        os.environ |= {{"RANK": rank, "LOCAL_RANK": rank}}
+        clip_train(**{data!r}, epochs=2, project={project!r}, name="two")
+        sys.exit()
+sys.exit(any([os.waitpid(pid, 0)[1] for pid in pids]))
+"""
+
+
 def test_two_ranks_train_one_model(data, tmp_path):
-    code = (
-        "import os, sys, torch; from ultralytics_diffattn.clip import training as t\n"
-        "from ultralytics_diffattn.verbs.clip_train import clip_train\n"
-        "class Saving(t.Contrast):\n"
-        "    def on_fit_end(self): torch.save(self.clip.state_dict(), f'rank{self.global_rank}.pt')\n"
-        "t.Contrast = Saving\n"
-        f"clip_train(**{data!r}, epochs=2, project={str(tmp_path)!r}, name='two')\n"
-    )
-    (tmp_path / "two.py").write_text(code)
-    run(
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29617", "two.py",
-        cwd=tmp_path, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1",
-    )  # fmt: skip
+    """In forks, with the variables that torchrun sets; clip/test_commands.py has torchrun itself."""
+    code = TWO_RANKS.format(data=data, project=str(tmp_path))
+    group = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "two"}
+    forked(code, cwd=tmp_path, preloaded="clip", MASTER_ADDR="127.0.0.1", MASTER_PORT="29617", **group)
     first, second = (torch.load(tmp_path / f"rank{i}.pt", weights_only=True) for i in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert all(torch.equal(first[name], tensor) for name, tensor in state(tmp_path / "two").items())

@@ -12,7 +12,8 @@ from filelock import FileLock
 from ultralytics import YOLO
 
 from tests import interpreters
-from tests.task_data import MODELS, make
+from tests.samples import small_models
+from tests.task_data import make
 from ultralytics_diffattn import cli
 from ultralytics_diffattn.comparison import typed_json
 from ultralytics_diffattn.comparison.schema import Across, read_results
@@ -22,6 +23,11 @@ from ultralytics_diffattn.evaluation.tasks import TASKS
 from ultralytics_diffattn.verbs import compare_arguments
 
 SMALL = ("epochs=3", "imgsz=64", "batch=4", "workers=0", "plots=False", "seeds=0,1", "device=cpu")
+
+
+def small(folder, task="detect"):
+    """Return the word for two small models, whose YAMLs are written into a folder."""
+    return f"models={','.join(small_models(folder, task))}"
 
 
 def command(tiny, folder, *more):
@@ -43,10 +49,9 @@ def killed(tiny, tmp_path_factory):
     """Kill a comparison in its second run, start a second one meanwhile, then give the first command again."""
     folder = tmp_path_factory.mktemp("compare")
     environment = {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}
-    first = subprocess.Popen(
-        command(tiny, folder), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    finished, cut = (folder / "c" / name / "seed0" for name in ("yolo11n", "yolo11n-diffattn"))
+    words = command(tiny, folder, small(folder))
+    first = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    finished, cut = (folder / "c" / name / "seed0" for name in ("small", "small-diffattn"))
     while not (cut / "backup" / "last.pt").exists():
         assert first.poll() is None
         time.sleep(0.02)
@@ -60,36 +65,33 @@ def killed(tiny, tmp_path_factory):
     before = {
         f: f.stat().st_mtime_ns for f in finished.rglob("*") if f.is_file() and f.name not in ("lock", "best.onnx")
     }
-    again = interpreters.command("diffattn", *command(tiny, folder)[3:], cwd=folder)
-    return {"folder": folder / "c", "before": before, "cut": cut, "again": again}
+    again = interpreters.command("diffattn", *words[3:], cwd=folder)
+    return {"folder": folder / "c", "before": before, "cut": cut, "again": again, "words": words[3:]}
 
 
 def test_second_compare_in_the_folder_is_refused(tiny, tmp_path, capsys):
     (tmp_path / "c").mkdir()
     with FileLock(tmp_path / "c" / "lock"):
         assert cli.main(command(tiny, tmp_path)[3:]) == 1
-    assert "another comparison is at work" in capsys.readouterr().err
+    assert "another comparison is running" in capsys.readouterr().err
     assert [f.name for f in (tmp_path / "c").iterdir()] == ["lock"]
 
 
 def test_finished_runs_are_untouched(killed):
     changed = [f for f, at in killed["before"].items() if f.stat().st_mtime_ns != at]
     assert changed == []
-    assert "yolo11n seed0, is finished" in killed["again"].stdout + killed["again"].stderr
+    assert "small seed0, is finished" in killed["again"].stdout + killed["again"].stderr
 
 
 def test_cut_run_is_continued_and_marked(killed):
     results = read_results(killed["folder"] / "results.json")
     runs = {run.key: run for run in results.runs}
     assert len(runs) == 4
-    assert runs["yolo11n-diffattn", 0].resumed_after in ([1], [2])
-    assert [run.resumed_after for key, run in runs.items() if key != ("yolo11n-diffattn", 0)] == [[], [], []]
+    assert runs["small-diffattn", 0].resumed_after in ([1], [2])
+    assert [run.resumed_after for key, run in runs.items() if key != ("small-diffattn", 0)] == [[], [], []]
     assert all(run.curve.epoch == [1, 2, 3] for run in runs.values())
     assert all(len(run.lambdas) == run.model.count("diffattn") for run in runs.values())
-    assert (
-        "Taken up again after an interruption: yolo11n-diffattn seed 0."
-        in (killed["folder"] / "results.md").read_text()
-    )
+    assert "Resumed after an interruption: small-diffattn seed 0." in (killed["folder"] / "results.md").read_text()
 
 
 def test_alike_in_all_but_the_model(killed):
@@ -102,8 +104,8 @@ def test_alike_in_all_but_the_model(killed):
 
 def test_progress_names_the_run_and_the_time_left(killed):
     out = killed["again"].stdout + killed["again"].stderr
-    assert "run 3 of 4, yolo11n seed1, about 1 min left" in out
-    assert "from fewer than 3 seeds there is no verdict" in out
+    assert "run 3 of 4, small seed1, about 1 min left" in out
+    assert "a verdict needs at least 3 seeds" in out
 
 
 def test_results_are_all_there(killed):
@@ -112,22 +114,22 @@ def test_results_are_all_there(killed):
     assert list(killed["folder"].rglob("*.tmp*")) == []
 
 
-def test_another_setting_is_refused_and_changes_nothing(killed, tiny, capsys):
+def test_another_setting_is_refused_and_changes_nothing(killed, capsys):
     folder = killed["folder"]
     before = {f: f.stat().st_mtime_ns for f in folder.rglob("*") if f.is_file() and f.name != "lock"}
-    words = command(tiny, folder.parent)[3:]
     for change, message in [(["lr0=0.5"], "lr0"), (["imgsz=96"], "imgsz: 64 before, 96 now")]:
-        assert cli.main([*words, *change]) == 1
+        assert cli.main([*killed["words"], *change]) == 1
         assert message in capsys.readouterr().err
     assert before == {f: f.stat().st_mtime_ns for f in folder.rglob("*") if f.is_file() and f.name != "lock"}
 
 
-def test_foreign_files_are_refused(tiny, tmp_path, capsys):
-    (tmp_path / "c" / "yolo11n" / "seed0").mkdir(parents=True)
-    (tmp_path / "c" / "yolo11n" / "seed0" / "thesis.txt").write_text("mine")
+@pytest.mark.parametrize("model", ["yolo11n", "yolo11n-diffattn"])  # that it compares unless it is told others
+def test_foreign_files_are_refused(model, tiny, tmp_path, capsys):
+    (tmp_path / "c" / model / "seed0").mkdir(parents=True)
+    (tmp_path / "c" / model / "seed0" / "thesis.txt").write_text("mine")
     assert cli.main(command(tiny, tmp_path)[3:]) == 1
-    assert "is not a run of a comparison" in capsys.readouterr().err
-    assert not (tmp_path / "c" / "yolo11n-diffattn").exists()
+    assert "that are not a run of a comparison" in capsys.readouterr().err
+    assert [f.name for f in (tmp_path / "c").iterdir() if f.is_dir()] == [model]
 
 
 @pytest.mark.parametrize(
@@ -145,14 +147,14 @@ def test_foreign_files_are_refused(tiny, tmp_path, capsys):
         (["seeds=0,0"], "holds a seed twice"),
         (["seeds=0.5"], "whole numbers"),
         (["seeds=-1"], "whole numbers"),
-        (["batch=-1"], "give a number"),
+        (["batch=-1"], "give a whole number"),
         (["margin=0"], "margin=0 must be the largest difference"),
         (["margin=much"], "margin='much' must be the largest"),
         (["margin=1"], "above 0 and below 1"),
         (["margin=True"], "above 0 and below 1"),
         (["holdout=0"], "holdout=0 must be a share of the validation images"),
         (["holdout=0.1"], "of 4 validation images leaves none apart"),
-        (["task=segment"], "the models say which"),
+        (["task=segment"], "the models determine the task"),
         (["split=test"], "test: in the data YAML"),
         (["holdout=0.9"], "of 4 validation images leaves none to choose on"),
         (["time=1"], "epochs="),
@@ -161,7 +163,7 @@ def test_foreign_files_are_refused(tiny, tmp_path, capsys):
         (["seed=3"], "seeds=0,1,2"),
         (["resume=True"], "the same command again"),
         (["formats=zzz"], "formats=zzz is unknown"),
-        (["formats=torchscript", "int8=True"], "has no int8 for torchscript"),
+        (["formats=torchscript", "int8=True"], "does not export torchscript in int8"),
         (["formats=torchscript", "half=True"], "torchscript"),
         (["int8=True"], "say which, as in formats=onnx int8=True"),
         (["formats=onnx", "half=3"], "half=3 must be True or False"),
@@ -175,7 +177,8 @@ def test_bad_input_is_refused_before_anything_is_made(tiny, tmp_path, capsys, mo
 
 def test_held_out_images(tiny, tmp_path):
     pytest.importorskip("onnxruntime")
-    words = [f"data={tiny}", *SMALL, "seeds=0", "epochs=1", "holdout=0.5", f"project={tmp_path}", "name=c"]
+    words = [f"data={tiny}", small(tmp_path), *SMALL, "seeds=0", "epochs=1", "holdout=0.5"]
+    words += [f"project={tmp_path}", "name=c"]
     precision = ["int8=True"] if export_formats._has("onnx", "int8") else []
     interpreters.command("diffattn", "compare", *words, "formats=onnx", *precision, cwd=tmp_path)
     results = read_results(tmp_path / "c" / "results.json")
@@ -186,7 +189,7 @@ def test_held_out_images(tiny, tmp_path):
     assert "2 images held out of the validation images (0.5)" in (tmp_path / "c" / "results.md").read_text()
     assert results.arguments["data"] == results.data.file == str(tiny)
     assert results.arguments["holdout"] == 0.5
-    assert [r.model for r in results.retention] == ["yolo11n", "yolo11n-diffattn"]
+    assert [r.model for r in results.retention] == ["small", "small-diffattn"]
     assert {(r.format, *r.seeds, *r.failures) for r in results.retention} == {("onnx", 0)}
     for run in (tmp_path / "c").glob("*/seed0"):
         recorded = {recording.read(file).files == apart for file in run.glob("exports/*/predictions.npz")}
@@ -202,7 +205,8 @@ def test_several_data_sets(tiny, tmp_path):
     other = tmp_path / "other" / "data.yaml"
     other.parent.mkdir()
     other.write_text(tiny.read_text() + f"path: {tiny.parent}\n")
-    words = ["compare", f"data={tiny},{other}", *SMALL, "seeds=0", "epochs=1", f"project={tmp_path}", "name=c"]
+    words = ["compare", f"data={tiny},{other}", small(tmp_path), *SMALL, "seeds=0", "epochs=1", f"project={tmp_path}"]
+    words += ["name=c"]
     interpreters.command("diffattn", *words, cwd=tmp_path)
     across = typed_json.read(Across, tmp_path / "c" / "across.json")
     assert across.folders == {name: name for name in (tiny.parent.name, "other")}
@@ -211,7 +215,7 @@ def test_several_data_sets(tiny, tmp_path):
         results = read_results(tmp_path / "c" / name / "results.json")
         assert found.difference == results.pairs[0].difference
         assert (found.verdict, model.verdict) == ("no verdict", "no verdict")  # from one seed
-    (tmp_path / "c" / "other" / "yolo11n" / "seed0" / "spec.json").write_text("{}")
+    (tmp_path / "c" / "other" / "small" / "seed0" / "spec.json").write_text("{}")
     before = {f: f.stat().st_mtime_ns for f in (tmp_path / "c").rglob("*.*")}
     again = interpreters.command("diffattn", *words, cwd=tmp_path, check=False)
     assert "nothing was changed" in again.stderr
@@ -220,26 +224,27 @@ def test_several_data_sets(tiny, tmp_path):
 
 def test_every_model_with_every_teacher(tiny, tmp_path):
     torch.manual_seed(0)
-    YOLO("yolo11n.yaml").save(tmp_path / "t.pt")
-    words = [f"data={tiny}", *SMALL, "seeds=0", "epochs=1", f"teacher=none,{tmp_path / 't.pt'}", f"project={tmp_path}"]
-    interpreters.command("diffattn", "compare", *words, "name=c", cwd=tmp_path)
+    models = small(tmp_path)
+    YOLO(tmp_path / "small.yaml").save(tmp_path / "t.pt")
+    words = [f"data={tiny}", models, *SMALL, "seeds=0", "epochs=1", f"teacher=none,{tmp_path / 't.pt'}"]
+    interpreters.command("diffattn", "compare", *words, f"project={tmp_path}", "name=c", cwd=tmp_path)
     results = read_results(tmp_path / "c" / "results.json")
-    assert list(results.models) == ["yolo11n", "yolo11n-diffattn", "yolo11n+t", "yolo11n-diffattn+t"]
+    assert list(results.models) == ["small", "small-diffattn", "small+t", "small-diffattn+t"]
     scores = {run.model: run.metrics[results.main] for run in results.runs}
-    gains = [scores[f"{model}+t"] - scores[model] for model in ("yolo11n", "yolo11n-diffattn")]
+    gains = [scores[f"{model}+t"] - scores[model] for model in ("small", "small-diffattn")]
     model, teacher, both = results.effects
     assert (model.kind, teacher.kind, both.kind) == ("model", "teacher", "interaction")
     assert teacher.difference == pytest.approx(sum(gains) / 2)
     assert both.difference == pytest.approx(gains[1] - gains[0])
     for label in results.models:
         lambdas = next(run.lambdas for run in results.runs if run.model == label)
-        assert list(lambdas) == (["model.10.m.0.attn"] if "diffattn" in label else [])
+        assert list(lambdas) == (["model.3.m.0.attn"] if "diffattn" in label else [])
 
 
 @pytest.mark.parametrize("task", ["pose", "classify", "depth"])  # of two metrics, without boxes, without classes
 def test_other_tasks(task, tiny, tmp_path):
     data = make(task, tiny, tmp_path / "data")
-    words = [f"data={data}", f"models={','.join(MODELS[task])}", *SMALL, "seeds=0", "epochs=1", f"project={tmp_path}"]
+    words = [f"data={data}", small(tmp_path, task), *SMALL, "seeds=0", "epochs=1", f"project={tmp_path}"]
     interpreters.command("diffattn", "compare", *words, "name=c", cwd=tmp_path)
     results = read_results(tmp_path / "c" / "results.json")
     assert results.task == task

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.interpreters import command, run
+from tests.interpreters import command, forked
 from tests.plugin.conftest import blocks, known, own_registry  # noqa: F401
 from ultralytics_diffattn.errors import ExistingFileError, UserError
 from ultralytics_diffattn.plugin import new_module, user_files
@@ -20,10 +20,8 @@ def test_what_it_writes_passes_its_own_test_and_trains(tiny, tmp_path):
         "diffattn compare data=shapes models=yolo11n.yaml,yolo11n-my_block.yaml",
     ]
     assert sorted(f.name for f in tmp_path.iterdir()) == ["my_block.py", "test_my_block.py", "yolo11-my_block.yaml"]
-    assert (
-        "4 passed"
-        in run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=tmp_path, PYTEST_ADDOPTS="").stdout
-    )
+    own_test = "import pytest, sys; sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider']))"
+    assert "4 passed" in forked(own_test, cwd=tmp_path, PYTEST_ADDOPTS="").stdout
     budget = "epochs=1", "imgsz=64", "batch=4", "device=cpu", "workers=0", "plots=False", "val=False"
     words = "train", "model=yolo11n-my_block.yaml", f"data={tiny}", f"project={tmp_path}", *budget
     env = {user_files.PATHS: str(tmp_path / "my_block.py")}

@@ -97,8 +97,8 @@ def test_summarise():
 @pytest.mark.parametrize(
     ("images", "resamples", "said"),
     [
-        (1, 0, "ours beside stock gets no verdict, +0.200, no interval over one image."),
-        (9, 200, "ours beside stock gets no verdict, +0.200, 95 % interval over images"),
+        (1, 0, "ours gets no verdict against stock, +0.200, no interval over one image."),
+        (9, 200, "ours gets no verdict against stock, +0.200, 95 % interval over images"),
     ],
 )
 def test_no_verdict_from_few_images(images, resamples, said):

@@ -10,6 +10,7 @@ from ultralytics import YOLO
 from ultralytics.cfg import get_cfg
 
 from tests.interpreters import forked
+from tests.samples import small_models, stir
 from ultralytics_diffattn import cli
 from ultralytics_diffattn.weights.checkpoints import load, student_file
 from ultralytics_diffattn.weights.transfer import check_pretrained
@@ -18,7 +19,7 @@ distill_model = pytest.importorskip("ultralytics.nn.distill_model")
 KILLED = """
 import os
 from ultralytics import YOLO
-model = YOLO("yolo11n-diffattn.yaml")
+model = YOLO({student!r})
 model.add_callback("on_model_save", lambda trainer: trainer.epoch == 0 and os._exit(9))
 model.train(data={data!r}, project={project!r}, name="killed", epochs=2, imgsz=64, batch=4, workers=0, plots=False,
             device="cpu", seed=1, distill_model={teacher!r})
@@ -29,12 +30,15 @@ model.train(data={data!r}, project={project!r}, name="killed", epochs=2, imgsz=6
 def unfinished(tmp_path_factory, tiny):
     """Return the checkpoint of a distillation that was killed behind its first epoch; teacher and student are ours.
 
-    The seed is one whose student, barely trained, does not score several boxes alike: an export would choose others.
+    The student's boxes, barely trained, would all score alike, and an export would choose others: it is stirred.
     """
     folder = tmp_path_factory.mktemp("distillation")
+    yaml = small_models(folder)[1]
     torch.manual_seed(0)
-    YOLO("yolo11n-diffattn.yaml").save(folder / "teacher.pt")
-    code = KILLED.format(data=str(tiny), project=str(folder), teacher=str(folder / "teacher.pt"))
+    for name in ("teacher", "student"):
+        stir(YOLO(yaml)).save(folder / f"{name}.pt")
+    student, teacher = (str(folder / f"{name}.pt") for name in ("student", "teacher"))
+    code = KILLED.format(data=str(tiny), project=str(folder), student=student, teacher=teacher)
     killed = forked(code, cwd=folder, check=False)
     assert killed.returncode == 9, killed.stderr
     weights = folder / "killed" / "weights" / "last.pt"
@@ -43,16 +47,21 @@ def unfinished(tmp_path_factory, tiny):
     return shutil.copy(weights, weights.with_name("unfinished.pt"))
 
 
+def yaml_of(unfinished):
+    """Return the YAML of its student."""
+    return str(unfinished.parents[2] / "small-diffattn.yaml")
+
+
 def test_lambda_has_the_students_plain_names(unfinished):
     with open(unfinished.parents[1] / "lambda.csv", newline="") as file:
-        assert list(next(csv.DictReader(file))) == ["epoch", "model.10.m.0.attn"]
+        assert list(next(csv.DictReader(file))) == ["epoch", "model.3.m.0.attn"]
 
 
 def test_it_loads(unfinished):
     model, _ = load(str(unfinished))
     assert type(model).__name__ == "DetectionModel"
     assert not any("teacher" in name or "student" in name for name in model.state_dict())
-    check_pretrained(str(unfinished), YOLO("yolo11n-diffattn.yaml").model)
+    check_pretrained(str(unfinished), YOLO(yaml_of(unfinished)).model)
 
 
 def test_student_file(unfinished):
@@ -74,7 +83,7 @@ def test_verbs_take_the_student(unfinished, tiny, tmp_path, monkeypatch, capsys)
         ["strip", unfinished, tmp_path / "s.pt"],
         ["strip", unfinished, tmp_path / "s.onnx", "format=onnx", "imgsz=64", f"source={images}"],
         ["export", f"model={unfinished}", "format=torchscript", "imgsz=64", f"source={images}"],
-        ["convert", unfinished, "model=yolo11-diffattn.yaml", tmp_path / "c.pt"],
+        ["convert", unfinished, f"model={yaml_of(unfinished)}", tmp_path / "c.pt"],
         ["val", f"model={unfinished}", f"data={tiny}", f"project={tmp_path}", *small],
         [
             "attend",
@@ -86,10 +95,10 @@ def test_verbs_take_the_student(unfinished, tiny, tmp_path, monkeypatch, capsys)
             "name=a",
         ],
         ["attend", f"model={unfinished}", f"data={tiny}", f"project={tmp_path}", "name=d", *small],
-        ["train", "model=yolo11n-diffattn.yaml", f"pretrained={unfinished}", f"data={tiny}", *trained, *small],
+        ["train", f"model={yaml_of(unfinished)}", f"pretrained={unfinished}", f"data={tiny}", *trained, *small],
     ):
         assert cli.main(list(map(str, words))) == 0, capsys.readouterr().err
-    assert "model.10.m.0.attn" in (tmp_path / "d" / "attention.json").read_text()
+    assert "model.3.m.0.attn" in (tmp_path / "d" / "attention.json").read_text()
     assert list((tmp_path / "a").glob("*.png"))
     assert type(YOLO(tmp_path / "t" / "weights" / "last.pt").model).__name__ == "DetectionModel"
 

@@ -170,14 +170,14 @@ def export(folder: Path, kind: str, imgsz: int) -> dict[str, str]:
         imgsz (int): Height and width of the image, in pixels.
 
     Returns:
-        (dict[str, str]): The file or folder of `ours` and of `stock`.
+        (dict[str, str]): The file or folder of each label in `MODELS`.
     """
     files = {}
-    for label, name in MODELS.items():
+    for name in dict.fromkeys(MODELS.values()):  # stock's and its control's are one
         checkpoint = folder / f"{kind}-{Path(name).stem}.pt"
         _settled(_seeded(name)).save(checkpoint)
-        files[label] = cost.exported(checkpoint, kind, imgsz)
-    return files
+        files[name] = cost.exported(checkpoint, kind, imgsz)
+    return {label: files[name] for label, name in MODELS.items()}
 
 
 def exported(files: Callable[[], dict[str, str]], kind: str, imgsz: int) -> Case:

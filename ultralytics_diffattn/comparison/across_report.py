@@ -35,7 +35,9 @@ def write_across(folder: Path, data_sets: Mapping[str, Path], margin: float) -> 
     files = {name: path / "results.json" for name, path in data_sets.items()}
     results = {name: read_results(file) for name, file in files.items() if file.exists()}
     if len(results) < 2:
-        LOGGER.error("compare: fewer than two data sets have results, so there is nothing to say of them together yet.")
+        LOGGER.error(
+            "compare: fewer than two data sets have results so far, so there is no report over all of them yet."
+        )
         return
     across = compare_across(results, {name: str(data_sets[name].relative_to(folder)) for name in results}, margin)
     typed_json.write(folder / "across.json", across)
@@ -61,10 +63,10 @@ def sentence(model: AcrossModel, across: Across) -> str:
     if model.verdict == "equal":
         text += f", within ±{across.margin:g}"
     if model.difference is None or model.interval is None:
-        return f"{text}: not every data set has one."
+        return f"{text}: at least one data set has no verdict of its own."
     differences = {name: found.difference for name, found in model.sets.items()}
     low, high = min(differences, key=differences.__getitem__), max(differences, key=differences.__getitem__)
-    weights = "" if any(found.seeds for found in model.sets.values()) else ", of these weights"
+    weights = "" if any(found.seeds for found in model.sets.values()) else ", for these weights"
     return (
         f"{text}: {signed(model.difference)}, 95 % interval {interval(model.interval)}{weights}; from "
         f"{signed(differences[low])} on {low} to {signed(differences[high])} on {high}"
@@ -88,7 +90,7 @@ def as_markdown(across: Across, results: Mapping[str, Results], missing: list[st
         for model in across.models
         for name, found in model.sets.items()
     ]
-    head = [f"minus {across.first}", "data set", across.metric, "95 % interval", "verdict"]
+    head = [f"model minus {across.first}", "data set", across.metric, "95 % interval", "verdict"]
     lines = [*(f"- {sentence(model, across)}" for model in across.models), "", *table(head, rows)]
     for name, found in results.items():
         images = f"{found.data.images:,} {split_in_words(found.data)}"

@@ -172,7 +172,7 @@ def differences(
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_locator(MaxNLocator(4, symmetric=True, steps=STEPS))
         axes.xaxis.set_major_formatter(lambda x, _: f"{x:+.3g}" if abs(x) > 1e-9 else "0")
-        axes.set_xlabel(f"difference of {metric}")
+        axes.set_xlabel(f"difference in {metric}")
         axes.grid(axis="y", visible=False)
         return _svg(figure, name, title)
 

@@ -21,6 +21,7 @@ from torch import nn
 from ultralytics.utils import LOGGER, RANK
 
 from ultralytics_diffattn.comparison.schema import RunRecord
+from ultralytics_diffattn.evaluation.nms_time_limit import lift
 from ultralytics_diffattn.output.files import write_json
 from ultralytics_diffattn.output.formatting import duration
 from ultralytics_diffattn.plugin.lambda_log import read as read_lambdas
@@ -73,6 +74,7 @@ def record_step0(trainer: Any) -> None:
         return
     validator = type(trainer.validator)(dataloader=trainer.test_loader, save_dir=trainer.save_dir, args=copy(args))
     validator.args.plots = False
+    lift(validator)
     state, numpy_state = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         metrics = validator(model=deepcopy(trainer.ema.ema))  # a copy, since validation fuses it

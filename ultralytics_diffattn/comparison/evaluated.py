@@ -32,7 +32,7 @@ PACKAGES = {  # by the end of a file's name: what its runtime is, which ultralyt
     ".pte": "executorch",
 }
 PREDICTING = "classes", "iou", "agnostic_nms", "augment"  # what they say is done to predictions, a file has behind it
-KINDS = "a checkpoint (.pt), what `diffattn export` or ultralytics exported, or a COCO results JSON (.json)"
+KINDS = "a checkpoint (.pt), an export of ultralytics or `diffattn export`, or a COCO results JSON (.json)"
 
 
 @dataclass(frozen=True)
@@ -68,14 +68,14 @@ def check_arguments(arguments: Mapping[str, Any], files: Iterable[str] = ()) -> 
         >>> check_arguments({"epochs": 0, "lr0": 0.1})
         Traceback (most recent call last):
         ...
-        ultralytics_diffattn.errors.UserError: lr0=0.1 is for a training, and epochs=0 trains nothing: take it out.
+        ultralytics_diffattn.errors.UserError: lr0=0.1 is for training, and epochs=0 trains nothing: leave it out.
     """
     for key, value in arguments.items():
         if key not in ARGUMENTS:
-            raise UserError(f"{key}={value} is for a training, and epochs=0 trains nothing: take it out.")
+            raise UserError(f"{key}={value} is for training, and epochs=0 trains nothing: leave it out.")
         if key in PREDICTING and (given := [file for file in files if file.endswith(".json")]):
             raise UserError(
-                f"{key}={value} changes what models predict, but {given[0]} is predicted already: take it out."
+                f"{key}={value} changes how a model predicts, but {given[0]} holds finished predictions: leave it out."
             )
 
 
@@ -99,7 +99,7 @@ def open_given(model: str) -> Given:
     if path.suffix == ".pt":
         return _checkpoint(model)
     if not path.exists():
-        raise MissingFileError(f"model {model} does not exist.")
+        raise MissingFileError(f"model {model} does not exist: give {KINDS}.")
     return Given(model, "detect", None, None, fixed=False) if path.suffix == ".json" else _exported(path)
 
 
@@ -133,12 +133,15 @@ def _exported(path: Path) -> Given:
     task, size = getattr(backend, "task", None), getattr(backend, "imgsz", None)
     if task is None or size is None:
         raise UserError(
-            f"{path} does not say its task, classes and image size, as what ultralytics exports does: write its "
-            "predictions as a COCO results JSON, and give that."
+            f"{path} does not state its task, classes and image size, as an export of ultralytics does: write its "
+            "predictions to a COCO results JSON, and give that instead."
         )
     height, width = (size, size) if isinstance(size, int) else size
     if height != width:
-        raise UserError(f"{path} was exported for {height} x {width} pixels; here images are square: export it so.")
+        raise UserError(
+            f"{path} was exported for {height} x {width} pixels, but a comparison uses square images: export it again "
+            f"with imgsz={max(height, width)}."
+        )
     names = [str(backend.names[i]) for i in sorted(backend.names)]
     return Given(str(path.resolve()), task, names, int(height), fixed=not getattr(backend, "dynamic", False))
 
@@ -167,13 +170,13 @@ def image_size(models: Mapping[str, Given], asked: object, otherwise: int) -> in
         listed = ", ".join(f"{label} {size}" for label, size in own.items())
         raise UserError(f"the models are for different image sizes ({listed}): say which one to use, as imgsz=640.")
     if asked is not None and not isinstance(asked, int):
-        raise UserError(f"imgsz={asked} must be one number, since images are square here: imgsz={otherwise}.")
+        raise UserError(f"imgsz={asked} must be one number, since a comparison uses square images: imgsz={otherwise}.")
     size = int(asked) if isinstance(asked, int) else next(iter(own.values()), otherwise)
     for label, given in models.items():
         if given.fixed and given.imgsz != size:
             raise UserError(
-                f"{label} was exported for {given.imgsz} pixels, and the comparison is at imgsz={size}: give "
-                f"imgsz={given.imgsz}, or export it with imgsz={size} or dynamic=True."
+                f"{label} was exported for {given.imgsz} pixels, but the comparison is at imgsz={size}: give "
+                f"imgsz={given.imgsz}, or export it again with imgsz={size} or dynamic=True."
             )
     return size
 
@@ -190,8 +193,8 @@ def warn_of_padding(models: Mapping[str, Given], rect: object) -> None:
     fixed = [label for label, given in models.items() if given.fixed]
     if rect is None and any(Path(given.ckpt_path).suffix == ".pt" for given in models.values()) and fixed:
         LOGGER.warning(
-            f"compare: {', '.join(fixed)} will see images padded to squares, and checkpoints as little padding as "
-            "possible, as with `yolo val`; rect=False shows all of them the same."
+            f"compare: {', '.join(fixed)} will see images padded to squares, but checkpoints will see them with as "
+            "little padding as possible, as in `yolo val`; give rect=False to pad the images alike for all."
         )
 
 
@@ -210,7 +213,7 @@ def check_classes(models: Mapping[str, Given], names: Mapping[int, str], single_
         >>> check_classes({"a": Given("a.pt", "detect", ["cat"], 640, fixed=False)}, {0: "dog"})
         Traceback (most recent call last):
         ...
-        ultralytics_diffattn.errors.UserError: a was made for other classes than the data set has: class 0 is 'cat' ...
+        ultralytics_diffattn.errors.UserError: a was trained for other classes than the data set has: class 0 is ...
     """
     from ultralytics.nn.autobackend import check_class_names  # which knows the names behind ImageNet's codes
 
@@ -222,7 +225,7 @@ def check_classes(models: Mapping[str, Given], names: Mapping[int, str], single_
         for i in sorted({*own} | {*wanted}):
             if own.get(i) != wanted.get(i):
                 raise UserError(
-                    f"{label} was made for other classes than the data set has: class {i} is {own.get(i)!r} in the "
+                    f"{label} was trained for other classes than the data set has: class {i} is {own.get(i)!r} in the "
                     f"model and {wanted.get(i)!r} in the data; give models that were trained for these classes."
                 )
 

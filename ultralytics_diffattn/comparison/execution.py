@@ -47,9 +47,7 @@ def execute(
         else:
             LOGGER.info(f"compare: {len(runs)} runs ({len(models)} models x {len(seeds)} seeds) in {folder}")
         if None not in seeds and len(seeds) < LEAST_SEEDS:
-            LOGGER.warning(
-                f"compare: from fewer than {LEAST_SEEDS} seeds there is no verdict; give more, as seeds=0,1,2."
-            )
+            LOGGER.warning(f"compare: a verdict needs at least {LEAST_SEEDS} seeds; give more, as seeds=0,1,2.")
         train = schedule.over_ray if over_ray else schedule.one_by_one
         failed = train(list(runs.values()))
         make_exports([run for run in runs.values() if is_finished(run)], exports)
@@ -100,6 +98,6 @@ def _locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise UserError(f"another comparison is at work in {folder}; wait for it, or choose another name=.") from None
+        raise UserError(f"another comparison is running in {folder}; wait for it, or choose another name=.") from None
     with lock:
         yield

@@ -48,7 +48,7 @@ def make_exports(runs: Iterable[Path], exports: Sequence[Export]) -> None:
         names = [folder(run, export).name for export in exports if not predictions(run, export).exists()]
         if not names:
             continue
-        LOGGER.info(f"\ncompare: {run.parent.name} {run.name} is exported and measured, {', '.join(names)}")
+        LOGGER.info(f"\ncompare: exporting and measuring {run.parent.name} {run.name}: {', '.join(names)}")
         for name in names:
             (run / "exports" / name / FAILURE).unlink(missing_ok=True)
         run_module(MODULE, run, *names)
@@ -70,7 +70,11 @@ def predictions(run: Path, export: Export | None) -> Path:
 def failure(run: Path, export: Export) -> str:
     """Return why an export has no predictions, in one line."""
     file = folder(run, export) / FAILURE
-    return " ".join(typed_json.read(RunFailure, file).error.split()) if file.exists() else "its process was ended"
+    return (
+        " ".join(typed_json.read(RunFailure, file).error.split())
+        if file.exists()
+        else "its process was killed or crashed"
+    )
 
 
 def main(run: str, *names: str) -> int:

@@ -51,5 +51,5 @@ def _sentence(verdict: str, pairs: list[PairResult], results: Results) -> str:
     if verdict in ("better", "worse"):
         said += f", by {' and '.join(f'{abs(pair.difference):.3f}' for pair in pairs)}"
         small = [pair.p_unequal is not None and pair.p_unequal < 1 - LEVEL for pair in pairs]
-        said += f", which is less than the {results.margin:g} that matters" if all(small) else ""
-    return said + (" (of these weights)." if results.only_evaluated and verdict != NO_VERDICT else ".")
+        said += f", which is too small to matter (less than margin={results.margin:g})" if all(small) else ""
+    return said + (" (for these weights)." if results.only_evaluated and verdict != NO_VERDICT else ".")

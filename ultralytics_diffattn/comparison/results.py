@@ -63,7 +63,10 @@ def collect(
     if spec.only_evaluated:
         by_run = recording.with_one_brightness(by_run)
     if len({tuple(p.files) for p in by_run.values()}) > 1:
-        raise UserError("the runs were validated on different images, or in different order, and cannot be paired.")
+        raise UserError(
+            "the runs were validated on different images, or in a different order, so they cannot be paired; compare "
+            "again under another name=."
+        )
     specs = {key.model: run_files.read_spec(run) for key, run in runs.items()}
     taught = taught_by(specs)
     teachers = teacher_arguments(specs.values())
@@ -116,7 +119,9 @@ def check_alike(runs: Mapping[RunKey, Path]) -> None:
     for key, args in saved.items():
         teacher = run_files.read_spec(runs[key]).args.get("distill_model")
         if args.pop("distill_model", None) != teacher:  # which may differ between the runs, where it is compared
-            raise UserError(f"{runs[key]} was not taught by {teacher}; delete that folder and compare again.")
+            raise UserError(
+                f"{runs[key]} was not trained with distill_model={teacher}; delete that folder and compare again."
+            )
         if args["seed"] != key.seed:
             raise UserError(f"{runs[key]} was trained with seed={args['seed']}; delete that folder and compare again.")
     names = {name for args in saved.values() for name in args} - VARIES_BY_RUN
@@ -124,7 +129,10 @@ def check_alike(runs: Mapping[RunKey, Path]) -> None:
         values = {key: args.get(name) for key, args in saved.items()}
         if len({repr(v) for v in values.values()}) > 1:
             listed = ", ".join(f"{key.title}: {v}" for key, v in values.items())
-            raise UserError(f"the runs were trained with different {name}= ({listed}), so they cannot be compared.")
+            raise UserError(
+                f"the runs were trained with different {name}= ({listed}), so they cannot be compared; compare again "
+                "under another name=, with a smaller batch= if memory ran out."
+            )
 
 
 def spread(values: Sequence[float | None]) -> Spread:

@@ -55,7 +55,8 @@ def _retention(runs: Mapping[int, Path], model: str, export: Export, task: str) 
     images = {tuple(recorded.files) for pair in pairs for recorded in pair}
     if len(images) > 1:
         raise UserError(
-            f"{export.title} of {model} was measured on other images: delete exports/ in its runs' folders."
+            f"{export.title} of {model} was not measured on the same images throughout: delete exports/ in the folders "
+            "of its runs, and give the same command again."
         )
     count = len(pairs[0][0].files)
     measures = [measure(recorded, task) for pair in pairs for recorded in pair]

@@ -20,8 +20,8 @@ def notes(results: Results) -> list[str]:
     if not results.retention:
         return []
     how = (
-        f"Kept: {results.main} of the exported model as a part of PyTorch's, then the difference and its 95 % interval "
-        "over seeds and images; of both on the same images, padded to squares, as exports take them."
+        f"Kept: the exported model's {results.main} as a share of PyTorch's, then the difference and its 95 % interval "
+        "over seeds and images. Both are measured on the same images, padded to squares, as exports need them."
     )
     return [how, *remarks(results)]
 
@@ -36,7 +36,9 @@ def remarks(results: Results) -> list[str]:
         (list[str]): Sentences; empty if all is well.
     """
     few = [r for r in results.retention if 0 < len(r.seeds) < LEAST_SEEDS]
-    doubt = f"From fewer than {LEAST_SEEDS} seeds, what exports keep may be luck, and so may its interval."
+    doubt = (
+        f"With fewer than {LEAST_SEEDS} seeds, what exports keep may be chance, and the intervals cannot be trusted."
+    )
     failed = [f"{r.title} of {r.model}, {failure}" for r in results.retention for failure in r.failures]
     return [doubt] * bool(few) + [f"Not measured, and not counted: {text}" for text in failed]
 

@@ -41,6 +41,7 @@ from ultralytics_diffattn.comparison.run_files import (
 from ultralytics_diffattn.comparison.schema import RunFailure, RunSpec
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.evaluation import coco_matching, recording
+from ultralytics_diffattn.evaluation.nms_time_limit import lift
 from ultralytics_diffattn.output.files import write_json
 from ultralytics_diffattn.weights.checkpoints import student
 
@@ -76,7 +77,7 @@ def train(folder: Path, remaining: int = 0, device: str | None = None) -> None:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise UserError(f"{folder} is being trained by another process; wait for it, or end it.") from None
+        raise UserError(f"another process is training the run in {folder}; wait for it, or end it.") from None
     with lock:
         spec = read_spec(folder)
         if device is not None:
@@ -176,6 +177,7 @@ def _evaluate(folder: Path, spec: RunSpec) -> None:
 def _listen(model: Any, spec: RunSpec, remaining: int) -> None:
     """Add the callbacks; they are functions of modules, or partials of them, which reach the processes of more GPUs."""
     epochs.listen(model, remaining)
+    model.add_callback("on_val_start", lift)  # between epochs, too: best.pt is chosen there
     if spec.split == "val":  # else the trainer's final validation is not what counts
         recording.listen(model)
         model.add_callback("on_val_end", recording.save)

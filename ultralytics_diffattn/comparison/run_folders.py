@@ -50,8 +50,8 @@ def check_run_folders(specification: Specification) -> None:
     for file, text in specification.files.items():
         if file.exists() and file.read_text(encoding="utf-8") != text and any(run.exists() for run in folders.values()):
             raise UserError(
-                f"{file.parent} holds another choice of images, which runs here were trained with. Choose another "
-                "name=, or move the folder away; nothing was changed."
+                f"{file.parent} lists other held-out images than this command would choose, and runs here were trained "
+                "with that list. Choose another name=, or move the folder away; nothing was changed."
             )
 
 
@@ -69,7 +69,7 @@ def check_specification(run: Path, spec: RunSpec) -> None:
         return
     if not (run / SPEC).exists():
         raise UserError(
-            f"{run} holds something that is not a run of a comparison; move it away or choose another name=."
+            f"{run} holds files that are not a run of a comparison; move them away, or choose another name=."
         )
     try:
         existing = read_spec(run)
@@ -79,7 +79,7 @@ def check_specification(run: Path, spec: RunSpec) -> None:
     changes = [f"{k}: {old.get(k)} before, {new.get(k)} now" for k in old | new if old.get(k) != new.get(k)]
     if changes:
         raise UserError(
-            f"{run} belongs to a comparison with another setting ({'; '.join(changes)}). Choose another name=, or move "
+            f"{run} belongs to a comparison with other settings ({'; '.join(changes)}). Choose another name=, or move "
             "that folder away; nothing was changed."
         )
 

@@ -51,10 +51,10 @@ def one_by_one(runs: list[Path]) -> list[Path]:
         if error is None:
             durations.append(time.time() - start)
             continue
-        LOGGER.error(f"compare: {_title(run)} failed, the other runs go on. {error}")
+        LOGGER.error(f"compare: {_title(run)} failed; the other runs continue. {error}")
         failed.append(run)
         if is_disk_full(run):
-            raise FullDiskError(f"no space left below {run}; make room and give the same command again")
+            raise FullDiskError(f"no disk space is left for {run}; make room and give the same command again")
     return failed
 
 
@@ -80,7 +80,7 @@ def over_ray(runs: list[Path]) -> list[Path]:
     options = {"runtime_env": {"env_vars": users}} if users else {}
     task = ray.remote(num_cpus=1, num_gpus=int(gpu), max_retries=0, **options)(train)
     waiting = [run for run in runs if not is_finished(run)]
-    LOGGER.info(f"compare: {len(waiting)} of {len(runs)} runs over Ray, {resources}")
+    LOGGER.info(f"compare: {len(waiting)} of {len(runs)} runs left, spread over Ray: {resources}")
     pending = {task.remote(run, 0, gpu): run for run in waiting}
     failed, start = [], time.time()
     while pending:
@@ -92,7 +92,7 @@ def over_ray(runs: list[Path]) -> list[Path]:
             error = f"its Ray worker died: {str(e).splitlines()[0]}"
         if error is not None:
             failed.append(run)
-            LOGGER.error(f"compare: {_title(run)} failed, the other runs go on. {error}")
+            LOGGER.error(f"compare: {_title(run)} failed; the other runs continue. {error}")
             continue
         count = len(waiting) - len(pending)
         left = f", about {duration((time.time() - start) / count * len(pending))} left" if pending else ""
@@ -123,15 +123,15 @@ def train(run: Path, remaining: int = 0, gpu: bool = False) -> str | None:
         (str | None): Why it failed, or None.
     """
     if not (run / SPEC).exists():
-        return f"{run} is not to be seen from this machine; put project= on storage that all machines share."
+        return f"{run} does not exist on this machine; put project= on storage that all machines share."
     status = run_module(MODULE, run, remaining, *(["0"] if gpu else []))
     if status == 0 and is_finished(run):
         return None
     failure = read_failure(run)
     if failure:
         return failure.error
-    killed = ", killed, perhaps for want of memory" if status in (-9, 137) else ""
-    return f"its process ended with {status}{killed}."
+    killed = ": it was killed, perhaps for lack of memory" if status in (-9, 137) else ""
+    return f"its process ended with status {status}{killed}."
 
 
 def is_disk_full(run: Path) -> bool:

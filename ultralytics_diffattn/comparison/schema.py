@@ -360,12 +360,12 @@ def parse_results(value: object, name: str = "results.json") -> Results:
         >>> parse_results({"schema": 1})
         Traceback (most recent call last):
         ...
-        ultralytics_diffattn.errors.UserError: results.json has schema 1, and this version of ... reads schema 3. ...
+        ultralytics_diffattn.errors.UserError: results.json has schema 1, but this version of ... reads schema 3. ...
     """
     version = value.get("schema") if isinstance(value, dict) else None
     if version != SCHEMA:
         raise UserError(
-            f"{name} has schema {version}, and this version of ultralytics-diffattn reads schema {SCHEMA}. "
+            f"{name} has schema {version}, but this version of ultralytics-diffattn reads schema {SCHEMA}. "
             f"{_way_out(value)}"
         )
     return typed_json.parse(Results, value, name)

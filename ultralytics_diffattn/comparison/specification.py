@@ -132,7 +132,8 @@ def specify(
     }
     if len(specs) < len(seeds) * len(taught) * len(models):
         raise UserError(
-            "a model has the name of another with its teacher, so that both would have one folder: rename it."
+            "a model has the name of another one with its teacher (MODEL+TEACHER), so both would have the same folder: "
+            "rename its file."
         )
     return Specification(folder, specs, set_apart)
 
@@ -178,11 +179,13 @@ def training_arguments(args: TrainingArguments) -> TrainingArguments:
     except (TypeError, ValueError, SyntaxError) as error:
         raise UserError(str(error).strip()) from error
     if not isinstance(args["batch"], int) or args["batch"] < 1:
-        raise UserError(f"batch={args['batch']} would be chosen for each model by itself; give a number, as batch=16.")
+        raise UserError(
+            f"batch={args['batch']} could give each model another batch size; give a whole number, as batch=16."
+        )
     if isinstance(args["imgsz"], int) and args["imgsz"] < 32:
-        raise UserError(f"imgsz={args['imgsz']} is too small; give pixels, at least 32.")
+        raise UserError(f"imgsz={args['imgsz']} is too small; give at least 32 pixels.")
     if args.get("time"):
-        raise UserError(f"time={args['time']} would give a faster model more epochs; give epochs= in its place.")
+        raise UserError(f"time={args['time']} would give a faster model more epochs; give epochs= instead.")
     for key in ("data", *WEIGHTS):
         if isinstance(args.get(key), str):
             args[key] = located(args[key]) if key in WEIGHTS else _absolute(args[key])
@@ -256,7 +259,7 @@ def task_of(models: dict[str, Any]) -> str:
         raise UserError(f"{listed}: a comparison takes models of one task.")
     task: str = next(iter(tasks.values()))
     if task not in TASKS:
-        raise UserError(f"models for {task} cannot be compared; the tasks are {', '.join(TASKS)}.")
+        raise UserError(f"models for {task} cannot be compared; allowed tasks: {', '.join(TASKS)}.")
     return task
 
 

@@ -41,7 +41,7 @@ def as_markdown(results: Results) -> str:
     if any(run.reconstruction for run in results.runs):
         notes.append(_reconstruction(results))
     if resumed:
-        notes.append(f"Taken up again after an interruption: {', '.join(resumed)}.")
+        notes.append(f"Resumed after an interruption: {', '.join(resumed)}.")
     notes += retention_tables.notes(results)
     if results.missing:
         notes.append(f"Not finished, and not in the table: {', '.join(results.missing)}.")
@@ -91,9 +91,9 @@ def _reconstruction(results: Results) -> str:
         errors.setdefault(run.model, []).extend((run.reconstruction or {}).values())
     listed = ", ".join(f"{label} {min(e):.3f} to {max(e):.3f}" for label, e in errors.items() if e)
     return (
-        "Before its training, once for each model and seed, attention of ours learned from the training's images, "
-        f"without labels, what stock's does in the pretrained weights; squared error on held-out ones: {listed} of the "
-        "variance of stock's output."
+        "Before each training, the model's differential attention was trained alone, without labels, to give what the "
+        "stock attention of the pretrained weights gives on the training images (reconstruction). Squared error on "
+        f"held-out images, as a share of the variance of the stock attention's output: {listed}."
     )
 
 
@@ -116,9 +116,9 @@ def sentence(pair: PairResult, results: Results) -> str:
         seeds = "" if results.only_evaluated else f"{len(pair.seeds)} seeds and "
         text += f", 95 % interval {interval(pair.interval)} over {seeds}{images:,} images"
     weighed = results.only_evaluated and pair.verdict != intervals.NO_VERDICT
-    text += ", of these weights" if weighed else ""
+    text += ", for these weights" if weighed else ""
     text += _remark(pair, images, margin, len(results.pairs))
-    return f"{text}{'; another training of them may differ' if weighed else ''}."
+    return f"{text}{'; trained again, the models may compare differently' if weighed else ''}."
 
 
 def _remark(pair: PairResult, images: int, margin: float, tests: int) -> str:
@@ -126,11 +126,11 @@ def _remark(pair: PairResult, images: int, margin: float, tests: int) -> str:
     if pair.verdict == intervals.NO_VERDICT:
         return f"; {_why_none(pair, images)}"
     if pair.verdict in ("better", "worse") and pair.p_unequal is not None and pair.p_unequal < 1 - intervals.LEVEL:
-        return f"; that is less than the {margin:g} that matters"
+        return f"; that is too small to matter (less than margin={margin:g})"
     if pair.verdict != "not distinguishable" or not pair.difference or not pair.interval:
         return ""
     if not pair.interval[0] <= 0 <= pair.interval[1]:
-        return f"; by itself it would be told from zero, but not as one of {tests} differences in this report"
+        return f"; on its own it would be distinguishable, but not as one of {tests} differences in this report"
     if not pair.seeds:
         return ""
     if pair.seeds_needed is None:
@@ -146,8 +146,8 @@ def _why_none(pair: PairResult, images: int) -> str:
         return "neither finds anything"
     if len(pair.seeds) >= intervals.LEAST_SEEDS:
         return "neither has learned anything: train longer"
-    few = "one seed" if len(pair.seeds) == 1 else f"{len(pair.seeds)} seeds"
-    return f"{few} cannot tell a model from its luck: give {intervals.LEAST_SEEDS} or more, as seeds=0,1,2"
+    few = "one seed is" if len(pair.seeds) == 1 else f"{len(pair.seeds)} seeds are"
+    return f"{few} too few to rule out chance: give {intervals.LEAST_SEEDS} or more, as seeds=0,1,2"
 
 
 def as_csv(results: Results) -> str:

@@ -44,11 +44,13 @@ def name_teachers(teachers: Sequence[str]) -> dict[str, str | None]:
     """
     names = [Path(teacher).stem for teacher in teachers]
     if any(name == NONE and teacher != NONE for name, teacher in zip(names, teachers, strict=True)):
-        raise UserError(f"teacher={','.join(teachers)}: {NONE} is a training without a teacher; rename that file.")
+        raise UserError(
+            f"teacher={','.join(teachers)}: {NONE} stands for training without a teacher; rename that file."
+        )
     if len(names) < 2 or len(set(names)) < len(names):
         raise UserError(
-            f"teacher={','.join(teachers)} must name two or more with different names, as teacher=none,yolo11s.pt; to "
-            "teach every model alike, give distill_model=yolo11s.pt."
+            f"teacher={','.join(teachers)} must list two or more teachers with different names, as "
+            "teacher=none,yolo11s.pt; for the same teacher for every model, give distill_model=yolo11s.pt."
         )
     files = (None if t == NONE else located(t) for t in teachers)
     return dict(zip(names, files, strict=True))
@@ -94,7 +96,7 @@ def check_teacher(teacher: str, task: str) -> None:
         raise UserError(f"the teacher {teacher} does not load: {type(e).__name__}: {e}") from e
     if model.task != task:
         raise UserError(
-            f"the teacher {teacher} is for {model.task}, the models are for {task}; give one of their task."
+            f"the teacher {teacher} is for {model.task}, but the models are for {task}; give a teacher for {task}."
         )
 
 

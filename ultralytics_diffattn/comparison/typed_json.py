@@ -127,7 +127,7 @@ def _parse(kind: Any, value: Any, path: tuple[str, ...]) -> Any:
 def _fields(kind: Any, value: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
     """Return the fields of a dataclass or TypedDict, none missing and none more."""
     types = get_type_hints(kind)
-    for verb, names in (("misses", types.keys() - value.keys()), ("has the unknown", value.keys() - types.keys())):
+    for verb, names in (("lacks", types.keys() - value.keys()), ("must not have", value.keys() - types.keys())):
         if names:
             raise _MismatchError(f"{'.'.join(path) or 'the file'} {verb} {', '.join(sorted(names))}.")
     return {name: _parse(field, value[name], (*path, name)) for name, field in types.items()}

@@ -20,14 +20,16 @@ def warnings(results: Results) -> list[str]:
     metric = next((name for name in TASKS[results.task].compared if name.endswith("mAP50")), results.main)
     best = max(model.metrics[metric].mean or 0.0 for model in results.models.values())
     mend = (
-        "are these the images and classes they are for?" if results.only_evaluated else "train longer before comparing."
+        "check that the data set is of the kind that they were trained for."
+        if results.only_evaluated
+        else "train longer before comparing."
     )
     what = "finds" if results.only_evaluated else "has learned"
     said = [f"No model {what} anything ({metric} {best:.3f}): {mend}"] * (best < NOTHING)
     measured = next(iter(results.models.values())).per_class
     if measured and (absent := [name for name in results.data.classes if name not in measured]):
         said.append(
-            f"{', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}: "
-            f"{len(absent)} of {len(results.data.classes)} classes are in none of the images, and count for nothing."
+            f"Classes in none of the images, which do not count ({len(absent)} of {len(results.data.classes)}): "
+            f"{', '.join(absent[:5])}{', ...' if len(absent) > 5 else '.'}"
         )
     return said

@@ -85,7 +85,7 @@ def ap_by_size(truth: CocoTruth, predictions: Sequence[CocoResult]) -> APBySize:
     unknown = {p["image_id"] for p in predictions} - {image["id"] for image in truth["images"]}
     if unknown:
         raise UserError(
-            f"{len(unknown)} images have predictions but are not in the truth, such as that with the image_id "
+            f"{len(unknown)} images have predictions but are not in the truth, such as image_id "
             f"{min(unknown, key=str)!r}: use the ids of truth['images']"
         )
     if not truth["annotations"]:

@@ -6,6 +6,8 @@ from __future__ import annotations
 import tempfile
 from typing import Any
 
+from ultralytics_diffattn.evaluation.nms_time_limit import lift
+
 
 def box_map(yolo: Any, data: str, imgsz: int) -> float:
     """Return mAP50-95 of boxes on val.
@@ -22,6 +24,7 @@ def box_map(yolo: Any, data: str, imgsz: int) -> float:
         >>> box_map(YOLO("yolo11n.pt"), "coco.yaml", imgsz=640)  # doctest: +SKIP
         0.39
     """
+    yolo.add_callback("on_val_start", lift)
     with tempfile.TemporaryDirectory() as folder:  # ultralytics saves into it
         metrics = yolo.val(data=data, imgsz=imgsz, plots=False, verbose=False, project=folder)
     return float(metrics.box.map)

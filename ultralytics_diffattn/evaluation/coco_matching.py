@@ -54,7 +54,7 @@ def evaluate(file: Path, args: Mapping[str, Any], split: str, source: str, folde
     most = args.get("max_det") or max(MAX_DET, *(len(label["cls"]) for label in labels))
     found = _as_validated(all_of_them, args.get("conf") or CONF, most)
     if left_out := len(all_of_them.conf) - len(found.conf):
-        LOGGER.info(f"{file}: {left_out:,} predictions with a lower score than conf, or beyond max_det, do not count")
+        LOGGER.info(f"{file}: {left_out:,} predictions with a score below conf, or beyond max_det, do not count")
     if args.get("single_cls"):
         found.cls[:] = 0
     shape = np.array([label["shape"] for label in labels])  # (N, 2)
@@ -112,7 +112,7 @@ def _match(
         as_said, as_if_from_0 = as_said + int((gap == 0).sum()), as_if_from_0 + int((gap == 1).sum())
     if as_if_from_0 > as_said:
         raise UserError(
-            f"{file}: category_id seems to count from 0, where {as_if_from_0} predictions that lie on an object have "
-            f"its class, and {as_said} as it is. Add 1 to each. {EXPLICIT}"
+            f"{file}: category_id seems to count from 0: read so, {as_if_from_0} predictions that lie on an object "
+            f"have its class; as it stands, {as_said} have. Add 1 to each category_id, or {EXPLICIT}"
         )
     return tp

@@ -22,8 +22,8 @@ from ultralytics_diffattn.errors import MissingFileError, UserError
 KEYS = "image_id", "category_id", "bbox", "score"
 LISTS = "annotations", "images", "categories"
 EXPLICIT = (
-    "Or give one that says it: an object with the lists annotations (these predictions), images (id, file_name) and "
-    "categories (id, name)."
+    "give a file that says what its ids mean: an object with the lists annotations (these predictions), images (id, "
+    "file_name) and categories (id, name)."
 )
 OUTSIDE, AMBIGUOUS = -1, -2  # in place of an image's index: it is in another split; it is one of several
 Id: TypeAlias = int | str
@@ -90,10 +90,12 @@ def read(
     image = np.array([writing.images[row["image_id"]] for row in rows], np.int64)
     if (image == AMBIGUOUS).any():
         ambiguous = rows[int((image == AMBIGUOUS).argmax())]["image_id"]
-        raise UserError(f"{file}: image_id {ambiguous!r} is that of several images of the data set. {EXPLICIT}")
+        raise UserError(f"{file}: image_id {ambiguous!r} belongs to several images of the data set: {EXPLICIT}")
     inside = image != OUTSIDE
     if not inside.any():
-        raise UserError(f"{file} has no prediction for any of the {len(images)} images that are compared on.")
+        raise UserError(
+            f"{file} has no prediction for any of the {len(images)} images of the comparison: predict those."
+        )
     return Detections(
         image[inside],
         np.array([writing.classes[row["category_id"]] for row in rows], np.int64)[inside],
@@ -112,7 +114,9 @@ def _load(file: Path) -> Any:
         raise UserError(f"{file} is not readable as JSON: {error}") from None
     lists = isinstance(content, dict) and all(isinstance(content.get(key), list) for key in LISTS)
     if not isinstance(content, list) and not lists:
-        raise UserError(f"{file} is no COCO results JSON, a list of {', '.join(KEYS)}. {EXPLICIT}")
+        raise UserError(
+            f"{file} is not a COCO results JSON: give a list of objects with {', '.join(KEYS)}, or {EXPLICIT}"
+        )
     return content
 
 
@@ -121,13 +125,13 @@ def _wrong(row: Any) -> str:
     from ultralytics_diffattn.data.annotations import numbers
 
     if not isinstance(row, dict):
-        return f"is no object with {', '.join(KEYS)}"
+        return f"is not an object with {', '.join(KEYS)}"
     for key in KEYS:
         if key not in row:
             return f"has no {key}; each needs {', '.join(KEYS)}"
     for key, kinds in (("image_id", (int, str)), ("category_id", (int,)), ("score", (int, float))):
         if type(row[key]) not in kinds:
-            return f"has the {key} {str(row[key])[:40]!r}, which is no {'number or text' if str in kinds else 'number'}"
+            return f"has the {key} {str(row[key])[:40]!r}, which is not a number{' or text' if str in kinds else ''}"
     box = numbers(row["bbox"], 4)
     if box is None or min(box[2:]) < 0:
         return f"has the bbox {str(row['bbox'])[:60]}, which is not x, y, width and height in pixels"
@@ -139,15 +143,15 @@ def _writings(
 ) -> list[Writing]:
     """Return the ways in which the ids of a file may be written."""
     if isinstance(content, dict):
-        return [_by_tables("its own lists", content, images, others, names)]
+        return [_by_tables("as in the file's own lists", content, images, others, names)]
     stems: dict[Id, int] = {}
     for i, file in [*enumerate(images), *((OUTSIDE, other) for other in others)]:
         stem = Path(file).stem
         for key in {stem, int(stem) if stem.isdecimal() else stem}:
             _add(stems, key, i)
-    writings = [Writing("ultralytics' own", stems, {i + 1: i for i in range(len(names))})]
+    writings = [Writing("as ultralytics writes them", stems, {i + 1: i for i in range(len(names))})]
     if coco := _coco_classes(names):
-        writings.append(Writing("COCO's", stems, coco))
+        writings.append(Writing("as COCO numbers them", stems, coco))
     if source is not None:
         writings += _of_annotations(source, images, others, names)
     return writings
@@ -173,7 +177,7 @@ def _of_annotations(source: Path, images: Sequence[str], others: Sequence[str], 
         content = _load(file)
         for key in tables:
             tables[key] += content[key]
-    return [_by_tables(f"those of {source}", tables, images, others, names)] if tables["images"] else []
+    return [_by_tables(f"as in {source}", tables, images, others, names)] if tables["images"] else []
 
 
 def _by_tables(
@@ -218,16 +222,16 @@ def _writing_of(file: Path, rows: Sequence[Mapping[str, Any]], writings: Sequenc
                 kind = "image" if key == "image_id" else "class"
                 such = ", ".join(map(repr, [*known][:3])) or "none"
                 raise UserError(
-                    f"{file}: {key} {unknown[0]!r} is no {kind} of the data set ({len(unknown)} of {len(ids)} "
-                    f"are not), where ids are {nearest.who}, such as {such}. Take the predictions of this data set. "
-                    f"{EXPLICIT}"
+                    f"{file}: {key} {unknown[0]!r} is no {kind} of the data set ({len(unknown)} of {len(ids)} ids are "
+                    f"not). The data set's ids, {nearest.who}, include {such}. Give predictions for this data "
+                    f"set, or {EXPLICIT}"
                 )
     for other in fits[1:]:
         for key, ids in (("image_id", images), ("category_id", classes)):
             mine, theirs = ((w.images if key == "image_id" else w.classes) for w in (fits[0], other))
             if different := sorted((i for i in ids if mine[i] != theirs[i]), key=str):
                 raise UserError(
-                    f"{file}: {key} {different[0]!r} means one thing if its ids are {fits[0].who}, and another if they "
-                    f"are {other.who}, and it can be both. {EXPLICIT}"
+                    f"{file}: {key} {different[0]!r} means one thing with ids {fits[0].who}, and another with ids "
+                    f"{other.who}, and the file fits both: {EXPLICIT}"
                 )
     return fits[0]

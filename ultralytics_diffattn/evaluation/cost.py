@@ -71,7 +71,7 @@ def latency(checkpoints: dict[str, Path], imgsz: int, device: str | None = None)
         try:
             onnx = {**_medians({name: _onnx(file, image) for name, file in checkpoints.items()})}
         except Exception as e:  # of ultralytics' or torch's export; hours of training are not to fail for it
-            LOGGER.warning(f"no latency of ONNX Runtime: {type(e).__name__}: {e}")
+            LOGGER.warning(f"the latency in ONNX Runtime could not be measured: {type(e).__name__}: {e}")
     return {name: {"pytorch": pytorch[name], "onnxruntime": onnx[name]} for name in checkpoints}
 
 
@@ -95,7 +95,11 @@ def _pytorch(file: Path, image: torch.Tensor, device: str | None) -> Callable[[]
 
 def _onnx(file: Path, image: torch.Tensor) -> Callable[[], None]:
     """Return a callable that runs the exported model once in ONNX Runtime."""
-    return onnx_runner(str(file) if file.suffix == ".onnx" else exported(file, "onnx", image.shape[-1]), image)
+    if (
+        file.suffix != ".onnx"
+    ):  # not simplified, which takes seconds: ONNX Runtime folds the same when it loads the graph
+        file = Path(exported(file, "onnx", image.shape[-1], simplify=False))
+    return onnx_runner(str(file), image)
 
 
 def exported(file: Path, kind: str, imgsz: int, **options: Any) -> str:

@@ -110,7 +110,9 @@ def compare_predictions(
         predicted = [boxes(r) for batch in batches for r in yolo.predict(batch, **{**options, "conf": 1e-6})]
         best = max((float(b.conf.max()) for b in predicted if len(b)), default=0.0)
         if best:
-            LOGGER.info(f"PyTorch finds nothing above conf={options['conf']}: all above {best / 2:.2g} is compared.")
+            LOGGER.info(
+                f"PyTorch finds nothing above conf={options['conf']}, so boxes above conf={best / 2:.2g} are compared."
+            )
             # They score so alike that rounding decides which one NMS keeps.
             options = {**options, "conf": best / 2, "iou": 1.0}
             ours, theirs = _predict(yolo, exported, batches, options)
@@ -189,19 +191,22 @@ def judge(file: str, precision: str, comparison: Comparison, task: str) -> None:
     LOGGER.info(f"{c['images']} images, {text}")
     if wrong > tolerance.share * c["boxes"]:
         images = task in WITHOUT_BOXES
-        what = f"{wrong} images" if images else f"{wrong} boxes are further off than allowed, or found by one alone"
+        what = f"{wrong} {'images' if images else 'boxes'} differ more than allowed"
+        what += "" if images else ", or are found by only one of the two"
         mend = "export without half and int8, with more data to calibrate on, or in another format"
         if not images and c["conf"] < CONF:
-            mend = "PyTorch is sure of nothing in these images, so train longer or give others, as in source=folder"
+            mend = (
+                "PyTorch is not confident of any box in these images, so train longer or give others, as source=folder"
+            )
         allowed = int(tolerance.share * c["boxes"])
         raise DisagreementError(
-            f"{file} does not find what PyTorch finds, computing in {precision}: {what}, while {allowed} may. On "
-            f"{c['images']} images, {text}. It is not to be trusted: {mend}."
+            f"{file}, which computes in {precision}, does not predict what PyTorch predicts: {what}, and at most "
+            f"{allowed} may. On {c['images']} images, {text}. It is not to be trusted: {mend}."
         )
     if task not in WITHOUT_BOXES and not c["pairs"]:
         raise DisagreementError(
-            f"{file} was not compared: PyTorch finds no boxes in {c['images']} images: "
-            "give images with objects, as in source=folder, or a lower conf."
+            f"{file} was not compared, since PyTorch finds no boxes in {c['images']} images: "
+            "give images with objects, as source=folder, or a lower conf."
         )
 
 
@@ -216,7 +221,7 @@ def _described(c: Comparison, tolerance: Tolerance, task: str) -> str:
     gap = "-" if c["corner"] is None else f"{c['corner']:.2g}"
     text = f"corners differ by up to {gap} px of the input (allowed {tolerance.corner}), {text}"
     if "mask" in c:
-        text += f", masks overlap by at least {c['mask']:.2%} (allowed {tolerance.mask:.0%})"
+        text += f", masks overlap by at least {c['mask']:.2%} (required {tolerance.mask:.0%})"
     if "keypoint" in c:
         text += f", keypoints differ by up to {c['keypoint']:.2g} px (allowed {tolerance.keypoint})"
-    return f"{c['boxes']} boxes above conf={c['conf']:.2g}: {text}, {c['alone']} found by one alone"
+    return f"{c['boxes']} boxes above conf={c['conf']:.2g}: {text}, {c['alone']} found by only one of the two"

@@ -99,23 +99,27 @@ def _check(export: Export, on_cpu: bool) -> None:
     known = export_formats()["Argument"][1:]
     measured = [name for name in known if name in PACKAGES]
     if kind not in known:
-        raise UserError(f"formats={kind} is unknown.{did_you_mean(kind, known)} There are {', '.join(measured)}.")
+        raise UserError(f"formats={kind} is unknown.{did_you_mean(kind, known)} Allowed: {', '.join(measured)}.")
     if kind not in measured:
         raise UserError(
-            f"formats={kind} is for hardware of its own, which cannot be measured from here. Of the others there are "
+            f"formats={kind} is for special hardware, and cannot be measured on this machine. Allowed: "
             f"{', '.join(measured)}."
         )
     if precision != "float32" and not _has(kind, precision):
         able = [name for name in measured if _has(name, precision)]
         switch = PRECISIONS[precision][1]
         raise UserError(
-            f"formats={kind} {switch}=True: this ultralytics has no {precision} for {kind}. Leave one of the two out; "
-            f"it has {precision} for {', '.join(able)}."
+            f"formats={kind} {switch}=True: this version of ultralytics does not export {kind} in {precision}. Leave "
+            f"one of the two out; it exports in {precision}: {', '.join(able)}."
         )
     if on_cpu and (kind == "engine" or export == ("torchscript", "float16")):
-        raise UserError(f"{export.title} needs an NVIDIA GPU, and none is used here: take {kind} out of formats=.")
+        raise UserError(
+            f"{export.title} needs an NVIDIA GPU, but this comparison uses none: leave {kind} out of formats=."
+        )
     if kind == "coreml" and not MACOS:
-        raise UserError("formats=coreml: a Core ML model runs on macOS alone: take coreml out of formats=.")
+        raise UserError(
+            "formats=coreml needs macOS, since Core ML models run only there: leave coreml out of formats=."
+        )
     _check_packages(export)
 
 

@@ -162,27 +162,27 @@ FACETS = (
     ),
     Facet(
         "Confidence",
-        "Of the predictions from a confidence on, all classes together, at IoU 0.5.",
+        "Of the predictions with at least the given confidence, all classes together, at IoU 0.5.",
         tuple(f"{name} from {c:g}" for c in CONFIDENCES for name in ("precision", "recall", "F1")),
         by_confidence,
     ),
     Facet(
         "Calibration",
-        "Expected calibration error (less is better), and the share of predictions of each score that is right at IoU "
-        f"0.5; from a score of {LEAST_SURE:g} on.",
+        "Expected calibration error (less is better), and for each range of scores the share of predictions that are "
+        f"right at IoU 0.5. Predictions with a score below {LEAST_SURE:g} do not count.",
         ("calibration error", *(f"right at {n / BINS:g} to {(n + 1) / BINS:g}" for n in range(BINS))),
         calibration,
     ),
     Facet(
         "Objects",
-        "AP50-95 of objects by COCO's sizes of their boxes.",
+        "AP50-95 of objects by the size of their boxes, in COCO's three classes of size.",
         ("small", "medium", "large"),
         sizes,
         upright=True,
     ),
     Facet(
         "Images",
-        "AP50-95 of halves of the images: with fewer and more objects, darker and brighter.",
+        "AP50-95 on each half of the images: those with fewer or more objects, the darker or the brighter ones.",
         ("few objects", "many objects", "dark", "bright"),
         kinds_of_images,
     ),

@@ -110,7 +110,7 @@ def in_words(first: str, verdict: str, second: str) -> str:
         ('b is not distinguishable from a', 'b is equal to a')
     """
     if verdict == NO_VERDICT:
-        return f"{second} beside {first} gets no verdict"
+        return f"{second} gets no verdict against {first}"
     preposition = {"equal": "to", "not distinguishable": "from"}.get(verdict, "than")
     return f"{second} is {verdict} {preposition} {first}"
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from ultralytics_diffattn.evaluation import image_scores, predictions
 from ultralytics_diffattn.evaluation.image_scores import ImageScores
+from ultralytics_diffattn.evaluation.nms_time_limit import lift
 from ultralytics_diffattn.evaluation.predictions import Predictions
 
 Recorded: TypeAlias = Predictions | ImageScores
@@ -24,6 +25,7 @@ def listen(model: Any) -> None:
     Args:
         model (ultralytics.YOLO): The model that is about to be trained or validated.
     """
+    model.add_callback("on_val_start", lift)
     model.add_callback("on_val_start", begin)
 
 

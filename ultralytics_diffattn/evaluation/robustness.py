@@ -119,7 +119,9 @@ def check_detectors(files: list[Path], data: dict[str, Any]) -> dict[str, Path]:
             raise MissingFileError(f"models={file} does not exist; give trained checkpoints, such as weights/best.pt.")
         model = YOLO(file)
         if model.task != "detect":
-            raise UserError(f"{file} is for {model.task}; corruptions are evaluated for detectors.")
+            raise UserError(
+                f"{file} is for {model.task}, but corruptions are evaluated only for detectors; leave it out."
+            )
         of_model, of_data = list(model.names.values()), list(data["names"].values())
         if of_model != of_data:
             raise UserError(
@@ -157,7 +159,7 @@ def write_corrupted(folder: Path, data: dict[str, Any], condition: Condition) ->
         n, (image, label) = job
         pixels = imread(image)
         if pixels is None:
-            raise UserError(f"{image} cannot be read as an image.")
+            raise UserError(f"{image} cannot be read as an image; replace it, or remove it from the data set.")
         if condition != CLEAN:
             pixels = corrupt(pixels, *condition, seed=n)  # by index: every model sees the same noise
         if not imwrite(str(images / f"{n:07d}.png"), pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
@@ -287,6 +289,6 @@ def as_markdown(results: Robustness) -> str:
     if results["pairs"] and results["images"] < intervals.LEAST_IMAGES:
         lines.append(f"\nNo verdicts: {intervals.too_few(results['images'])}.")
     if results["pairs"]:
-        lines.append("\nThe intervals compare these checkpoints alone; two seeds of one model may differ as much.")
+        lines.append("\nThe intervals hold only for these checkpoints; two seeds of one model may differ as much.")
     lines.append(f"\nNot covered: {', '.join(results['left_out'])}, which needs photographs of frost.")
     return "\n".join(lines) + "\n"

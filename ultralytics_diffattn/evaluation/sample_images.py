@@ -35,7 +35,7 @@ def images_in(source: str | Path) -> list[str]:
             files = [str(file) for file in LoadImagesAndVideos(str(source)).files]
     files = [file for file in files if Path(file).suffix[1:].lower() in IMG_FORMATS]
     if not files:
-        raise UserError(f"{source} holds no images; known are {', '.join(sorted(IMG_FORMATS))}")
+        raise UserError(f"{source} holds no images; allowed are files of type {', '.join(sorted(IMG_FORMATS))}")
     return spread(files)
 
 

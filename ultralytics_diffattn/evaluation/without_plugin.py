@@ -85,6 +85,7 @@ def difference_without_plugin(file: str, weights: str, source: str | None = None
         gaps.append(float(np.abs(a - b).max(initial=0)))
     if max(gaps) > CLOSE:
         raise DisagreementError(
-            f"{file} predicts something else without this package: {max(gaps):.2g}. Please report this."
+            f"{file} predicts something else without this package: coordinates or scores differ by {max(gaps):.2g} "
+            f"({CLOSE:g} is allowed). Please report this."
         )
     return max(gaps)

@@ -17,6 +17,7 @@ from ultralytics_diffattn.data import catalogue
 from ultralytics_diffattn.data.check import check
 from ultralytics_diffattn.errors import UserError
 from ultralytics_diffattn.evaluation import intervals, predictions
+from ultralytics_diffattn.evaluation.nms_time_limit import lift
 from ultralytics_diffattn.maps.attention_maps import network, training_imgsz
 from ultralytics_diffattn.maps.geometry import coverage
 from ultralytics_diffattn.maps.hooks import QueriesKeys, Recording, object_maps, watch
@@ -158,6 +159,7 @@ def validate(yolo: Model, data: str, args: dict[str, Any]) -> Validated:
     with watch(network(yolo)) as recording, tempfile.TemporaryDirectory() as folder:  # ultralytics saves into it
         collector = _Collector(recording)
         yolo.add_callback("on_val_start", collector.attach)
+        yolo.add_callback("on_val_start", lift)
         metrics = yolo.val(**{"plots": False, "verbose": False, **args, "data": data, "project": folder})
     if not collector.images:
         raise UserError(f"{data} has no labelled objects to validate on.")

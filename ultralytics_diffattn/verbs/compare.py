@@ -36,14 +36,14 @@ OWN = {
     "half": False,
 }
 NOT_OURS = {  # what differs between the runs, or says where a run goes
-    "model": "models=a.yaml,b.yaml",
-    "seed": "seeds=0,1,2",
-    "split": "test: in the data YAML, or holdout=0.5",
-    "save_dir": "project= and name=",
-    "resume": "the same command again; it continues by itself",
-    "exist_ok": "the same command again; it continues by itself",
-    "mode": "none: it trains",
-    "task": "none: the models say which",
+    "model": "use models=a.yaml,b.yaml",
+    "seed": "use seeds=0,1,2",
+    "split": "use test: in the data YAML, or holdout=0.5",
+    "save_dir": "use project= and name=",
+    "resume": "give the same command again, which continues by itself",
+    "exist_ok": "give the same command again, which continues by itself",
+    "mode": "leave it out: a comparison trains and validates by itself",
+    "task": "leave it out: the models determine the task",
 }
 
 
@@ -75,10 +75,10 @@ def compare(**arguments: Any) -> bool:
         >>> compare(data="shapes", seeds=(0, 1))  # doctest: +SKIP
     """
     for key in NOT_OURS.keys() & arguments.keys():
-        raise UserError(f"{key}= is not an argument of a comparison; use {NOT_OURS[key]}.")
+        raise UserError(f"{key}= is not an argument of a comparison; {NOT_OURS[key]}.")
     untrained = arguments.get("epochs") == 0
     for key in {"seeds", "reconstruct", "teacher", "formats"} & arguments.keys() if untrained else ():
-        raise UserError(f"{key}={arguments[key]} is for a training, and epochs=0 trains nothing: take it out.")
+        raise UserError(f"{key}={arguments[key]} is for training, and epochs=0 trains nothing: leave it out.")
     own = {key: arguments.pop(key, default) for key, default in OWN.items()}
     if own["epochs"] is not None:
         arguments["epochs"] = own["epochs"]

@@ -1,0 +1,131 @@
+"""scripts/study_page.py: the protocol's rules on made-up runs, and the page beside the files that it is made of."""
+
+import json
+import runpy
+
+import numpy as np
+import pytest
+
+from tests.places import ROOT
+from ultralytics_diffattn.comparison.schema import RunKey
+
+KINDS = ("yolo11n-diffattn-paired", "yolo11n-diffattn", "yolo11n-diffattn-token")
+SEEDS = range(10, 14)
+
+
+@pytest.fixture
+def study_page(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    return runpy.run_path(str(ROOT / "scripts" / "study_page.py"))
+
+
+def made_up(gains, seeds=SEEDS, chance=0.0005):
+    """Return runs of an experiment: models by name, with how much each has more than the first."""
+    rng = np.random.default_rng(0)
+    images = rng.normal(0, 0.01, 1000)  # the same resamples for all, so that a difference has little chance
+    runs = {}
+    for model, gain in gains.items():
+        for seed in seeds:
+            value = 0.4 + gain + rng.normal(0, chance)
+            values = {"value": value, "resampled": value + images + rng.normal(0, chance, 1000)}
+            runs[RunKey(model, seed)] = {
+                "images": 100,
+                "values": dict.fromkeys(("mAP50-95", "background", "corrupted", "inside"), values),
+                "record": {"seconds_last_process": 360.0},
+                "versions": {"torch": "2"},
+            }
+    return runs
+
+
+def three_sets(*gains, **more):
+    """Return the runs of question a: of each data set the gains of the three kinds."""
+    sets = ("a-bccd", "a-deeppcb", "a-coco356")
+    runs = {
+        name: made_up({"yolo11n": 0.0, **dict(zip(KINDS, g, strict=True))}, **more)
+        for name, g in zip(sets, gains, strict=True)
+    }
+    return {**runs, "bc-bccd": {}, "d-coco356": {}}
+
+
+SAME = (0.0, 0.0, 0.0)
+ANSWERS = {
+    "Differential attention helps**, as `token`, on at least two": ((0, 0, 0.05), (0, 0, 0.05), SAME),
+    "Differential attention harms**, as `paired` and `split`,": ((-0.05, -0.05, 0),) * 3,
+    "Differential attention changes nothing that matters": (SAME,) * 3,
+    "The study cannot say": ((0, 0, 0.05), SAME, SAME),  # on one set alone
+    "The 9 verdicts (three kinds, three data sets): equal within 0.005 (7), helps (1), harms (1).": (
+        (0, 0, 0.05),
+        (0, 0, -0.05),
+        SAME,
+    ),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_answer_by_the_rule_of_the_protocol(study_page, answer):
+    assert answer in study_page["page"](three_sets(*ANSWERS[answer]))
+
+
+def test_helping_twice_and_harming_once_is_no_answer(study_page):
+    assert "The study cannot say" in study_page["page"](three_sets((0, 0, 0.05), (0, 0, 0.05), (0, 0, -0.05)))
+
+
+@pytest.mark.parametrize("seeds", [[], [10], [10, 11]])
+def test_too_few_seeds_are_no_answer(study_page, seeds):
+    page = study_page["page"](three_sets((0.1, 0.1, 0.1), SAME, SAME, seeds=seeds))
+    assert "There is no answer yet" in page
+    assert "helps" not in page
+
+
+def test_figures_of_a_pair(study_page):
+    runs = three_sets((0.02, 0, 0), SAME, SAME)
+    found = study_page["rows"](runs, "a")[0]
+    of = {model: [runs["a-bccd"][RunKey(model, s)]["values"]["mAP50-95"]["value"] for s in SEEDS] for model in KINDS}
+    stock = [runs["a-bccd"][RunKey("yolo11n", s)]["values"]["mAP50-95"]["value"] for s in SEEDS]
+    assert found.found.difference == pytest.approx(np.subtract(of[KINDS[0]], stock).mean())
+    low, high = found.found.student.interval()
+    assert low < 0.02 < high
+    assert (found.seeds, found.verdict.word) == (4, "better")
+
+
+def test_the_claim_is_an_average_over_the_sets(study_page):
+    lines = study_page["claims"](three_sets((0.03, 0, 0), (0.06, 0, 0), (0.09, 0, 0)))
+    assert "| `paired` | AP50 lost to background errors | less | +0.060 |" in lines[2]
+    assert lines[2].endswith("| more |")
+    assert lines[5].endswith("| neither could be shown |")
+
+
+def test_a_teacher_adds_to_all(study_page):
+    runs = three_sets(SAME, SAME, (0, 0.02, 0))
+    runs["d-coco356"] = made_up({"yolo11n": 0.1, "yolo11n-diffattn": 0.12})
+    model, teacher, interaction = study_page["teacher"](runs)[2:]
+    assert "| 4 | +0.020 |" in model
+    assert "| 4 | +0.100 |" in teacher
+    assert interaction.endswith("equal within 0.005 |")
+
+
+def test_a_new_detector_and_the_place(study_page):
+    models = {
+        "yolo11n-c2psa-p4": 0,
+        "yolo11n-diffattn-p4": 0.05,
+        "yolo11n-p4-l08": 0,
+        "yolo11n-p4-c3k2": 0,
+        "yolo11n": -0.05,
+    }
+    runs = {**three_sets(SAME, SAME, SAME), "bc-bccd": made_up(models)}
+    assert [row.verdict.word for row in study_page["rows"](runs, "b")] == ["better", "equal"]
+    assert [row.verdict.word for row in study_page["rows"](runs, "c")] == ["worse", "better", "equal"]
+    assert len(study_page["draw"](runs).axes[0].get_yticks()) == 9 + 2 + 3
+
+
+def test_the_page_is_what_the_files_say(study_page):
+    runs = study_page["read"](ROOT / "docs" / "study")
+    assert sum(map(len, runs.values())) == len([*(ROOT / "docs" / "study").glob("*.json")])
+    text = (ROOT / "docs" / "study.md").read_text(encoding="utf-8")
+    first, last = study_page["MARKS"]
+    assert text.partition(first + "\n")[2].partition(last)[0] == study_page["page"](runs)
+
+
+def test_a_file_is_found_by_its_experiment(study_page, tmp_path):
+    (tmp_path / "x.json").write_text(json.dumps({"experiment": "a-bccd", "model": "yolo11n", "seed": 10}))
+    assert list(study_page["read"](tmp_path)["a-bccd"]) == [RunKey("yolo11n", 10)]
