@@ -19,7 +19,8 @@ def lift(validator: Any) -> None:
         validator (ultralytics.engine.validator.BaseValidator): About to validate; its class stays as it is.
 
     Examples:
-        >>> model = YOLO("yolo11n.pt")
+        >>> from ultralytics import YOLO
+        >>> model = YOLO("yolo11n.yaml")
         >>> model.add_callback("on_val_start", lift)
     """
     postprocess = validator.postprocess
