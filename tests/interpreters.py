@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.places import ROOT
 
-PRELOADED = {  # what a fork has imported; of the last two kinds, neither ultralytics nor this package
+PRELOADED = {  # what a fork has imported; those of torch and bare neither ultralytics nor this package
     "ultralytics": (
         "ultralytics.models",
         "ultralytics.nn.tasks",
@@ -71,7 +71,9 @@ def python(code, *flags, cwd=None, check=True, **env):
 
 def forked(code, *arguments, cwd=None, check=True, preloaded="ultralytics", name="-c", **env):
     """Run code as `python` does, in a fork of a process that has imported ultralytics (or torch alone)."""
-    zygote = start_zygote(preloaded, **(env if preloaded == "clip" else {}))  # huggingface_hub reads it at import
+    jobs, answers = start_zygote(
+        preloaded, **(env if preloaded == "clip" else {})
+    )  # huggingface_hub reads it at import
     with tempfile.TemporaryDirectory() as folder:
         out, err = (os.path.join(folder, name) for name in ("out", "err"))
         job = {
@@ -81,9 +83,8 @@ def forked(code, *arguments, cwd=None, check=True, preloaded="ultralytics", name
             "out": out,
             "err": err,
         }
-        zygote.stdin.write(json.dumps({**job, "env": environment(env)}) + "\n")
-        zygote.stdin.flush()
-        answer = zygote.stdout.readline()
+        print(json.dumps({**job, "env": environment(env)}), file=jobs, flush=True)
+        answer = answers.readline()
         assert answer, "the process that forks has died"
         texts = (Path(file).read_text(encoding="utf-8") for file in (out, err))
         process = subprocess.CompletedProcess(["forked", *job["argv"][1:], code], int(answer), *texts)
@@ -190,12 +191,24 @@ def checked(process):
 
 @functools.cache
 def start_zygote(preloaded, **env):
-    """Start the process that forks, once; it ends with this one, which then closes its stdin."""
-    bare = preloaded == "bare"
-    words = [sys.executable, *(["-S"] if bare else []), "-m", "tests.zygote", *PRELOADED[preloaded]]
-    paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))} if bare else {}
-    variables = environment({**env, **paths, "OPENBLAS_NUM_THREADS": "1"})  # else forks lack threads of the import
-    return subprocess.Popen(words, cwd=ROOT, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    """Start a process that forks, once, and return the pipes to it; it ends with this one, which then closes the first.
+
+    What has imported more than torch is a fork of the one that has torch.
+    """
+    variables = environment({**env, "OPENBLAS_NUM_THREADS": "1"})  # else forks lack threads of the import
+    if preloaded in ("bare", "torch"):
+        words = [sys.executable, *(["-S"] if preloaded == "bare" else []), "-m", "tests.zygote", *PRELOADED[preloaded]]
+        variables |= {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))} if preloaded == "bare" else {}
+        pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        process = subprocess.Popen(words, cwd=ROOT, env=variables, text=True, **pipe)
+        return process.stdin, process.stdout
+    with tempfile.TemporaryDirectory() as folder:
+        pipes = {name: os.path.join(folder, name) for name in ("jobs", "answers")}
+        for pipe in pipes.values():
+            os.mkfifo(pipe)
+        jobs, _ = start_zygote("torch")
+        print(json.dumps({**pipes, "modules": PRELOADED[preloaded], "env": variables}), file=jobs, flush=True)
+        return open(pipes["jobs"], "w"), open(pipes["answers"])  # each waits for the other side
 
 
 KILLED = """

@@ -1,11 +1,13 @@
 """A process that has imported the slow libraries and forks a child for each job: `python -m tests.zygote MODULE...`.
 
+One that has imported torch can fork another that imports more, and then answers jobs in its turn.
+
 To import torch and ultralytics takes two to three seconds, and most tests that need a process do not depend on it. A
 child has its own working directory, environment, output and exit status, and nothing of it reaches the next one. What
 depends on how Python starts (start-up files, flags, an environment that is read at import) takes a fresh interpreter.
 
-A job is a line of JSON on stdin: `argv`, `code` to be run as `python -c`, `cwd`, `env`, and the files `out` and `err`;
-the answer is a line with the exit status.
+A job is a line of JSON: `argv`, `code` to be run as `python -c`, `cwd`, `env`, and the files `out` and `err`; the
+answer is a line with the exit status. Or it has `modules` to be imported in `env`, and the pipes `jobs` and `answers`.
 """
 
 import gc
@@ -42,22 +44,30 @@ def child(job):
     os._exit(status & 255)
 
 
-def main(modules):
-    """Import, then answer jobs until stdin is closed."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what an import prints is no answer
+def answer(modules, jobs, answers):
+    """Import, then answer jobs until there are no more."""
     for name in modules:
         import_module(name)
     gc.collect()
     gc.freeze()  # else each collection in a child would search, and copy, all that was imported
-    for line in sys.stdin:
+    for line in jobs:
+        job = json.loads(line)
         pid = os.fork()
+        if not pid and "modules" in job:
+            os.environ.clear()
+            os.environ.update(job["env"])
+            with open(job["jobs"]) as more, open(job["answers"], "w") as their_answers:
+                answer(job["modules"], more, their_answers)
+            os._exit(0)
         if not pid:
             null = os.open(os.devnull, os.O_RDONLY)
             os.dup2(null, 0)
-            child(json.loads(line))
-        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), file=answers, flush=True)
+            child(job)
+        if "modules" not in job:
+            print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), file=answers, flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    first = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what an import prints is no answer
+    answer(sys.argv[1:], sys.stdin, first)

@@ -17,7 +17,7 @@ WAYS = "text_to_image", "image_to_text"
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     folder = tmp_path_factory.mktemp("captions")
-    script("captions.py", folder, 0, 2, cwd=folder, preloaded="torch")
+    script("captions.py", folder, 0, 2, cwd=folder, preloaded="clip")
     return folder
 
 
