@@ -3,6 +3,7 @@
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -88,14 +89,25 @@ CASES = {
     "only evaluated": only_evaluated,
     "no pair": lambda: make_json(pairs=[]),
     "one class": lambda: make_json(classes=["cell"]),
+    "wide": lambda: make_json(
+        [*LABELS[:2], "yolo11n-diffattn-of-a-checkpoint-that-bears-a-long-and-telling-name"],
+        classes=[*NASTY, *(f"class {i}" for i in range(77))],
+        epochs=40,
+    ),
     "another task": lambda: make_json(confusion=None, facets=[]),
     "exports": with_exports,
 }
 
 
+@cache
+def rendered(case):
+    """Return the page of a case, which is drawn once."""
+    return render(CASES[case](), make_grid())
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_sound_page_that_needs_nothing_else(case):
-    source = render(CASES[case](), make_grid())
+    source = rendered(case)
     page = Page(source)
     assert source.startswith("<!DOCTYPE html>")
     assert page.all("html") == [{"lang": "en"}]
@@ -121,7 +133,7 @@ def test_a_sound_page_that_needs_nothing_else(case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_chart_is_xml_with_a_title(case):
-    charts = re.findall(r"<svg.*?</svg>", render(CASES[case](), make_grid()), re.DOTALL)
+    charts = re.findall(r"<svg.*?</svg>", rendered(case), re.DOTALL)
     assert len(charts) >= (2 if case == "only evaluated" else 4)
     for chart in charts:
         root = ET.fromstring(chart)
@@ -280,9 +292,7 @@ def test_colours_stand_out_in_light_and_dark():
 @pytest.mark.parametrize(("width", "height"), [(360, 800), (1280, 900)])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_in_a_browser(width, height, dark, tmp_path):
-    labels = [*LABELS[:2], "yolo11n-diffattn-of-a-checkpoint-that-bears-a-long-and-telling-name"]
-    results = make_json(labels, classes=[*NASTY, *(f"class {i}" for i in range(77))], epochs=40)
-    seen = look(render(results, make_grid()), tmp_path, width, height, dark)
+    seen = look(rendered("wide"), tmp_path, width, height, dark)
     assert seen["inner"] == width
     assert seen["scroll"] <= width
     assert seen["height"] > height

@@ -193,7 +193,8 @@ def assert_same(ours, stock):
             if isinstance(x, DiffAttention):  # PSA has other tensors
                 assert x.q_proj.weight.shape == (y.cv2.conv.out_channels, y.cv1.conv.in_channels)
                 continue
-            assert {n: shapes(x).get(n) for n in shapes(y)} == shapes(y)
+            of_ours, of_stock = shapes(x), shapes(y)
+            assert {n: of_ours.get(n) for n in of_stock} == of_stock
             assert len(getattr(x, "m", ())) == len(getattr(y, "m", ()))
 
 

@@ -21,7 +21,8 @@ def test_load_prefers_the_averaged_weights(tmp_path):
     found, checkpoint = checkpoints.load(str(tmp_path / "last.pt"))
     assert checkpoint["epoch"] == 3
     assert not found.training
-    assert all(torch.equal(v, ema.state_dict()[n].to(v.dtype)) for n, v in found.state_dict().items())
+    expected = ema.state_dict()
+    assert all(torch.equal(v, expected[n].to(v.dtype)) for n, v in found.state_dict().items())
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])

@@ -180,10 +180,9 @@ def test_convert_and_reconstruct(yaml_file, row, files, tiny, monkeypatch):
     (block,) = made.blocks
     assert block.name == f"model.{row}"
     assert block.after < 0.8 * block.before
+    before = plain.model.state_dict()
     changed = {
-        name.split(".")[1]
-        for name, value in made.model.state_dict().items()
-        if not torch.equal(value, plain.model.state_dict()[name])
+        name.split(".")[1] for name, value in made.model.state_dict().items() if not torch.equal(value, before[name])
     }
     assert changed == {row}
 
