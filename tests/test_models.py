@@ -2,6 +2,7 @@
 
 import re
 import runpy
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,20 +30,27 @@ def on_meta(name):
         return parse_model(yaml_model_load(name) | {"nc": 80}, ch=3, verbose=False)[0]
 
 
+@cache
+def built(name):
+    """Return the shapes of a model's tensors, the number of its parameters, and which head it is given."""
+    layers = on_meta(name)
+    shapes = {n: v.shape for n, v in layers.state_dict().items()}
+    # `legacy` is of the class, which the next model sets anew
+    return shapes, sum(p.numel() for p in layers.parameters()), getattr(layers[-1], "legacy", None)
+
+
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("task", TASKS)
 def test_every_scale_holds_stocks_tensors(task, scale):
-    ours, stock = (on_meta(f"yolo11{scale}{variant}{task}.yaml") for variant in ("-diffattn", ""))
-    a, b = ({n: v.shape for n, v in m.state_dict().items()} for m in (ours, stock))
+    (a, ours, _), (b, stock, _) = (built(f"yolo11{scale}{variant}{task}.yaml") for variant in ("-diffattn", ""))
     assert {n: a.get(n) for n in b} == b
-    added = sum(p.numel() for p in ours.parameters()) / sum(p.numel() for p in stock.parameters()) - 1
-    assert 0 < added < 0.001
+    assert 0 < ours / stock - 1 < 0.001
 
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_scale_of_token_keeps_all_but_the_attention(scale):
-    ours, stock = (on_meta(f"yolo11{scale}-diffattn{variant}.yaml") for variant in ("-token", ""))
-    a, b = ({n: v.shape for n, v in m.state_dict().items() if ".attn." not in n} for m in (ours, stock))
+    both = (built(f"yolo11{scale}-diffattn{variant}.yaml")[0] for variant in ("-token", ""))
+    a, b = ({name: shape for name, shape in shapes.items() if ".attn." not in name} for shapes in both)
     assert a == b
 
 
@@ -72,15 +80,11 @@ def test_yamls_differ_from_stocks_in_the_attention_alone(name):
 
 @pytest.mark.parametrize("name", dict.fromkeys(scaled(name, scale) for name in PAIRED for scale in SCALES))
 def test_every_scale_of_paired_holds_stocks_tensors(name):
-    ours = on_meta(name)
-    legacy = getattr(ours[-1], "legacy", None)  # of the class, which the next model sets anew
-    stock = on_meta(stocks(name))
-    a, b = ({n: v.shape for n, v in m.state_dict().items()} for m in (ours, stock))
+    (a, ours, legacy), (b, stock, expected) = built(name), built(stocks(name))
     assert {n: a.get(n) for n in b} == b
     assert all(re.search(r"(\.attn|\.ma)\.(lam|q2\.\S+)$", n) for n in a.keys() - b.keys())
-    assert legacy == getattr(stock[-1], "legacy", None)
-    added = sum(p.numel() for p in ours.parameters()) / sum(p.numel() for p in stock.parameters()) - 1
-    assert 0 < added < 0.07
+    assert legacy == expected
+    assert 0 < ours / stock - 1 < 0.07
 
 
 def tensors(y):
