@@ -38,7 +38,7 @@ def export(weights, **arguments):
 
 def photos_of(shared):
     """Return real images, and generated ones: tiny, thin, and of the model's own size."""
-    files = sorted((shared / "data" / "coco356" / "images" / "val").iterdir())[:6]
+    files = sorted((shared / "data" / "coco356" / "images" / "val").iterdir())[:8]
     generator = np.random.default_rng(0)
     drawn = [generator.integers(0, 256, (*size, 3), np.uint8) for size in ((5, 7), (400, 11), (320, 320), (97, 33))]
     return [cv2.imread(str(f)) for f in files] + [cv2.resize(cv2.imread(str(files[0])), (320, 320)), *drawn]
