@@ -74,6 +74,7 @@ def test_helping_twice_and_harming_once_is_no_answer(study_page):
 def test_too_few_seeds_are_no_answer(study_page, seeds):
     page = study_page["page"](three_sets((0.1, 0.1, 0.1), SAME, SAME, seeds=seeds))
     assert "There is no answer yet" in page
+    assert ("study.png" in page) == (len(seeds) > 1)  # of one, nothing is drawn
     assert "helps" not in page
 
 
