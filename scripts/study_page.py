@@ -293,8 +293,9 @@ def main(words: list[str]) -> int:
     runs, file = read(DOCS / "study"), DOCS / "study.md"
     before, _, rest = file.read_text(encoding="utf-8").partition(MARKS[0] + "\n")
     after = rest.partition(MARKS[1])[2]
-    file.write_text(f"{before}{MARKS[0]}\n{page(runs)}{MARKS[1]}{after}", encoding="utf-8")
-    if PICTURE in page(runs):  # with one seed nothing has an interval yet
+    made = page(runs)
+    file.write_text(f"{before}{MARKS[0]}\n{made}{MARKS[1]}{after}", encoding="utf-8")
+    if PICTURE in made:  # with one seed nothing has an interval yet
         draw(runs).savefig(DOCS / "study.png")
     return 0
 

@@ -95,9 +95,8 @@ def _pytorch(file: Path, image: torch.Tensor, device: str | None) -> Callable[[]
 
 def _onnx(file: Path, image: torch.Tensor) -> Callable[[], None]:
     """Return a callable that runs the exported model once in ONNX Runtime."""
-    if (
-        file.suffix != ".onnx"
-    ):  # not simplified, which takes seconds: ONNX Runtime folds the same when it loads the graph
+    if file.suffix != ".onnx":
+        # Not simplified, which takes seconds: ONNX Runtime folds the same when it loads the graph.
         file = Path(exported(file, "onnx", image.shape[-1], simplify=False))
     return onnx_runner(str(file), image)
 
