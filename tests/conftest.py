@@ -11,13 +11,20 @@ os.environ["YOLO_OFFLINE"] = "true"  # ultralytics then skips its look-ups in th
 os.environ["OMP_NUM_THREADS"] = "1"  # a test for each core at a time: more threads would wait for each other
 
 import pytest
-from ultralytics import settings
+from xdist import is_xdist_controller
 
 from tests.places import SHARED
 
-# Else beside the checkout, where ultralytics puts data and runs if its environment lies in a git repository.
-settings.update({name: os.path.join(os.environ["YOLO_CONFIG_DIR"], name) for name in ("datasets_dir", "runs_dir")})
-settings.update({"tensorboard": False, "raytune": False})  # the one traces the model of each training, both are slow
+
+def pytest_sessionstart(session):
+    """Set ultralytics up where tests run; the controller of several workers would import it for nothing."""
+    if is_xdist_controller(session):
+        return
+    from ultralytics import settings
+
+    # Else beside the checkout, where ultralytics puts data and runs if its environment lies in a git repository.
+    settings.update({name: os.path.join(os.environ["YOLO_CONFIG_DIR"], name) for name in ("datasets_dir", "runs_dir")})
+    settings.update({"tensorboard": False, "raytune": False})  # the one traces each model that trains, both are slow
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -77,7 +84,7 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: next((i for i, name in enumerate(SLOW) if f"/{name}.py" in item.nodeid), len(SLOW)))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shared():
     """Return the folder of shared material, or skip."""
     if not SHARED.is_dir():
@@ -123,4 +130,6 @@ def eighty(tiny):
 @pytest.fixture
 def own_datasets_dir(tmp_path, monkeypatch):
     """Let conversions go below tmp_path."""
+    from ultralytics import settings
+
     monkeypatch.setitem(settings, "datasets_dir", str(tmp_path / "datasets"))

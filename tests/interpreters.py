@@ -91,30 +91,28 @@ def forked(code, *arguments, cwd=None, check=True, preloaded="ultralytics", name
     return checked(process) if check else process
 
 
+RANKS = """
+import os, runpy, signal, sys
+ranks = []
+for rank in "01":
+    if not (pid := os.fork()):
+        signal.alarm(300)  # a rank whose other one has died would wait for it
+        os.environ.update(RANK=rank, LOCAL_RANK=rank)
+        runpy.run_path({!r}, run_name="__main__")
+        break
+    ranks.append(pid)
+else:
+    sys.exit(any([os.waitpid(pid, 0)[1] for pid in ranks]))
+"""
+
+
 def two_ranks(script, *arguments, cwd, **env):
-    """Run a script in two processes of one distributed training, and return what they say; both have to succeed."""
+    """Run a script in two forks, which have not imported ultralytics, as one distributed training."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = str(s.getsockname()[1])
-    common = environment({**env, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port})
-    both = [
-        subprocess.Popen(
-            [sys.executable, script, *map(str, arguments)],
-            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            cwd=cwd,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        said = [process.communicate(timeout=300)[0] for process in both]
-    finally:
-        for process in both:
-            process.kill()
-    assert [process.returncode for process in both] == [0, 0], "\n".join(said)
-    return said
+    common = {**env, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    forked(RANKS.format(script), *arguments, cwd=cwd, preloaded="torch", **common)
 
 
 def command(name, *arguments, cwd, check=True, fresh=False, preloaded="ultralytics", **env):
@@ -172,7 +170,9 @@ def script(name, *arguments, cwd=None, check=True, **env):
 
 def yolo(*arguments, cwd, **env):
     """Run the stock `yolo` command of this environment; what it saves goes below `cwd`."""
-    return command("yolo", *arguments, f"project={cwd}", cwd=cwd, fresh=bool(env), **env)
+    return command(
+        "yolo", *arguments, f"project={cwd}", cwd=cwd, preloaded="torch" if env else "ultralytics", **env
+    )  # ultralytics reads some of the environment where it is imported
 
 
 def environment(changes):

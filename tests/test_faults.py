@@ -249,17 +249,20 @@ def test_killed_from_outside_at_a_random_moment(kind, tiny, tmp_path):
 
 @pytest.fixture(scope="module")
 def ends(tiny, tmp_path_factory):
-    """Return of each kind how an uninterrupted training ends, and twice the same one killed and resumed."""
+    """Return of each kind how an uninterrupted training ends, and one that was killed and is resumed twice."""
     found = {}
     for kind in ("stock", "split"):
         cwd = tmp_path_factory.mktemp("whole")
         assert process(first, None, kind, tiny, cwd, "SGD") == 0
         state = torch.load(cwd / kind / "weights" / "last.pt", weights_only=False)["model"].float().state_dict()
         found[kind] = [(rows_of(cwd / kind / "results.csv"), state)]
-        for _ in range(2):
-            cwd = tmp_path_factory.mktemp("killed")
-            assert process(first, "on_model_save", kind, tiny, cwd, "SGD") == -signal.SIGKILL
-            found[kind].append(resumed(kind, cwd, "on_model_save"))
+        cwd = tmp_path_factory.mktemp("killed")
+        assert process(first, "on_model_save", kind, tiny, cwd, "SGD") == -signal.SIGKILL
+        shutil.copytree(cwd, f"{cwd}-again")
+        found[kind].append(resumed(kind, cwd, "on_model_save"))
+        shutil.rmtree(cwd)  # of the second one, too, the checkpoint names this folder
+        shutil.move(f"{cwd}-again", cwd)
+        found[kind].append(resumed(kind, cwd, "on_model_save"))
     return found
 
 

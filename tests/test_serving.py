@@ -1,5 +1,6 @@
 """examples/serving/: the client without torch and ultralytics predicts what ultralytics predicts of the same file."""
 
+import functools
 import re
 import runpy
 import shutil
@@ -21,13 +22,19 @@ SERVING = ROOT / "examples" / "serving"
 CLIENT = runpy.run_path(str(SERVING / "client.py"))
 
 
-def trained(shared, folder):
-    """Save a paired model with weights that were trained on COCO, and a second map that takes part."""
+@pytest.fixture(scope="module")
+def exported(shared, tmp_path_factory):
+    """Return what exports, each once, a paired model with weights that were trained on COCO and a live second map."""
     torch.manual_seed(0)  # of the second map; with another, two boxes can be as good as each other
     yolo = YOLO("yolo11n-diffattn-paired.yaml").load(shared / "weights" / "yolo11n_coco.pt")
     yolo.model.model[10].m[0].attn.lam.data.fill_(0.05)
-    yolo.save(folder / "paired.pt")
-    return folder / "paired.pt"
+
+    @functools.cache
+    def make(**arguments):
+        yolo.save(weights := tmp_path_factory.mktemp("exported") / "paired.pt")
+        return export(weights, **arguments)
+
+    return make
 
 
 def export(weights, **arguments):
@@ -62,7 +69,7 @@ def agree(file, images, batch=1, kind=YOLO, conf=0.25, **options):
 
 
 @pytest.mark.parametrize(
-    ("exported", "used"),
+    ("arguments", "used"),
     [
         (dict(imgsz=320), dict()),
         (dict(imgsz=(256, 320)), dict(conf=0.15, iou=0.45)),
@@ -73,14 +80,13 @@ def agree(file, images, batch=1, kind=YOLO, conf=0.25, **options):
     ],
     ids=str,
 )
-def test_boxes_of_a_trained_model(exported, used, shared, tmp_path):
-    images = photos_of(shared)
-    assert agree(export(trained(shared, tmp_path), **exported), images, **used) >= 20
+def test_boxes_of_a_trained_model(arguments, used, exported, shared):
+    assert agree(exported(**arguments), photos_of(shared), **used) >= 20
 
 
-def test_equal_images_in_a_dynamic_batch(shared, tmp_path):
+def test_equal_images_in_a_dynamic_batch(exported, shared):
     """Only then does ultralytics leave out the grey that the stride does not ask for."""
-    file = export(trained(shared, tmp_path), imgsz=320, dynamic=True)
+    file = exported(imgsz=320, dynamic=True)
     image = photos_of(shared)[0]
     assert agree(file, [image, image[:, ::-1].copy()] * 2, batch=4, imgsz=(320, 320)) > 0
 
@@ -103,12 +109,12 @@ def test_rtdetr(shared, tmp_path):
     assert agree(export(tmp_path / "rtdetr.pt", imgsz=128), photos_of(shared)[:3], kind=RTDETR, conf=1e-3) > 0
 
 
-def test_bad_input(shared, tmp_path):
-    file = export(trained(shared, tmp_path), imgsz=96, dynamic=True)
+def test_bad_input(exported, tmp_path):
+    file = shutil.copy(exported(imgsz=320, dynamic=True), tmp_path)
     image = np.zeros((50, 40, 3), np.uint8)
     with pytest.raises(ValueError, match=r"1 images, 100x96: .* multiples of 32"):
         CLIENT["predict"]([image], *CLIENT["load"](file), imgsz=(100, 96))
-    with pytest.raises(ValueError, match="0 images, 96x96"):
+    with pytest.raises(ValueError, match="0 images, 320x320"):
         CLIENT["predict"]([], *CLIENT["load"](file))
     model = onnx.load(file)
     for task in ("segment", None):
@@ -129,8 +135,8 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def test_command_without_torch_and_ultralytics(shared, tmp_path):
-    file = export(trained(shared, tmp_path), imgsz=320)
+def test_command_without_torch_and_ultralytics(exported, shared, tmp_path):
+    file = exported(imgsz=320)
     photo = sorted((shared / "data" / "coco356" / "images" / "val").iterdir())[0]
     done = run(sys.executable, "-c", BLOCKED, SERVING / "client.py", file, photo)
     (expected,) = YOLO(file, task="detect").predict(str(photo), verbose=False)
@@ -146,13 +152,12 @@ BLOCKS = [block for _, language, block in FENCE.findall(PAGE) if not language]
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
-def test_code_on_the_page(runtime, shared, tmp_path, monkeypatch):
+def test_code_on_the_page(runtime, exported, shared, tmp_path, monkeypatch):
     """Both runtimes give the boxes that ultralytics gives with ONNX Runtime."""
     pytest.importorskip(runtime)
     blocks = [b for b in BLOCKS if "import load" in b and "triton" not in b]
     (code,) = (b for b in blocks if ("openvino" in b) == (runtime == "openvino"))
-    file = export(trained(shared, tmp_path), imgsz=320)
-    shutil.move(file, tmp_path / "best.onnx")
+    shutil.copy(exported(imgsz=320), tmp_path / "best.onnx")
     photo = sorted((shared / "data" / "coco356" / "images" / "val").iterdir())[0]
     shutil.copy(photo, tmp_path / "image.jpg")
     monkeypatch.syspath_prepend(SERVING)
@@ -164,11 +169,11 @@ def test_code_on_the_page(runtime, shared, tmp_path, monkeypatch):
     np.testing.assert_allclose(names["rows"][0], expected.boxes.data, rtol=0, atol=0.02)
 
 
-def test_configuration_of_triton(tmp_path, shared):
+def test_configuration_of_triton(exported):
     """It is the page's, and its names, types and sizes are those of an exported file."""
     config = (SERVING / "triton" / "detector" / "config.pbtxt").read_text(encoding="utf-8")
     assert config in BLOCKS
-    file = export(trained(shared, tmp_path), imgsz=64, dynamic=True)
+    file = exported(imgsz=320, dynamic=True)
     infer, _, shape = CLIENT["load"](file)
     output = infer(np.zeros((3, 3, 64, 96), np.float32))  # more than one, and not square
     graph = onnx.load(file).graph
