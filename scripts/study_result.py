@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ultralytics_diffattn.comparison import run_files
 from ultralytics_diffattn.comparison.metrics import measure, scores
@@ -91,9 +92,9 @@ def _inside(run: Path, args: dict[str, Any]) -> dict[str, Any]:
     maps = [block.maps.get("difference", block.maps["A1"])[:, 0] for block in seen.blocks.values()]
     share, images = np.mean(maps, axis=0), int(seen.images.max()) + 1  # (objects,)
 
-    def mean(weight: bootstrap.Ints) -> list[float]:
-        of_object = weight[seen.images]
-        return [float((share * of_object).sum() / of_object.sum())]
+    def mean(weight: bootstrap.Ints) -> NDArray[np.float64]:
+        of_object = weight[..., seen.images]
+        return (share * of_object).sum(-1, keepdims=True) / of_object.sum(-1, keepdims=True)
 
     return _resampled(mean, images)
 

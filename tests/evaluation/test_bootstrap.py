@@ -29,16 +29,19 @@ def by_ultralytics(p, weight):
 def test_any_resample_equals_ultralytics(seed, images, classes, predicted, true):
     p = random_predictions(seed, images, classes, predicted, true)
     prepared = bootstrap.prepare(p)
-    for weight in (
-        np.ones(images, int),
-        np.bincount(np.random.default_rng(seed).integers(0, images, images), minlength=images),
-    ):
-        assert bootstrap.mean_ap(prepared, weight) == pytest.approx(by_ultralytics(p, weight), abs=1e-12)
+    weights = np.ones((3, images), int)
+    weights[1] = np.bincount(np.random.default_rng(seed).integers(0, images, images), minlength=images)
+    weights[2] = np.arange(images) == 0
+    expected = [by_ultralytics(p, weight) for weight in weights]
+    assert bootstrap.mean_ap(prepared, weights) == pytest.approx(np.array(expected), abs=1e-12)
+    assert bootstrap.mean_ap(prepared, weights[1]) == pytest.approx(expected[1], abs=1e-12)
 
 
 def test_by_default_each_image_counts_once():
     prepared = bootstrap.prepare(random_predictions(0))
-    assert bootstrap.mean_ap(prepared) == bootstrap.mean_ap(prepared, np.ones(30, int)) > (0.05, 0.05)
+    once = bootstrap.mean_ap(prepared)
+    assert (once == bootstrap.mean_ap(prepared, np.ones(30, int))).all()
+    assert (once > 0.05).all()
 
 
 def test_recalls_that_meet_the_grid():
@@ -62,6 +65,16 @@ def test_resamples_are_paired_and_repeatable():
     assert (scores[:, 0] == scores[:, 2]).all()  # the same images for every run
     assert (scores == bootstrap.resample([a, b, a], 30, 50)).all()
     assert scores[:, 0, 0].std() > 0
+
+
+@pytest.mark.parametrize("at_once", [1, 100, 10**6])  # one, four and all 50 resamples
+def test_resamples_do_not_depend_on_how_many_are_measured_together(at_once, monkeypatch):
+    measure = partial(bootstrap.mean_ap, bootstrap.prepare(random_predictions(0)))
+    monkeypatch.setattr(bootstrap, "AT_ONCE", at_once)
+    samples = bootstrap.resample([measure], 30, 50)
+    weights = (np.random.default_rng([0, n]).integers(0, 30, 30) for n in range(50))
+    expected = [measure(np.bincount(weight, minlength=30)) for weight in weights]
+    assert samples[:, 0] == pytest.approx(np.array(expected), abs=1e-12)
 
 
 def test_spread_of_resamples_is_that_of_new_images():

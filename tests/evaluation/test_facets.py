@@ -57,6 +57,15 @@ def test_weights_are_repeated_images(title):
 
 
 @pytest.mark.parametrize("title", BY_TITLE)
+def test_several_samples_as_one_by_one(title):
+    p = sample(1)
+    weights = np.random.default_rng(2).integers(0, 3, (4, len(p.files)))
+    weights[3] = 0  # nothing at all
+    expected = np.array([values(BY_TITLE[title], p, weight) for weight in weights])
+    assert values(BY_TITLE[title], p, weights) == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize("title", BY_TITLE)
 @pytest.mark.parametrize("empty", ["detections", "objects"])
 def test_nothing_predicted_and_nothing_there(title, empty):
     p = random_predictions(0, predicted=0) if empty == "detections" else random_predictions(0, true=0)

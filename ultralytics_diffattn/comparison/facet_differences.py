@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -37,7 +37,7 @@ def facet_results(recorded: Mapping[RunKey, Recorded], task: str) -> list[FacetR
     facets = [facet for facet in FACETS if task in UPRIGHT or not facet.upright]
     images = len(next(iter(boxes.values())).files)
     measures = dict(zip(boxes, in_threads(partial(_measure_all, facets), boxes.values()), strict=True))
-    observed = {key: np.array(measure(np.ones(images, np.int64))) for key, measure in measures.items()}
+    observed = {key: measure(np.ones(images, np.int64)) for key, measure in measures.items()}
     samples = bootstrap.resample(list(measures.values()), images, RESAMPLES)  # (resamples, runs, values)
     resampled = {key: samples[:, i] for i, key in enumerate(measures)}
     ends = np.cumsum([len(facet.names) for facet in facets])
@@ -52,10 +52,10 @@ def facet_results(recorded: Mapping[RunKey, Recorded], task: str) -> list[FacetR
     return results
 
 
-def _measure_all(facets: Sequence[Facet], p: Predictions) -> Callable[[bootstrap.Ints], list[float]]:
+def _measure_all(facets: Sequence[Facet], p: Predictions) -> bootstrap.Measure:
     """Return a function that gives the values of all facets, one after another."""
     measures = [facet.measure(p) for facet in facets]
-    return lambda weight: [value for measure in measures for value in measure(weight)]
+    return lambda weight: np.concatenate([measure(weight) for measure in measures], -1)
 
 
 def paired_differences(

@@ -82,19 +82,21 @@ def measure(recorded: Recorded, task: str) -> bootstrap.Measure:
     compared = TASKS[task].compared
     if isinstance(recorded, ImageScores):
         ratios = [recorded.metrics[name] for name in compared]
-        return lambda weight: [ratio.mean(weight) for ratio in ratios]
+        return lambda weight: np.stack([ratio.mean(weight) for ratio in ratios], -1)
     main = bootstrap.prepare(recorded, recorded.right)
     if recorded.tp_task is None:
         return lambda weight: bootstrap.mean_ap(main, weight)
     boxes = bootstrap.prepare(recorded)
-    return lambda weight: (*bootstrap.mean_ap(main, weight), bootstrap.mean_ap(boxes, weight)[0])
+    return lambda weight: np.concatenate(
+        [bootstrap.mean_ap(main, weight), bootstrap.mean_ap(boxes, weight)[..., :1]], -1
+    )
 
 
 def _image_scores(recorded: ImageScores) -> Scores:
     """Return the metrics of a task whose result is one for the whole image."""
     by_class = recorded.per_class.by_class() if recorded.per_class else np.empty(0)
     return Scores(
-        {name: ratio.mean() for name, ratio in recorded.metrics.items()},
+        {name: float(ratio.mean()) for name, ratio in recorded.metrics.items()},
         {name: float(v) for name, v in zip(recorded.names, by_class, strict=True) if not np.isnan(v)},
         [],
         {},

@@ -88,7 +88,7 @@ def _read(run: Path, export: Export | None) -> Recorded:
 
 def _main(of: bootstrap.Measure) -> bootstrap.Measure:
     """Return a measure of the task's first metric alone."""
-    return lambda weight: of(weight)[:1]
+    return lambda weight: of(weight)[..., :1]
 
 
 def _share(values: np.ndarray) -> np.ndarray:

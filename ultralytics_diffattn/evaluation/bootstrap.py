@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,9 @@ from ultralytics_diffattn.evaluation.threads import in_threads
 
 Ints = NDArray[np.integer]
 Floats = NDArray[np.float64]
-Measure: TypeAlias = Callable[[Ints], Sequence[float]]
+Measure: TypeAlias = Callable[[Ints], NDArray[Any]]  # from (..., N), how often each image is taken, to (..., M) metrics
+
+AT_ONCE = 500  # images of several resamples that are measured together: NumPy is called less often for few images
 
 _GRID = np.linspace(0, 1, 101)  # the recalls at which ultralytics, as COCO, reads the precision
 _WEIGHT = np.full(101, 0.01)  # of each in the trapezoidal rule
@@ -29,8 +31,7 @@ class Prepared(NamedTuple):
         images (int): Number of images N.
         classes (int): Number of classes C that have true boxes.
         image (np.ndarray): (D,) image of each detection, sorted by class, then by falling score.
-        target_cls (np.ndarray): (T,) class of each true box, 0 ... C - 1.
-        target_image (np.ndarray): (T,) its image.
+        truths (Callable): From (..., N), how often each image is taken, to (..., C), true boxes of each class.
         hit_image (np.ndarray): (M,) image of each true positive; by IoU, then in the order of the detections.
         first (np.ndarray): (M,) index among the detections of the first of its class.
         end (np.ndarray): (M,) index of the detection after it.
@@ -44,8 +45,7 @@ class Prepared(NamedTuple):
     images: int
     classes: int
     image: Ints
-    target_cls: Ints
-    target_image: Ints
+    truths: Callable[[Ints], Ints]
     hit_image: Ints
     first: Ints
     end: Ints
@@ -78,8 +78,7 @@ def prepare(predictions: Predictions, right: NDArray[np.bool_] | None = None) ->
         images=len(predictions.files),
         classes=len(classes),
         image=predictions.image[order],
-        target_cls=target_cls,
-        target_image=predictions.target_image,
+        truths=summed(target_cls, predictions.target_image, len(classes)),
         hit_image=predictions.image[order[position]],
         first=np.searchsorted(cls, np.arange(len(classes)))[cls[position]],
         end=position + 1,
@@ -91,29 +90,57 @@ def prepare(predictions: Predictions, right: NDArray[np.bool_] | None = None) ->
     )
 
 
-def mean_ap(prepared: Prepared, weight: Ints | None = None) -> tuple[float, float]:
-    """Return mAP50-95 and mAP50 of a sample that contains image i `weight[i]` times.
+def summed(group: Ints, image: Ints, groups: int) -> Callable[[Ints], Ints]:
+    """Return a function that counts the things in each group, those in image i `weight[i]` times.
+
+    Args:
+        group (np.ndarray): (T,) group of each thing, 0 ... groups - 1.
+        image (np.ndarray): (T,) its image.
+        groups (int): Number of groups G.
+
+    Returns:
+        (Callable): From (..., N) whole numbers to (..., G).
+
+    Examples:
+        >>> summed(np.array([1, 0, 1]), np.array([0, 0, 1]), 3)(np.array([[1, 1], [2, 5]]))
+        array([[1, 2, 0],
+               [2, 7, 0]])
+    """
+    order = np.argsort(group, kind="stable")
+    present, start = np.unique(group[order], return_index=True)
+    image = image[order]
+
+    def count(weight: Ints) -> Ints:
+        counts = np.zeros((*weight.shape[:-1], groups), np.int64)
+        counts[..., present] = np.add.reduceat(weight.take(image, -1), start, axis=-1)
+        return counts
+
+    return count
+
+
+def mean_ap(prepared: Prepared, weight: Ints | None = None) -> Floats:
+    """Return mAP50-95 and mAP50 of samples that contain image i `weight[..., i]` times.
 
     Args:
         prepared (Prepared): The predictions.
-        weight (np.ndarray, optional): (N,) whole numbers; by default each image once.
+        weight (np.ndarray, optional): (..., N) whole numbers; by default each image once.
 
     Returns:
-        (tuple[float, float]): mAP50-95 and mAP50.
+        (np.ndarray): (..., 2), mAP50-95 and mAP50.
     """
     ap = ap_by_iou(prepared, weight)
-    return float(ap.mean()), float(ap[0])
+    return np.stack([ap.mean(-1), ap[..., 0]], -1)
 
 
 def ap_by_iou(prepared: Prepared, weight: Ints | None = None) -> Floats:
-    """Return mAP at each IoU of a sample that contains image i `weight[i]` times.
+    """Return mAP at each IoU of samples that contain image i `weight[..., i]` times.
 
     Args:
         prepared (Prepared): The predictions.
-        weight (np.ndarray, optional): (N,) whole numbers; by default each image once.
+        weight (np.ndarray, optional): (..., N) whole numbers; by default each image once.
 
     Returns:
-        (np.ndarray): (10,), at IoU 0.50, 0.55, ..., 0.95, by ultralytics' definition: the precision envelope at 101
+        (np.ndarray): (..., 10), at IoU 0.50, 0.55, ..., 0.95, by ultralytics' definition: the precision envelope at 101
             recalls, integrated by the trapezoidal rule, averaged over the classes that have true boxes.
 
     References:
@@ -121,40 +148,44 @@ def ap_by_iou(prepared: Prepared, weight: Ints | None = None) -> Floats:
     """
     p = prepared
     weight = np.ones(p.images, np.int64) if weight is None else weight
-    truths = np.bincount(p.target_cls, weight[p.target_image], p.classes)  # (C,)
-    if not truths.any() or not len(p.hit_image):
-        return np.zeros(10)
-    detections = _sums_before(weight[p.image])  # (D + 1,) sampled detections before each
-    hits = _sums_before(weight[p.hit_image])  # (M + 1,)
-    hits = hits[1:] - hits[p.start][p.group]
+    samples = weight.shape[:-1]
+    if not len(p.hit_image):
+        return np.zeros((*samples, 10))
+    truths = p.truths(weight)  # (..., C)
+    detections = _sums_before(weight.take(p.image, -1))  # (..., D + 1) sampled detections before each
+    hits = _sums_before(weight.take(p.hit_image, -1))  # (..., M + 1)
+    hits = hits[..., 1:] - hits.take(p.start, -1).take(p.group, -1)
     # Where the weights leave no detection or no truth, hits is 0, and so is the ratio.
-    precision = hits / np.maximum(detections[p.end] - detections[p.first], 1)
-    recall = np.minimum(hits / np.maximum(truths, 1)[p.cls], 1.0)  # in a slice a match may be with an object outside
+    precision = hits / np.maximum(detections.take(p.end, -1) - detections.take(p.first, -1), 1)
+    # In a slice a match may be with an object outside.
+    recall = np.minimum(hits / np.maximum(truths, 1).take(p.cls, -1), 1.0)
     # The envelope, the largest precision from here to the group's end: an offset that grows towards the first group
     # keeps the groups apart in one running maximum from the end.
-    envelope = np.maximum.accumulate((precision + p.offset)[::-1])[::-1] - p.offset
+    envelope = np.maximum.accumulate((precision + p.offset)[..., ::-1], -1)[..., ::-1] - p.offset
     # Each true positive carries the grid's recalls from the one before it (included) to its own (excluded).
-    area = _AREA[_below(recall)]
+    area = _AREA.take(_below(recall))
     step = np.diff(area, prepend=0.0)
-    step[p.start] = area[p.start]
-    ap = np.zeros(10 * p.classes)
-    ap[p.cell] = np.add.reduceat(envelope * step, p.start)
-    mean: Floats = ap.reshape(10, p.classes)[:, truths > 0].mean(1)
+    step[..., p.start] = area.take(p.start, -1)
+    ap = np.zeros((*samples, 10 * p.classes))
+    ap[..., p.cell] = np.add.reduceat(envelope * step, p.start, axis=-1)
+    ap = ap.reshape(*samples, 10, p.classes)
+    known = truths > 0
+    mean: Floats = np.where(known[..., None, :], ap, 0.0).sum(-1) / np.maximum(known.sum(-1), 1)[..., None]
     return mean
 
 
 def _sums_before(values: Ints) -> Ints:
-    """Return the sum of what stands before each value, and at the end that of all."""
-    sums = np.zeros(len(values) + 1, np.int64)
-    np.cumsum(values, out=sums[1:])
+    """Return the sum of what stands before each value of the last axis, and at the end that of all."""
+    sums = np.zeros((*values.shape[:-1], values.shape[-1] + 1), np.int64)
+    np.cumsum(values, axis=-1, out=sums[..., 1:])
     return sums
 
 
 def _below(recall: Floats) -> NDArray[np.intp]:
     """Return the number of smaller recalls in the grid: `np.searchsorted(_GRID, recall)`, some times faster."""
     k: NDArray[np.intp] = (recall * 100).astype(np.intp)
-    k += _GRID[k] < recall
-    k += _GRID[np.minimum(k, 100)] < recall  # the product was rounded down past a whole number
+    k += _GRID.take(k) < recall
+    k += _GRID.take(np.minimum(k, 100)) < recall  # the product was rounded down past a whole number
     return k
 
 
@@ -162,8 +193,8 @@ def resample(measures: Sequence[Measure], images: int, resamples: int = 1000, se
     """Return the metrics of every run on resampled images, the same ones for all runs, so that differences are paired.
 
     Args:
-        measures (Sequence[Measure]): For each run a function of how often each image is taken, (images,) whole numbers;
-            it returns the run's M metrics.
+        measures (Sequence[Measure]): For each run a function of how often each image is taken, (..., images) whole
+            numbers; it returns the run's metrics, (..., M).
         images (int): Number of images of the split.
         resamples (int): Number of samples to draw, with replacement, each of as many images as the split has.
         seed (int): Seed of the draw.
@@ -175,10 +206,16 @@ def resample(measures: Sequence[Measure], images: int, resamples: int = 1000, se
         Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13 (percentile interval).
     """
     if images < 2:
-        return np.empty((0, len(measures), len(measures[0](np.ones(images, np.int64)))))
+        return np.empty((0, len(measures), measures[0](np.ones(images, np.int64)).shape[-1]))
 
-    def one(n: int) -> list[Sequence[float]]:
-        weight = np.bincount(np.random.default_rng([seed, n]).integers(0, images, images), minlength=images)
-        return [measure(weight) for measure in measures]
+    def drawn(n: int) -> Ints:
+        return np.bincount(np.random.default_rng([seed, n]).integers(0, images, images), minlength=images)
 
-    return np.array(in_threads(one, range(resamples)))
+    def some(first: int) -> Floats:
+        if size == 1:  # not as a row of a table: NumPy frees the other threads in passes over a vector alone
+            return np.stack([measure(drawn(first)) for measure in measures])[None]
+        weight = np.stack([drawn(n) for n in range(first, min(first + size, resamples))])
+        return np.stack([measure(weight) for measure in measures], 1)
+
+    size = -(-AT_ONCE // images)
+    return np.concatenate(in_threads(some, range(0, resamples, size)))

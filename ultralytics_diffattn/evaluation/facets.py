@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ultralytics_diffattn.evaluation import bootstrap, tide
-from ultralytics_diffattn.evaluation.bootstrap import Ints, Measure
+from ultralytics_diffattn.evaluation.bootstrap import Floats, Ints, Measure
 from ultralytics_diffattn.evaluation.predictions import Predictions
 
 CONFIDENCES = 0.1, 0.25, 0.5, 0.75
@@ -26,7 +26,8 @@ class Facet(NamedTuple):
         title (str): For people.
         note (str): What the values are.
         names (tuple[str, ...]): Of the values.
-        measure (Callable): From predictions to a function of how often each image is taken, which returns the values.
+        measure (Callable): From predictions to a function of how often each image is taken, (..., N), which returns the
+            values, (..., V).
         upright (bool): Whether boxes are laid on each other, which have to be upright.
     """
 
@@ -41,9 +42,9 @@ def errors(p: Predictions) -> Measure:
     """Return a function that gives the AP50 lost to each kind of error."""
     mended = {kind: bootstrap.prepare(q) for kind, q in tide.without_errors(p).items()}
 
-    def measure(weight: Ints) -> list[float]:
-        ap = {kind: bootstrap.mean_ap(prepared, weight)[1] for kind, prepared in mended.items()}
-        return [max(ap[kind] - ap[""], 0.0) for kind in tide.KINDS]
+    def measure(weight: Ints) -> Floats:
+        ap = {kind: bootstrap.mean_ap(prepared, weight)[..., 1] for kind, prepared in mended.items()}
+        return np.stack([np.maximum(ap[kind] - ap[""], 0.0) for kind in tide.KINDS], -1)
 
     return measure
 
@@ -51,7 +52,7 @@ def errors(p: Predictions) -> Measure:
 def by_iou(p: Predictions) -> Measure:
     """Return a function that gives AP at each IoU."""
     prepared = bootstrap.prepare(p, p.right)
-    return lambda weight: [float(ap) for ap in bootstrap.ap_by_iou(prepared, weight)]
+    return lambda weight: bootstrap.ap_by_iou(prepared, weight)
 
 
 def recall(p: Predictions) -> Measure:
@@ -59,12 +60,14 @@ def recall(p: Predictions) -> Measure:
     classes, true_cls = np.unique(p.target_cls, return_inverse=True)
     found, iou = np.nonzero(p.right & np.isin(p.cls, classes)[:, None])
     cell = np.searchsorted(classes, p.cls[found]) * 10 + iou
+    truths = bootstrap.summed(true_cls, p.target_image, len(classes))
+    hits = bootstrap.summed(cell, p.image[found], len(classes) * 10)
 
-    def measure(weight: Ints) -> list[float]:
-        true = np.bincount(true_cls, weight[p.target_image], len(classes))
-        hits = np.bincount(cell, weight[p.image[found]], len(classes) * 10).reshape(-1, 10)  # (C, 10)
-        share = (hits[true > 0] / true[true > 0][:, None]).mean(0) if true.any() else np.zeros(10)
-        return [float(share[0]), float(share[5]), float(share.mean())]
+    def measure(weight: Ints) -> Floats:
+        true = truths(weight)[..., None]  # (..., C, 1)
+        share = hits(weight).reshape(*true.shape[:-1], 10) / np.maximum(true, 1)  # (..., C, 10)
+        share = np.where(true > 0, share, 0.0).sum(-2) / np.maximum((true > 0).sum(-2), 1)  # (..., 10)
+        return np.stack([share[..., 0], share[..., 5], share.mean(-1)], -1)
 
     return measure
 
@@ -77,9 +80,10 @@ def by_confidence(p: Predictions) -> Measure:
     right = np.stack([np.bincount(p.image[sure & p.right[:, 0]], minlength=images) for sure in above], 1)
     true = np.bincount(p.target_image, minlength=images)
 
-    def measure(weight: Ints) -> list[float]:
-        s, r, t = weight @ said, weight @ right, max(int(weight @ true), 1)
-        return [float(x) for x in np.stack([r / np.maximum(s, 1), r / t, 2 * r / (s + t)], 1).ravel()]
+    def measure(weight: Ints) -> Floats:
+        s, r, t = weight @ said, weight @ right, np.maximum(weight @ true, 1)[..., None]
+        shares = np.stack([r / np.maximum(s, 1), r / t, 2 * r / (s + t)], -1)  # (..., confidences, 3)
+        return shares.reshape(*shares.shape[:-2], -1)
 
     return measure
 
@@ -93,11 +97,11 @@ def calibration(p: Predictions) -> Measure:
         np.bincount(cell, w, size).reshape(-1, BINS) for w in (None, p.conf[sure], p.right[sure, 0])
     ]  # (N, BINS)
 
-    def measure(weight: Ints) -> list[float]:
-        count, score, hits = (weight @ x for x in of_image)
-        error = np.abs(score - hits).sum() / max(count.sum(), 1)
+    def measure(weight: Ints) -> Floats:
+        count, score, hits = (weight @ x for x in of_image)  # (..., BINS)
+        error = np.abs(score - hits).sum(-1, keepdims=True) / np.maximum(count.sum(-1, keepdims=True), 1)
         shares = np.where(count > 0, hits / np.maximum(count, 1), np.nan)  # nan where there is nothing to measure
-        return [float(error), *map(float, shares)]
+        return np.concatenate([error, shares], -1)
 
     return measure
 
@@ -116,9 +120,10 @@ def _ap_of_parts(parts: list[Predictions]) -> Measure:
     """Return a function that gives AP50-95 of each part, nan of one that has no object."""
     prepared = [bootstrap.prepare(part, part.right) for part in parts]
 
-    def measure(weight: Ints) -> list[float]:
-        there = [weight[part.target_image].any() for part in prepared]
-        return [bootstrap.mean_ap(p, weight)[0] if ok else np.nan for p, ok in zip(prepared, there, strict=True)]
+    def measure(weight: Ints) -> Floats:
+        there = [weight[..., part.target_image].any(-1) for part in parts]
+        ap = [bootstrap.mean_ap(p, weight)[..., 0] for p in prepared]
+        return np.stack([np.where(ok, value, np.nan) for ok, value in zip(there, ap, strict=True)], -1)
 
     return measure
 

@@ -27,16 +27,17 @@ class Ratio(NamedTuple):
     counts: Floats
 
     def by_class(self, weight: NDArray[np.integer] | None = None) -> Floats:
-        """Return the ratio of each class, (K,), nan where there is none, with image i taken `weight[i]` times."""
+        """Return the ratio of each class, (..., K), nan where there is none, image i taken `weight[..., i]` times."""
         above, below, counts = (x.sum(0) if weight is None else weight @ x for x in self)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(counts > 0, np.where(below > 0, above / below, 0.0), np.nan)
 
-    def mean(self, weight: NDArray[np.integer] | None = None) -> float:
-        """Return the mean over the classes that there are; 0 where there is none."""
+    def mean(self, weight: NDArray[np.integer] | None = None) -> Floats:
+        """Return the mean over the classes that there are, (...,); 0 where there is none."""
         values = self.by_class(weight)
-        known = values[~np.isnan(values)]
-        return float(known.mean()) if len(known) else 0.0
+        known = ~np.isnan(values)
+        mean: Floats = np.where(known, values, 0.0).sum(-1) / np.maximum(known.sum(-1), 1)
+        return mean
 
 
 class ImageScores(NamedTuple):
