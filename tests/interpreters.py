@@ -96,7 +96,7 @@ import os, runpy, signal, sys
 ranks = []
 for rank in "01":
     if not (pid := os.fork()):
-        signal.alarm(300)  # a rank whose other one has died would wait for it
+        signal.alarm(300)  # a rank would wait for ever for one that has died
         os.environ.update(RANK=rank, LOCAL_RANK=rank)
         runpy.run_path({!r}, run_name="__main__")
         break
@@ -107,7 +107,7 @@ else:
 
 
 def two_ranks(script, *arguments, cwd, **env):
-    """Run a script in two forks, which have not imported ultralytics, as one distributed training."""
+    """Run a script as the two ranks of one training, in forks without ultralytics; both have to succeed."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = str(s.getsockname()[1])
@@ -115,14 +115,14 @@ def two_ranks(script, *arguments, cwd, **env):
     forked(RANKS.format(script), *arguments, cwd=cwd, preloaded="torch", **common)
 
 
-def command(name, *arguments, cwd, check=True, fresh=False, preloaded="ultralytics", **env):
-    """Run a command of this environment; `yolo` and `diffattn` in a fork, unless `fresh`, but as their scripts do.
+def command(name, *arguments, cwd, check=True, preloaded="ultralytics", **env):
+    """Run a command of this environment; `yolo` and `diffattn` in a fork, but as their scripts do.
 
     The trainings of `diffattn compare` are then forks, too: test_compare.py has them in fresh processes. Variables that
-    are read where ultralytics is imported need a fresh one.
+    ultralytics reads when it is imported need `preloaded="torch"`; those that Python reads at its start need `run`.
     """
     file = Path(sys.executable).with_name(name)
-    if fresh or name not in ENTRY:
+    if name not in ENTRY:
         return run(file, *arguments, cwd=cwd, check=check, **env)
     entry = ENTRY.get(f"{name} {arguments[0]}", ENTRY[name])
     return forked(entry, *arguments, cwd=cwd, check=check, preloaded=preloaded, name=str(file), **env)
@@ -170,9 +170,8 @@ def script(name, *arguments, cwd=None, check=True, **env):
 
 def yolo(*arguments, cwd, **env):
     """Run the stock `yolo` command of this environment; what it saves goes below `cwd`."""
-    return command(
-        "yolo", *arguments, f"project={cwd}", cwd=cwd, preloaded="torch" if env else "ultralytics", **env
-    )  # ultralytics reads some of the environment where it is imported
+    preloaded = "torch" if env else "ultralytics"  # which reads some of the environment when it is imported
+    return command("yolo", *arguments, f"project={cwd}", cwd=cwd, preloaded=preloaded, **env)
 
 
 def environment(changes):

@@ -249,7 +249,7 @@ def test_killed_from_outside_at_a_random_moment(kind, tiny, tmp_path):
 
 @pytest.fixture(scope="module")
 def ends(tiny, tmp_path_factory):
-    """Return of each kind how an uninterrupted training ends, and one that was killed and is resumed twice."""
+    """Return of each kind how an uninterrupted training ends, and how a killed one does both times it is resumed."""
     found = {}
     for kind in ("stock", "split"):
         cwd = tmp_path_factory.mktemp("whole")
@@ -260,7 +260,7 @@ def ends(tiny, tmp_path_factory):
         assert process(first, "on_model_save", kind, tiny, cwd, "SGD") == -signal.SIGKILL
         shutil.copytree(cwd, f"{cwd}-again")
         found[kind].append(resumed(kind, cwd, "on_model_save"))
-        shutil.rmtree(cwd)  # of the second one, too, the checkpoint names this folder
+        shutil.rmtree(cwd)  # the checkpoint names this folder, so the copy has to be resumed here, too
         shutil.move(f"{cwd}-again", cwd)
         found[kind].append(resumed(kind, cwd, "on_model_save"))
     return found

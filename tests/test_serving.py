@@ -24,7 +24,10 @@ CLIENT = runpy.run_path(str(SERVING / "client.py"))
 
 @pytest.fixture(scope="module")
 def exported(shared, tmp_path_factory):
-    """Return what exports, each once, a paired model with weights that were trained on COCO and a live second map."""
+    """Return a function that exports a paired model with weights that were trained on COCO and a live second map.
+
+    The same arguments give the same file: copy it before changing it.
+    """
     torch.manual_seed(0)  # of the second map; with another, two boxes can be as good as each other
     yolo = YOLO("yolo11n-diffattn-paired.yaml").load(shared / "weights" / "yolo11n_coco.pt")
     yolo.model.model[10].m[0].attn.lam.data.fill_(0.05)

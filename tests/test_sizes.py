@@ -53,7 +53,7 @@ def statistics(model):
 
 @functools.cache
 def build(kind, ch=3):
-    """Return a model; what changes more than its gradients has to copy it."""
+    """Return the one model of this kind that all tests share: copy it before changing more than its gradients."""
     torch.manual_seed(0)
     model = (tasks.RTDETRDetectionModel if kind == "aifi" else tasks.DetectionModel)(NAMES[kind], ch=ch, verbose=False)
     return statistics(model)
@@ -76,6 +76,20 @@ def decodes(size):
 def skip_what_stock_cannot(kind, size):
     if kind == "aifi" and not decodes(size):
         pytest.skip("the decoder of this ultralytics has more queries than the image positions")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def models_of_this_file():
+    """Let go of the shared models at the end."""
+    yield
+    build.cache_clear()
+    stock_rtdetr.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def same_images():
+    """Draw the same images whichever tests ran before."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -146,7 +160,7 @@ def test_backends_agree(tokens):
 @pytest.mark.parametrize("kind", NAMES)
 def test_other_numbers_of_channels(kind, ch):
     skip_what_stock_cannot(kind, (64, 96))
-    found = tensors(build(kind, ch).eval()(torch.rand(1, ch, 64, 96)))
+    found = tensors(build.__wrapped__(kind, ch)(torch.rand(1, ch, 64, 96)))
     assert all(y.isfinite().all() for y in found)
 
 

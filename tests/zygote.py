@@ -4,7 +4,7 @@ One that has imported torch can fork another that imports more, and then answers
 
 To import torch and ultralytics takes two to three seconds, and most tests that need a process do not depend on it. A
 child has its own working directory, environment, output and exit status, and nothing of it reaches the next one. What
-depends on how Python starts (start-up files, flags, an environment that is read at import) takes a fresh interpreter.
+depends on how Python starts (start-up files, flags, an environment that torch reads) takes a fresh interpreter.
 
 A job is a line of JSON: `argv`, `code` to be run as `python -c`, `cwd`, `env`, and the files `out` and `err`; the
 answer is a line with the exit status. Or it has `modules` to be imported in `env`, and the pipes `jobs` and `answers`.

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 import os
 import signal
 import subprocess
@@ -38,7 +36,6 @@ def end_with_parent() -> None:
 
     `run_module` holds the other end of this process' stdin, which closes when the parent ends, however it ends.
     """
-    atexit.register(gc.freeze)  # as in cli.main
 
     def wait() -> None:
         while os.read(0, 1):  # not sys.stdin, whose lock would trouble the interpreter at its end

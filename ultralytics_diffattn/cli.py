@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import atexit
 import gc
 import inspect
 import re
@@ -62,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
         ...
         0
     """
-    atexit.register(gc.freeze)  # else the interpreter, at its end, searches all of PyTorch for garbage: 0.7 s
+    is_process = argv is None
     argv = sys.argv[1:] if argv is None else argv
     verb = argv[0] if argv else "help"
     if verb in ("help", "-h", "--help"):
@@ -74,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
         if {"help", "-h", "--help"} & set(argv[1:]):
             print(_help(verb))
             return 0
-        return _run(verb, argv[1:])
+        return _run(verb, argv[1:], is_process)
     except KeyboardInterrupt:
         print("\ndiffattn: interrupted", file=sys.stderr)
         return 130
@@ -96,10 +95,12 @@ def _help(verb: str) -> str:
     return f"{VERBS[verb]}\n{keys}\n\n{words}{more}"
 
 
-def _run(verb: str, words: list[str]) -> int:
+def _run(verb: str, words: list[str], is_process: bool) -> int:
     """Call the function of a verb, and return the exit status: 1 if it returns False."""
     module = _module(verb)
     arguments = parse(name_positional(words, getattr(module, "POSITIONAL", ())), module.OWN)
+    if is_process:
+        gc.freeze()  # what was imported stays; to search all of it for garbage, at the end once more, takes 0.7 s
     if verb not in NOT_OF_YOLO:
         check_values({key: value for key, value in arguments.items() if key not in module.OWN})
     return int(_function(verb)(**arguments) is False)

@@ -6,7 +6,7 @@ from ultralytics.utils.metrics import ap_per_class
 
 from tests.comparison.samples import with_boxes
 from tests.samples import random_predictions
-from ultralytics_diffattn.comparison.metrics import scores
+from ultralytics_diffattn.comparison.metrics import measure, scores
 from ultralytics_diffattn.evaluation.tasks import TASKS
 
 METRICS = TASKS["detect"].metrics
@@ -24,6 +24,22 @@ def test_scores_are_ultralytics():
     assert len(result.pr_curve) == 101
     for curve, (name, own) in zip(curves, result.by_confidence.items(), strict=True):
         assert np.interp(np.linspace(0, 1, 101), x, curve.mean(0)) == pytest.approx(own, abs=1e-4), name
+
+
+def test_what_is_compared_of_masks_is_ultralytics():
+    """mAP50-95 and mAP50 of masks, and mAP50-95 of their boxes; of each image once, and of the first half twice."""
+    p = with_boxes(random_predictions(0))
+    p = p._replace(tp_task=p.tp & (np.random.default_rng(0).random((len(p.tp), 1)) < 0.7))
+    weights = np.ones((2, len(p.files)), int)
+    weights[1] = 2 * (np.arange(len(p.files)) < len(p.files) // 2)
+    expected = []
+    for weight in weights:
+        rows, truths = (np.repeat(np.arange(len(x)), weight[x]) for x in (p.image, p.target_image))
+        masks, boxes = (
+            ap_per_class(tp[rows], p.conf[rows], p.cls[rows], p.target_cls[truths])[5] for tp in (p.tp_task, p.tp)
+        )
+        expected.append([masks.mean(), masks[:, 0].mean(), boxes.mean()])
+    assert measure(p, "segment")(weights) == pytest.approx(np.array(expected), abs=1e-12)
 
 
 def test_a_model_that_predicts_nothing():

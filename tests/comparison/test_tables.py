@@ -203,7 +203,7 @@ def test_what_exports_keep():
     enough = typed_retention("stock", seeds=[0, 1, 2])
     assert retention_tables.remarks(replace(without, retention=[enough])) == []
     rows = list(csv.DictReader(io.StringIO(tables.as_csv(results))))
-    columns = "mAP50-95 PyTorch", "mAP50-95 onnx int8"
+    columns = "mAP50-95 PyTorch, square images", "mAP50-95 onnx int8"
     assert [tuple(row[name] for name in columns) for row in rows] == [
         ("0.5", "0.49"),
         ("", ""),

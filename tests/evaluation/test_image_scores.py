@@ -39,6 +39,8 @@ def test_weights_are_repeated_images():
     repeated = Ratio(*(np.repeat(part, weight, 0) for part in ratio))
     assert ratio.mean(weight) == pytest.approx(repeated.mean())
     assert ratio.by_class(weight) == pytest.approx(repeated.by_class(), nan_ok=True)
+    weights = np.stack([weight, np.zeros(12, int), np.ones(12, int)])
+    assert ratio.mean(weights) == pytest.approx(np.array([repeated.mean(), 0, ratio.mean()]))
 
 
 def test_of_no_image_it_is_zero():

@@ -94,4 +94,4 @@ def _measure(found: Confusions, place: NDArray[np.int64], size: int, cells: int)
     """Return a function that counts the chosen confusions of a run."""
     cell = place[found.true * size + found.predicted]
     chosen = cell >= 0
-    return bootstrap.summed(cell[chosen], found.image[chosen], cells)
+    return bootstrap.counter(cell[chosen], found.image[chosen], cells)

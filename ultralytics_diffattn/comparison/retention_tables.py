@@ -73,7 +73,7 @@ def of_model(label: str, results: Results) -> dict[str, str]:
 
 
 def of_run(run: RunResult, results: Results) -> dict[str, float | None]:
-    """Return the first metric of a run's exports by column, after that of PyTorch on the same square images.
+    """Return the first metric of a run's exports by column, after PyTorch's own on the same images, padded to squares.
 
     Args:
         run (RunResult): One of the runs.
@@ -87,4 +87,4 @@ def of_run(run: RunResult, results: Results) -> dict[str, float | None]:
     exported = {
         f"{results.main} {r.title}": dict(zip(r.seeds, r.exported, strict=True)).get(run.seed or 0) for r in mine
     }
-    return {f"{results.main} PyTorch": next(iter(pytorch), None), **exported} if mine else {}
+    return {f"{results.main} PyTorch, square images": next(iter(pytorch), None), **exported} if mine else {}

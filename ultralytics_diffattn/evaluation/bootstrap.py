@@ -16,7 +16,7 @@ Ints = NDArray[np.integer]
 Floats = NDArray[np.float64]
 Measure: TypeAlias = Callable[[Ints], NDArray[Any]]  # from (..., N), how often each image is taken, to (..., M) metrics
 
-AT_ONCE = 500  # images of several resamples that are measured together: NumPy is called less often for few images
+AT_ONCE = 500  # images measured in one call, of one resample or several: with few, NumPy's cost per call dominates
 
 _GRID = np.linspace(0, 1, 101)  # the recalls at which ultralytics, as COCO, reads the precision
 _WEIGHT = np.full(101, 0.01)  # of each in the trapezoidal rule
@@ -78,7 +78,7 @@ def prepare(predictions: Predictions, right: NDArray[np.bool_] | None = None) ->
         images=len(predictions.files),
         classes=len(classes),
         image=predictions.image[order],
-        truths=summed(target_cls, predictions.target_image, len(classes)),
+        truths=counter(target_cls, predictions.target_image, len(classes)),
         hit_image=predictions.image[order[position]],
         first=np.searchsorted(cls, np.arange(len(classes)))[cls[position]],
         end=position + 1,
@@ -90,8 +90,8 @@ def prepare(predictions: Predictions, right: NDArray[np.bool_] | None = None) ->
     )
 
 
-def summed(group: Ints, image: Ints, groups: int) -> Callable[[Ints], Ints]:
-    """Return a function that counts the things in each group, those in image i `weight[i]` times.
+def counter(group: Ints, image: Ints, groups: int) -> Callable[[Ints], Ints]:
+    """Return a function that counts the things in each group, those in image i `weight[..., i]` times.
 
     Args:
         group (np.ndarray): (T,) group of each thing, 0 ... groups - 1.
@@ -102,7 +102,7 @@ def summed(group: Ints, image: Ints, groups: int) -> Callable[[Ints], Ints]:
         (Callable): From (..., N) whole numbers to (..., G).
 
     Examples:
-        >>> summed(np.array([1, 0, 1]), np.array([0, 0, 1]), 3)(np.array([[1, 1], [2, 5]]))
+        >>> counter(np.array([1, 0, 1]), np.array([0, 0, 1]), 3)(np.array([[1, 1], [2, 5]]))
         array([[1, 2, 0],
                [2, 7, 0]])
     """
@@ -155,9 +155,9 @@ def ap_by_iou(prepared: Prepared, weight: Ints | None = None) -> Floats:
     detections = _sums_before(weight.take(p.image, -1))  # (..., D + 1) sampled detections before each
     hits = _sums_before(weight.take(p.hit_image, -1))  # (..., M + 1)
     hits = hits[..., 1:] - hits.take(p.start, -1).take(p.group, -1)
-    # Where the weights leave no detection or no truth, hits is 0, and so is the ratio.
+    # Without a detection the ratio is 0; without a truth the class is left out below.
     precision = hits / np.maximum(detections.take(p.end, -1) - detections.take(p.first, -1), 1)
-    # In a slice a match may be with an object outside.
+    # In a slice a match may be with an object outside, so recall could exceed 1.
     recall = np.minimum(hits / np.maximum(truths, 1).take(p.cls, -1), 1.0)
     # The envelope, the largest precision from here to the group's end: an offset that grows towards the first group
     # keeps the groups apart in one running maximum from the end.
@@ -168,7 +168,7 @@ def ap_by_iou(prepared: Prepared, weight: Ints | None = None) -> Floats:
     step[..., p.start] = area.take(p.start, -1)
     ap = np.zeros((*samples, 10 * p.classes))
     ap[..., p.cell] = np.add.reduceat(envelope * step, p.start, axis=-1)
-    ap = ap.reshape(*samples, 10, p.classes)
+    ap = ap.reshape(*samples, 10, p.classes)  # (..., 10, C)
     known = truths > 0
     mean: Floats = np.where(known[..., None, :], ap, 0.0).sum(-1) / np.maximum(known.sum(-1), 1)[..., None]
     return mean
@@ -212,10 +212,10 @@ def resample(measures: Sequence[Measure], images: int, resamples: int = 1000, se
         return np.bincount(np.random.default_rng([seed, n]).integers(0, images, images), minlength=images)
 
     def some(first: int) -> Floats:
-        if size == 1:  # not as a row of a table: NumPy frees the other threads in passes over a vector alone
+        if size == 1:  # a vector, not a table of one row, for which NumPy would keep the interpreter lock
             return np.stack([measure(drawn(first)) for measure in measures])[None]
         weight = np.stack([drawn(n) for n in range(first, min(first + size, resamples))])
         return np.stack([measure(weight) for measure in measures], 1)
 
-    size = -(-AT_ONCE // images)
+    size = max(AT_ONCE // images, 1)
     return np.concatenate(in_threads(some, range(0, resamples, size)))

@@ -60,8 +60,8 @@ def recall(p: Predictions) -> Measure:
     classes, true_cls = np.unique(p.target_cls, return_inverse=True)
     found, iou = np.nonzero(p.right & np.isin(p.cls, classes)[:, None])
     cell = np.searchsorted(classes, p.cls[found]) * 10 + iou
-    truths = bootstrap.summed(true_cls, p.target_image, len(classes))
-    hits = bootstrap.summed(cell, p.image[found], len(classes) * 10)
+    truths = bootstrap.counter(true_cls, p.target_image, len(classes))
+    hits = bootstrap.counter(cell, p.image[found], len(classes) * 10)
 
     def measure(weight: Ints) -> Floats:
         true = truths(weight)[..., None]  # (..., C, 1)
@@ -83,7 +83,7 @@ def by_confidence(p: Predictions) -> Measure:
     def measure(weight: Ints) -> Floats:
         s, r, t = weight @ said, weight @ right, np.maximum(weight @ true, 1)[..., None]
         shares = np.stack([r / np.maximum(s, 1), r / t, 2 * r / (s + t)], -1)  # (..., confidences, 3)
-        return shares.reshape(*shares.shape[:-2], -1)
+        return shares.reshape(*shares.shape[:-2], -1)  # (..., 3 * confidences)
 
     return measure
 

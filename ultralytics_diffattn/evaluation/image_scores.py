@@ -27,7 +27,7 @@ class Ratio(NamedTuple):
     counts: Floats
 
     def by_class(self, weight: NDArray[np.integer] | None = None) -> Floats:
-        """Return the ratio of each class, (..., K), nan where there is none, image i taken `weight[..., i]` times."""
+        """Return the ratio of each class, (..., K), nan where there is none; image i counts `weight[..., i]` times."""
         above, below, counts = (x.sum(0) if weight is None else weight @ x for x in self)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(counts > 0, np.where(below > 0, above / below, 0.0), np.nan)

@@ -16,7 +16,7 @@ SHORT = 0.02  # seconds; for less, threads wait for each other longer than they 
 
 
 def in_threads(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """Return the function's result for each item, in their order; NumPy frees the other threads in its long passes.
+    """Return the function's result for each item, in their order; NumPy lets other threads run in its long passes.
 
     If the first item is quick, the others follow in this thread.
 
