@@ -119,9 +119,10 @@ def kinds_of_images(p: Predictions) -> Measure:
 def _ap_of_parts(parts: list[Predictions]) -> Measure:
     """Return a function that gives AP50-95 of each part, nan of one that has no object."""
     prepared = [bootstrap.prepare(part, part.right) for part in parts]
+    targets = [part.target_image for part in parts]
 
     def measure(weight: Ints) -> Floats:
-        there = [weight[..., part.target_image].any(-1) for part in parts]
+        there = [weight[..., image].any(-1) for image in targets]
         ap = [bootstrap.mean_ap(p, weight)[..., 0] for p in prepared]
         return np.stack([np.where(ok, value, np.nan) for ok, value in zip(there, ap, strict=True)], -1)
 
