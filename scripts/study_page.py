@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from ultralytics_diffattn.comparison.effects import effects
 from ultralytics_diffattn.comparison.pairs import estimate_difference
-from ultralytics_diffattn.comparison.schema import RunKey
+from ultralytics_diffattn.comparison.schema import EffectResult, RunKey
 from ultralytics_diffattn.comparison.teachers import Taught
 from ultralytics_diffattn.comparison.verdicts import Verdict, adjusted, verdicts
 from ultralytics_diffattn.evaluation.estimates import Estimate
@@ -29,7 +29,7 @@ from ultralytics_diffattn.output.formatting import interval, signed
 from ultralytics_diffattn.output.markdown import table
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-MARKS = "<!-- scripts/study_page.py -->", "<!-- end of scripts/study_page.py -->"
+MARKS = "<!-- scripts/study_page.py: {} -->\n", "<!-- end of {} -->"
 PICTURE = "![Each difference with its interval; the grey band is the margin of equality](study.png)"
 MARGIN = 0.005
 RUNS = {"a-bccd": 16, "a-deeppcb": 16, "a-coco356": 16, "bc-bccd": 20, "d-coco356": 8}  # what the protocol asks for
@@ -129,11 +129,22 @@ def answer(of_a: Sequence[Row]) -> str:
             f"all kinds are equal to stock within {MARGIN} on all data sets."
         )
     total = sum(words.values(), Counter())
-    parts = [f"{WORDS[w]} ({total[w]})" for w in total if w != "no verdict"]
+    parts = [f"{WORDS[w]} ({total[w]})" for w in total]
+    single = [
+        f" {NAMES[row.model]} {said(row.verdict.word, row.found.difference, f' on {row.data}')}."
+        for row in of_a
+        if row.found and row.verdict.word in ("better", "worse")
+    ]
     return (
         "**The study cannot say whether differential attention helps a trained detector.** "
-        f"The {len(of_a)} verdicts (three kinds, three data sets): {', '.join(parts)}."
+        f"The {len(of_a)} verdicts (three kinds, three data sets): {', '.join(parts)}.{''.join(single)}"
     )
+
+
+def said(word: str, difference: float, where: str = "") -> str:
+    """Return a verdict in the words of the protocol."""
+    small = word in ("better", "worse") and abs(difference) < MARGIN
+    return f"{WORDS[word]}{where}{', by too little to matter' if small else ''}"
 
 
 def pair_table(found: Sequence[Row]) -> list[str]:
@@ -153,7 +164,7 @@ def _cells(row: Row, tests: int) -> list[str]:
         signed(row.found.difference),
         interval(row.found.student.interval()),
         _p(row.verdict.p_different),
-        WORDS[row.verdict.word],
+        said(row.verdict.word, row.found.difference),
         "more than 1,000" if needed is None else str(needed),
     ]
 
@@ -177,8 +188,8 @@ def claims(runs: Mapping[str, Experiment]) -> list[str]:
     return table(["model", "figure", "the claim predicts", "difference", "95 %", "p", "found"], lines)
 
 
-def teacher(runs: Mapping[str, Experiment]) -> list[str]:
-    """Return the table of question d."""
+def teacher_effects(runs: Mapping[str, Experiment]) -> list[EffectResult]:
+    """Return the effects of question d."""
     models = (STOCK, "yolo11n-diffattn")
     parts = {"none": runs["a-coco356"], "COCO yolo11n": runs["d-coco356"]}
     files = {
@@ -191,7 +202,11 @@ def teacher(runs: Mapping[str, Experiment]) -> list[str]:
     values = {key: file["values"]["mAP50-95"] for key, file in files.items()}
     images = next((file["images"] for file in files.values()), 0)
     resampled = {key: np.array(v["resampled"]) for key, v in values.items()}
-    found = effects(taught, {key: v["value"] for key, v in values.items()}, resampled, images, MARGIN)
+    return effects(taught, {key: v["value"] for key, v in values.items()}, resampled, images, MARGIN)
+
+
+def effect_table(found: Sequence[EffectResult]) -> list[str]:
+    """Return the table of question d."""
     what = {
         "model": "`split` instead of yolo11n, mean with and without the teacher",
         "teacher": "the teacher instead of none, mean of both models",
@@ -206,7 +221,7 @@ def teacher(runs: Mapping[str, Experiment]) -> list[str]:
                 signed(e.difference),
                 interval(e.interval) if e.interval else "-",
                 _p(e.p_different),
-                WORDS[e.verdict],
+                said(e.verdict, e.difference),
             ]
             for e in found
         ],
@@ -225,61 +240,84 @@ def _p(value: float | None) -> str:
     return "-" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def page(runs: Mapping[str, Experiment]) -> str:
-    """Return what stands between the marks of docs/study.md."""
+def page(runs: Mapping[str, Experiment]) -> dict[str, str]:
+    """Return the two parts of docs/study.md that stand between marks."""
     of = {question: rows(runs, question) for question in "abc"}
     finished, asked = sum(map(len, runs.values())), sum(RUNS.values())
     files = [file for part in runs.values() for file in part.values()]
     hours = sum(file["record"]["seconds_last_process"] for file in files) / 3600
+    figures = f"{hours:.1f} hours of one core"
     versions = sorted({", ".join(f"{k} {v}" for k, v in file["versions"].items()) for file in files})
-    return "\n".join(
-        [
-            answer(of["a"]),
-            "",
-            f"{finished} of {asked} runs are finished ({'; '.join([f'{hours:.1f} hours of one core', *versions])}).",
-            "",
-            *([PICTURE, ""] if any(row.found for found in of.values() for row in found) else []),
-            "### a. A trained detector",
-            "",
-            *pair_table(of["a"]),
-            "",
-            "### b. A new detector",
-            "",
-            *pair_table(of["b"]),
-            "",
-            "### c. The place, or parameters",
-            "",
-            *pair_table(of["c"]),
-            "",
-            "### d. A teacher",
-            "",
-            *(teacher(runs)),
-            "",
-            "### e. The claim",
-            "",
-            *claims(runs),
-            "",
-        ]
-    )
+    return {
+        "answer": "\n".join(
+            [
+                answer(of["a"]),
+                "",
+                f"{finished} of {asked} runs are finished ({'; '.join([figures, *versions])}).",
+                "",
+                *([PICTURE, ""] if any(row.found for found in of.values() for row in found) else []),
+            ]
+        ),
+        "tables": "\n".join(
+            [
+                "### a. A trained detector",
+                "",
+                *pair_table(of["a"]),
+                "",
+                "### b. A new detector",
+                "",
+                *pair_table(of["b"]),
+                "",
+                "### c. The place, or parameters",
+                "",
+                *pair_table(of["c"]),
+                "",
+                "### d. A teacher",
+                "",
+                *effect_table(teacher_effects(runs)),
+                "",
+                "### e. The claim",
+                "",
+                *claims(runs),
+                "",
+            ]
+        ),
+    }
 
 
 def draw(runs: Mapping[str, Experiment]) -> Figure:
-    """Draw each difference of a, b and c with its interval, the margin of equality behind them."""
-    found = [row for question in "abc" for row in rows(runs, question) if row.found]
+    """Draw each difference of a to d with its interval, the margin of equality behind them."""
+    found = [
+        (
+            f"{row.question}. {row.data}: {NAMES[row.model].replace('`', '')}, {row.seeds} seeds",
+            row.found.difference,
+            row.found.student.interval(),
+            said(row.verdict.word, row.found.difference),
+        )
+        for question in "abc"
+        for row in rows(runs, question)
+        if row.found
+    ]
+    short = {"model": "split, with and without", "teacher": "the teacher, both models", "interaction": "interaction"}
+    found += [
+        (f"d. coco356: {short[e.kind]}, {len(e.seeds)} seeds", e.difference, e.interval, said(e.verdict, e.difference))
+        for e in teacher_effects(runs)
+        if e.interval
+    ]
     figure = Figure((9, 0.36 * max(len(found), 1) + 1.2), dpi=150, layout="constrained")
     axes = figure.subplots()
     axes.axvspan(-MARGIN, MARGIN, color="#e6e6e6")
     axes.axvline(0, color="#444444", linewidth=1)
-    for i, row in enumerate(found):
-        assert row.found is not None
-        colour = COLOURS.get(WORDS[row.verdict.word], "#444444")
-        axes.plot(row.found.student.interval(), [i, i], color=colour, linewidth=3, solid_capstyle="butt")
-        axes.plot(row.found.difference, i, "o", color=colour, markersize=7)
-        axes.annotate(WORDS[row.verdict.word], (1.01, i), xycoords=("axes fraction", "data"), va="center", color=colour)
-    labels = [f"{row.question}. {row.data}: {NAMES[row.model].replace('`', '')}, {row.seeds} seeds" for row in found]
-    axes.set_yticks(range(len(found)), labels)
-    axes.invert_yaxis()
-    axes.set_xlabel("difference in mAP50-95 (a: from yolo11n; b, c: from C2PSA at strides 16 and 32), 95 % interval")
+    for i, (_, difference, ends, verdict) in enumerate(found):
+        colour = COLOURS.get(verdict, "#444444")
+        axes.plot(ends, [i, i], color=colour, linewidth=3, solid_capstyle="butt")
+        axes.plot(difference, i, "o", color=colour, markersize=7)
+        axes.annotate(verdict, (1.01, i), xycoords=("axes fraction", "data"), va="center", color=colour)
+    axes.set_yticks(range(len(found)), [label for label, *_ in found])
+    axes.set_ylim(len(found) - 0.5, -0.5)
+    axes.set_xlabel(
+        "difference in mAP50-95 with its 95 % interval\na: from yolo11n; b, c: from C2PSA at strides 16 and 32"
+    )
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", color="#dddddd", linewidth=0.8)
     axes.set_axisbelow(True)
@@ -291,11 +329,13 @@ def main(words: list[str]) -> int:
     if words:
         raise SystemExit("study_page.py takes no arguments: python scripts/study_page.py")
     runs, file = read(DOCS / "study"), DOCS / "study.md"
-    before, _, rest = file.read_text(encoding="utf-8").partition(MARKS[0] + "\n")
-    after = rest.partition(MARKS[1])[2]
-    made = page(runs)
-    file.write_text(f"{before}{MARKS[0]}\n{made}{MARKS[1]}{after}", encoding="utf-8")
-    if PICTURE in made:  # with one seed nothing has an interval yet
+    parts, text = page(runs), file.read_text(encoding="utf-8")
+    for name, part in parts.items():
+        first, last = (mark.format(name) for mark in MARKS)
+        before, _, rest = text.partition(first)
+        text = f"{before}{first}{part}{last}{rest.partition(last)[2]}"
+    file.write_text(text, encoding="utf-8")
+    if PICTURE in parts["answer"]:  # with one seed nothing has an interval yet
         draw(runs).savefig(DOCS / "study.png")
     return 0
 

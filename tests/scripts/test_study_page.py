@@ -52,7 +52,12 @@ ANSWERS = {
     "Differential attention helps**, as `token`, on at least two": ((0, 0, 0.05), (0, 0, 0.05), SAME),
     "Differential attention harms**, as `paired` and `split`,": ((-0.05, -0.05, 0),) * 3,
     "Differential attention changes nothing that matters": (SAME,) * 3,
-    "The study cannot say": ((0, 0, 0.05), SAME, SAME),  # on one set alone
+    "equal within 0.005 (8), helps (1). `token` helps on bccd.\n": ((0, 0, 0.05), SAME, SAME),
+    "helps (3), equal within 0.005 (6). `paired` helps on bccd, by too little to matter.": (
+        (0.004, 0.004, 0.004),
+        SAME,
+        SAME,
+    ),
     "The 9 verdicts (three kinds, three data sets): equal within 0.005 (7), helps (1), harms (1).": (
         (0, 0, 0.05),
         (0, 0, -0.05),
@@ -63,19 +68,20 @@ ANSWERS = {
 
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_answer_by_the_rule_of_the_protocol(study_page, answer):
-    assert answer in study_page["page"](three_sets(*ANSWERS[answer]))
+    assert answer in study_page["page"](three_sets(*ANSWERS[answer]))["answer"]
 
 
 def test_helping_twice_and_harming_once_is_no_answer(study_page):
-    assert "The study cannot say" in study_page["page"](three_sets((0, 0, 0.05), (0, 0, 0.05), (0, 0, -0.05)))
+    page = study_page["page"](three_sets((0, 0, 0.05), (0, 0, 0.05), (0, 0, -0.05)))
+    assert "The study cannot say" in page["answer"]
 
 
 @pytest.mark.parametrize("seeds", [[], [10], [10, 11]])
 def test_too_few_seeds_are_no_answer(study_page, seeds):
     page = study_page["page"](three_sets((0.1, 0.1, 0.1), SAME, SAME, seeds=seeds))
-    assert "There is no answer yet" in page
-    assert ("study.png" in page) == (len(seeds) > 1)  # of one, nothing is drawn
-    assert "helps" not in page
+    assert "There is no answer yet" in page["answer"]
+    assert ("study.png" in page["answer"]) == (len(seeds) > 1)  # of one, nothing is drawn
+    assert "helps" not in page["answer"] + page["tables"]
 
 
 def test_figures_of_a_pair(study_page):
@@ -99,10 +105,11 @@ def test_the_claim_is_an_average_over_the_sets(study_page):
 def test_a_teacher_adds_to_all(study_page):
     runs = three_sets(SAME, SAME, (0, 0.02, 0))
     runs["d-coco356"] = made_up({"yolo11n": 0.1, "yolo11n-diffattn": 0.12})
-    model, teacher, interaction = study_page["teacher"](runs)[2:]
+    model, teacher, interaction = study_page["effect_table"](study_page["teacher_effects"](runs))[2:]
     assert "| 4 | +0.020 |" in model
     assert "| 4 | +0.100 |" in teacher
     assert interaction.endswith("equal within 0.005 |")
+    assert len(study_page["draw"](runs).axes[0].get_yticks()) == 9 + 3
 
 
 def test_a_new_detector_and_the_place(study_page):
@@ -123,8 +130,9 @@ def test_the_page_is_what_the_files_say(study_page):
     runs = study_page["read"](ROOT / "docs" / "study")
     assert sum(map(len, runs.values())) == len([*(ROOT / "docs" / "study").glob("*.json")])
     text = (ROOT / "docs" / "study.md").read_text(encoding="utf-8")
-    first, last = study_page["MARKS"]
-    assert text.partition(first + "\n")[2].partition(last)[0] == study_page["page"](runs)
+    for name, part in study_page["page"](runs).items():
+        first, last = (mark.format(name) for mark in study_page["MARKS"])
+        assert text.partition(first)[2].partition(last)[0] == part
 
 
 def test_a_file_is_found_by_its_experiment(study_page, tmp_path):
