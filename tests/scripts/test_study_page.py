@@ -1,4 +1,4 @@
-"""scripts/study_page.py: the protocol's rules on made-up runs, and the page beside the files that it is made of."""
+"""scripts/study_answers.py and study_page.py: the protocol's rules on made-up runs; the page beside the runs' files."""
 
 import json
 import runpy
@@ -31,8 +31,11 @@ def made_up(gains, seeds=SEEDS, chance=0.0005):
             runs[RunKey(model, seed)] = {
                 "images": 100,
                 "values": dict.fromkeys(("mAP50-95", "background", "corrupted", "inside"), values),
-                "record": {"seconds_last_process": 360.0},
+                "record": {"seconds": 360.0},
                 "versions": {"torch": "2"},
+                "metrics": {"mAP50": 0.5},
+                "step0": 0.1,
+                "lambdas": {"attn": [0.1, -0.02]},
             }
     return runs
 
@@ -49,8 +52,14 @@ def three_sets(*gains, **more):
 
 SAME = (0.0, 0.0, 0.0)
 ANSWERS = {
-    "Differential attention helps**, as `token`, on at least two": ((0, 0, 0.05), (0, 0, 0.05), SAME),
-    "Differential attention harms**, as `paired` and `split`,": ((-0.05, -0.05, 0),) * 3,
+    "**Differential attention helps as `token` (bccd, deeppcb).**": ((0, 0, 0.05), (0, 0, 0.05), SAME),
+    "harms as `paired` (bccd, deeppcb, coco356) and harms as `split` (bccd, deeppcb, coco356).**": ((-0.05, -0.05, 0),)
+    * 3,
+    "helps as `paired` (bccd, coco356) and harms as `token` (bccd, deeppcb, by too little to matter).**": (
+        (0.05, 0, -0.05),
+        (0, 0, -0.004),
+        (0.05, 0, 0),
+    ),
     "Differential attention changes nothing that matters": (SAME,) * 3,
     "equal within 0.005 (8), helps (1). `token` helps on bccd.\n": ((0, 0, 0.05), SAME, SAME),
     "helps (3), equal within 0.005 (6). `paired` helps on bccd, by too little to matter.": (
@@ -76,12 +85,30 @@ def test_helping_twice_and_harming_once_is_no_answer(study_page):
     assert "The study cannot say" in page["answer"]
 
 
-@pytest.mark.parametrize("seeds", [[], [10], [10, 11]])
-def test_too_few_seeds_are_no_answer(study_page, seeds):
+@pytest.mark.parametrize("seeds", [[], [10], [10, 11], [10, 11, 12]])
+def test_nothing_is_said_before_all_runs_are_there(study_page, seeds):
     page = study_page["page"](three_sets((0.1, 0.1, 0.1), SAME, SAME, seeds=seeds))
     assert "There is no answer yet" in page["answer"]
     assert ("study.png" in page["answer"]) == (len(seeds) > 1)  # of one, nothing is drawn
     assert "helps" not in page["answer"] + page["tables"]
+
+
+def test_a_run_that_is_left_out_is_named(study_page, monkeypatch):
+    runs = three_sets((0.1, 0.1, 0.1), SAME, SAME)
+    del runs["a-bccd"][RunKey("yolo11n", 12)]
+    assert "There is no answer yet" in study_page["page"](runs)["answer"]
+    monkeypatch.setitem(study_page["LEFT_OUT"], "a-bccd-yolo11n-12", "its disk was lost")
+    page = study_page["page"](runs)["answer"]
+    assert "`paired` helps on bccd" in page
+    assert "\na-bccd-yolo11n-12 is left out: its disk was lost.\n" in page
+
+
+def test_a_set_on_which_nothing_is_learned_is_not_passed_over(study_page):
+    runs = three_sets(SAME, SAME, SAME)
+    for file in runs["a-deeppcb"].values():
+        file["metrics"] = {"mAP50": 0.004}
+    with pytest.raises(ValueError, match="a-deeppcb: nothing was learned"):
+        study_page["page"](runs)
 
 
 def test_figures_of_a_pair(study_page):
@@ -96,10 +123,10 @@ def test_figures_of_a_pair(study_page):
 
 
 def test_the_claim_is_an_average_over_the_sets(study_page):
-    lines = study_page["claims"](three_sets((0.03, 0, 0), (0.06, 0, 0), (0.09, 0, 0)))
-    assert "| `paired` | AP50 lost to background errors | less | +0.060 |" in lines[2]
+    lines = study_page["claim_table"](study_page["claims"](three_sets((0.03, 0, 0), (0.06, 0, 0), (0.09, 0, 0))))
+    assert "| `paired` | AP50 lost to background errors | less | +0.030 | +0.060 | +0.090 | +0.060 |" in lines[2]
     assert lines[2].endswith("| more |")
-    assert lines[5].endswith("| neither could be shown |")
+    assert lines[5].endswith("| equal within 0.005 |")
 
 
 def test_a_teacher_adds_to_all(study_page):
@@ -107,6 +134,7 @@ def test_a_teacher_adds_to_all(study_page):
     runs["d-coco356"] = made_up({"yolo11n": 0.1, "yolo11n-diffattn": 0.12})
     model, teacher, interaction = study_page["effect_table"](study_page["teacher_effects"](runs))[2:]
     assert "| 4 | +0.020 |" in model
+    assert model.endswith("| better |")
     assert "| 4 | +0.100 |" in teacher
     assert interaction.endswith("equal within 0.005 |")
     assert len(study_page["draw"](runs).axes[0].get_yticks()) == 9 + 3
@@ -123,6 +151,8 @@ def test_a_new_detector_and_the_place(study_page):
     runs = {**three_sets(SAME, SAME, SAME), "bc-bccd": made_up(models)}
     assert [row.verdict.word for row in study_page["rows"](runs, "b")] == ["better", "equal"]
     assert [row.verdict.word for row in study_page["rows"](runs, "c")] == ["worse", "better", "equal"]
+    assert "| yolo11n: no attention at stride 16 | 4 |" in study_page["page"](runs)["tables"]
+    assert study_page["pair_table"](study_page["rows"](runs, "c"))[2].endswith("| worse | - |")
     assert len(study_page["draw"](runs).axes[0].get_yticks()) == 9 + 2 + 3
 
 
@@ -136,5 +166,15 @@ def test_the_page_is_what_the_files_say(study_page):
 
 
 def test_a_file_is_found_by_its_experiment(study_page, tmp_path):
-    (tmp_path / "x.json").write_text(json.dumps({"experiment": "a-bccd", "model": "yolo11n", "seed": 10}))
+    content = {"experiment": "a-bccd", "model": "yolo11n", "seed": 10, "arguments": {"epochs": 3, "seed": 10}}
+    (tmp_path / "x.json").write_text(json.dumps(content))
     assert list(study_page["read"](tmp_path)["a-bccd"]) == [RunKey("yolo11n", 10)]
+    content["arguments"] = {"epochs": 100, "seed": 11}  # as on a GPU
+    (tmp_path / "y.json").write_text(json.dumps({**content, "seed": 11}))
+    with pytest.raises(ValueError, match=r"y\.json was made with other arguments"):
+        study_page["read"](tmp_path)
+
+
+def test_before_training_and_lambda_are_shown_without_a_verdict(study_page):
+    lines = study_page["exploratory"](three_sets(SAME, SAME, SAME))
+    assert lines[-1] == "| coco356 | 0.100 | 0.100 | 0.100 | 0.100 | 0.0200 |"
