@@ -39,6 +39,7 @@ from ultralytics_diffattn.output.markdown import table
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 MARKS = "<!-- scripts/study_page.py: {} -->\n", "<!-- end of {} -->"
 PICTURE = "![Each difference with its own interval; the grey band is the margin of equality](study.png)"
+EDGE = 0.1  # of the picture
 COLOURS = {"better": "#0072b2", "worse": "#d55e00", "equal": "#009e73"}
 OWN, CORRECTED = "95 %, uncorrected", "p, corrected"
 WITHOUT = f"{NAMES[STOCK]}: no attention at stride 16"  # question c
@@ -219,8 +220,11 @@ def draw(runs: Mapping[str, Experiment]) -> Figure:
         axes.annotate(text, (1.01, i), xycoords=("axes fraction", "data"), va="center", color=colour)
     axes.set_yticks(range(len(found)), [label for label, *_ in found])
     axes.set_ylim(len(found) - 0.5, -0.5)
+    axes.set_xticks([-EDGE, -EDGE / 2, 0, EDGE / 2, EDGE])
+    axes.set_xlim(-EDGE, EDGE)  # of intervals that are wider the tables have the ends
     axes.set_xlabel(
-        "difference in mAP50-95, each with its own 95 % interval; verdicts are corrected for a whole question\n"
+        "difference in mAP50-95, each with its own 95 % interval;\n"
+        "verdicts are corrected for a whole question\n"
         "a: from yolo11n; b, c: from C2PSA at strides 16 and 32"
     )
     axes.spines[["top", "right"]].set_visible(False)
