@@ -93,9 +93,8 @@ def read(folder: Path) -> dict[str, dict[RunKey, dict[str, Any]]]:
     for file in sorted(folder.glob("*.json")):
         content = json.loads(file.read_text())
         part = runs[content["experiment"]]
-        for other in part.values():
-            if _made(other) != _made(content):
-                raise ValueError(f"{file} was made with other arguments, data or versions than the runs before it")
+        if _made(next(iter(part.values()), content)) != _made(content):
+            raise ValueError(f"{file} was made with other arguments, data or versions than the runs before it")
         part[RunKey(content["model"], content["seed"])] = content
     return runs
 

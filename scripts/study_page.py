@@ -50,9 +50,9 @@ EFFECTS = {  # of question d: in the table, in the picture
 }
 
 
-def said(question: str, word: str, difference: float) -> str:
-    """Return a verdict in the words of a question."""
-    words = {"a": HELPS, "b": HELPS, "c": BETTER, "d": BETTER, "interaction": MORE}[question]
+def said(asked: str, word: str, difference: float) -> str:
+    """Return a verdict in the words of a question, or of an effect of question d."""
+    words = {"a": HELPS, "b": HELPS, "c": BETTER, "model": BETTER, "teacher": BETTER, "interaction": MORE}[asked]
     return words[word] + small(word, difference)
 
 
@@ -118,7 +118,7 @@ def effect_table(found: Sequence[EffectResult]) -> list[str]:
                 signed(e.difference),
                 interval(e.interval) if e.interval else "-",
                 _p(e.p_different),
-                said("interaction" if e.kind == "interaction" else "d", e.verdict, e.difference),
+                said(e.kind, e.verdict, e.difference),
             ]
             for e in found
         ],
@@ -204,7 +204,7 @@ def draw(runs: Mapping[str, Experiment]) -> Figure:
             e.difference,
             e.interval,
             e.verdict,
-            said("interaction" if e.kind == "interaction" else "d", e.verdict, e.difference),
+            said(e.kind, e.verdict, e.difference),
         )
         for e in teacher_effects(runs)
         if e.interval
