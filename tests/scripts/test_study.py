@@ -10,7 +10,7 @@ import pytest
 import torch
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import YAML
-from ultralytics.utils.torch_utils import get_flops
+from ultralytics.utils.torch_utils import get_flops, get_num_params
 
 from tests.places import ROOT
 from tests.samples import small_models
@@ -31,6 +31,16 @@ def test_models_that_the_package_does_not_bring(study, tmp_path):
     )
     assert [float(m.lambda_init) for m in ours.modules() if hasattr(m, "lambda_init")] == [pytest.approx(0.8)] * 2
     assert get_flops(convolutions, 320) == pytest.approx(get_flops(ours, 320), rel=0.003)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the sizes of a CPU")
+def test_the_page_has_the_parameters_of_question_c(study, tmp_path):
+    study["write_models"](tmp_path)
+    models = "yolo11n", "yolo11n-c2psa-p4", "yolo11n-diffattn-p4", tmp_path / "yolo11n-p4-c3k2"
+    millions = [f"{get_num_params(DetectionModel(f'{m}.yaml', nc=3, verbose=False)) / 1e6:.3f}" for m in models]
+    assert millions[1] == millions[2]
+    said = "with 3 classes {} M without attention at stride 16, {} M with `C2PSA` or `split`, {} M with convolutions"
+    assert said.format(*millions[:2], millions[3]) in (ROOT / "docs" / "study.md").read_text(encoding="utf-8")
 
 
 def test_a_part_of_the_circuit_boards(study, tmp_path):

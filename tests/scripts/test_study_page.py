@@ -1,6 +1,7 @@
 """scripts/study_answers.py and study_page.py: the protocol's rules on made-up runs; the page beside the runs' files."""
 
 import json
+import re
 import runpy
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from tests.places import ROOT
 from ultralytics_diffattn.comparison.schema import RunKey
+from ultralytics_diffattn.evaluation.estimates import Estimate
 
 KINDS = ("yolo11n-diffattn-paired", "yolo11n-diffattn", "yolo11n-diffattn-token")
 SEEDS = range(10, 14)
@@ -163,6 +165,20 @@ def test_the_page_is_what_the_files_say(study_page):
     for name, part in study_page["page"](runs).items():
         first, last = (mark.format(name) for mark in study_page["MARKS"])
         assert text.partition(first)[2].partition(last)[0] == part
+
+
+THREE = r"([\d.]+), ([\d.]+) or ([\d.]+)"
+
+
+def test_the_page_says_what_four_seeds_can_find():
+    text = (ROOT / "docs" / "study.md").read_text(encoding="utf-8")
+    said = re.search(rf"find a true difference of {THREE} if the difference\s+scatters by {THREE}", text)
+    for difference, scatter in zip(said.groups()[:3], said.groups()[3:], strict=True):
+        of_nine = [
+            Estimate(d / 1000, float(scatter) ** 2, 0.005**2, 0.0, 4, images=159).seeds_needed(tests=9)
+            for d in range(1, 200)
+        ]
+        assert (of_nine.index(4) + 1) / 1000 == pytest.approx(float(difference), abs=0.005)
 
 
 def test_a_file_is_found_by_its_experiment(study_page, tmp_path):
