@@ -34,6 +34,7 @@ OUT = ROOT / "docs" / "study"
 OWN = {"data": None, "weights": None, "project": None, "workers": 1}
 GPU = torch.cuda.is_available()
 SEEDS = list(range(10, 18 if GPU else 14))
+NEW_SEEDS = list(range(14, 22))  # of question f
 KINDS = "yolo11n.yaml", "yolo11n-diffattn-paired.yaml", "yolo11n-diffattn.yaml", "yolo11n-diffattn-token.yaml"
 ALIKE = {"batch": 8, "nbs": 8, "warmup_epochs": 1, "workers": 0, "plots": False}
 FINE = {**ALIKE, "imgsz": 640, "epochs": 100 if GPU else 3}
@@ -41,13 +42,14 @@ SCRATCH = {**ALIKE, "imgsz": 640 if GPU else 320, "epochs": 300 if GPU else 15, 
 
 
 class Experiment(NamedTuple):
-    """Runs that are alike but for model and seed: question, data set, models, arguments of the training."""
+    """Runs that are alike but for model and seed: question, data set, models, arguments of the training, seeds."""
 
     question: str
     data: str
     models: tuple[str, ...]
     arguments: dict[str, Any]
     reconstruct: bool = False
+    seeds: list[int] | None = None  # else those of all
 
 
 def experiments(weights: str) -> dict[str, Experiment]:
@@ -55,13 +57,17 @@ def experiments(weights: str) -> dict[str, Experiment]:
     fine = {**FINE, "pretrained": weights}
     bccd, coco = ({} if GPU else {"fraction": part} for part in (0.6, 0.7))  # 123 and 124 images
     p4 = *(f"yolo11n-{name}.yaml" for name in ("c2psa-p4", "diffattn-p4", "p4-l08", "p4-c3k2")), "yolo11n.yaml"
-    return {
+    asked = {
         "a-bccd": Experiment("a", "bccd", KINDS, {**fine, **bccd}, True),
         "a-deeppcb": Experiment("a", "deeppcb", KINDS, fine, True),
         "a-coco356": Experiment("a", "coco356", KINDS, {**fine, **coco}, True),
         "bc-bccd": Experiment("b, c", "bccd", p4, SCRATCH),
         "d-coco356": Experiment("d", "coco356", KINDS[::2], {**fine, **coco, "distill_model": weights}, True),
     }
+    if not GPU:  # f asks about what was found with the budgets of a CPU
+        asked["f1-bccd"] = Experiment("f", "bccd", KINDS[::2], {**fine, **bccd}, True, NEW_SEEDS)
+        asked["f2-bccd"] = Experiment("f", "bccd", p4[:2], SCRATCH, False, NEW_SEEDS)
+    return asked
 
 
 def write_models(folder: Path) -> None:
@@ -96,9 +102,8 @@ def prepare(name: str, experiment: Experiment, data: Path, project: Path) -> dic
     """Return the folder of each run of an experiment, with what it trains written into it."""
     models = {Path(m).stem: str(project / m) if (project / m).exists() else m for m in experiment.models}
     yaml_file, reconstruct = data_yaml(experiment.data, data, project), experiment.reconstruct
-    specification = specify(
-        models, SEEDS, yaml_file, dict(experiment.arguments), str(project), name, reconstruct=reconstruct
-    )
+    arguments, seeds = dict(experiment.arguments), experiment.seeds or SEEDS
+    specification = specify(models, seeds, yaml_file, arguments, str(project), name, reconstruct=reconstruct)
     prepare_run_folders(specification)
     return specification.run_folders()
 

@@ -26,6 +26,7 @@ from ultralytics_diffattn.evaluation.student import Student, average
 
 MARGIN = 0.005
 RUNS = {"a-bccd": 16, "a-deeppcb": 16, "a-coco356": 16, "bc-bccd": 20, "d-coco356": 8}  # what the protocol asks for
+RUNS |= {"f1-bccd": 16, "f2-bccd": 16}
 LEFT_OUT: dict[str, str] = {}  # by experiment, model and seed, as in the name of its file: why it cannot be finished
 STOCK, SAME_PLACES = "yolo11n", "yolo11n-c2psa-p4"
 NAMES = {
@@ -140,11 +141,12 @@ def difference(runs: Experiment, first: str, second: str, value: str) -> tuple[l
 
 
 def rows(runs: Mapping[str, Experiment], question: str) -> list[Row]:
-    """Return the differences of question a, b or c, whose p-values are corrected together."""
+    """Return the differences of question a, b, c or f, whose p-values are corrected together."""
     asked = {
         "a": [(name, STOCK, kind) for name in SETS for kind in KINDS],
         "b": [("bc-bccd", SAME_PLACES, model) for model in ("yolo11n-diffattn-p4", "yolo11n-p4-l08")],
         "c": [("bc-bccd", SAME_PLACES, model) for model in (STOCK, "yolo11n-diffattn-p4", "yolo11n-p4-c3k2")],
+        "f": [("f1-bccd", STOCK, "yolo11n-diffattn"), ("f2-bccd", SAME_PLACES, "yolo11n-diffattn-p4")],
     }[question]
     found = [difference(runs[name], first, model, "mAP50-95") for name, first, model in asked]
     complete = finished(runs, *{name for name, *_ in asked})
