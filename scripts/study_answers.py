@@ -23,6 +23,7 @@ from ultralytics_diffattn.comparison.verdicts import Verdict, adjusted, verdicts
 from ultralytics_diffattn.evaluation.estimates import Estimate
 from ultralytics_diffattn.evaluation.intervals import NO_VERDICT
 from ultralytics_diffattn.evaluation.student import Student, average
+from ultralytics_diffattn.output.formatting import signed
 
 MARGIN = 0.005
 RUNS = {"a-bccd": 16, "a-deeppcb": 16, "a-coco356": 16, "bc-bccd": 20, "d-coco356": 8}  # what the protocol asks for
@@ -182,6 +183,16 @@ def answer(of_a: Sequence[Row]) -> str:
         f"{len(of_a)} verdicts (three kinds, three data sets): {', '.join(f'{w} ({n})' for w, n in total.items())}."
         f"{''.join(single)}"
     )
+
+
+def repeated(of_f: Sequence[Row]) -> str:
+    """Return what question f found, in one sentence."""
+    told = [
+        f"{NAMES[row.model]} on {row.data} {signed(row.found.difference)}, {HELPS[row.verdict.word]}{_small(row)}"
+        for row in of_f
+        if row.found and row.verdict.word != NO_VERDICT
+    ]
+    return f"Once more with eight new seeds (question f): {'; '.join(told)}." if told else ""
 
 
 def _small(row: Row) -> str:

@@ -27,6 +27,7 @@ from study_answers import (
     answer,
     claims,
     read,
+    repeated,
     rows,
     small,
     teacher_effects,
@@ -52,13 +53,16 @@ EFFECTS = {  # of question d: in the table, in the picture
 
 def said(asked: str, word: str, difference: float) -> str:
     """Return a verdict in the words of a question, or of an effect of question d."""
-    words = {"a": HELPS, "b": HELPS, "c": BETTER, "model": BETTER, "teacher": BETTER, "interaction": MORE}[asked]
+    words = {"a": HELPS, "b": HELPS, "f": HELPS, "c": BETTER, "model": BETTER, "teacher": BETTER, "interaction": MORE}[
+        asked
+    ]
     return words[word] + small(word, difference)
 
 
 def pair_table(found: Sequence[Row]) -> list[str]:
-    """Return the table of question a, b or c."""
-    head = ["data", "model", "seeds", "mAP50-95", f"of {NAMES[found[0].first]}", "difference", OWN, CORRECTED]
+    """Return the table of question a, b, c or f."""
+    firsts = "; ".join(dict.fromkeys(NAMES[row.first] for row in found))
+    head = ["data", "model", "seeds", "mAP50-95", f"of {firsts}", "difference", OWN, CORRECTED]
     return table([*head, "verdict", "seeds that might settle it"], [_cells(row, len(found)) for row in found])
 
 
@@ -139,7 +143,7 @@ def _p(value: float | None) -> str:
 
 def page(runs: Mapping[str, Experiment]) -> dict[str, str]:
     """Return the two parts of docs/study.md that stand between marks."""
-    of = {question: rows(runs, question) for question in "abc"}
+    of = {question: rows(runs, question) for question in "abcf"}
     files = [file for part in runs.values() for file in part.values()]
     hours = sum(file["record"]["seconds"] for file in files) / 3600
     versions = sorted({", ".join(f"{k} {v}" for k, v in file["versions"].items()) for file in files})
@@ -147,7 +151,7 @@ def page(runs: Mapping[str, Experiment]) -> dict[str, str]:
     return {
         "answer": "\n".join(
             [
-                answer(of["a"]),
+                f"{answer(of['a'])} {repeated(of['f'])}".strip(),
                 "",
                 f"{len(files)} of {sum(RUNS.values())} runs are finished ({made}).",
                 *(f"{run} is left out: {why}." for run, why in LEFT_OUT.items()),
@@ -179,13 +183,17 @@ def page(runs: Mapping[str, Experiment]) -> dict[str, str]:
                 "",
                 *claim_table(claims(runs)),
                 "",
+                "### f. Once more, with new seeds",
+                "",
+                *pair_table(of["f"]),
+                "",
             ]
         ),
     }
 
 
 def draw(runs: Mapping[str, Experiment]) -> Figure:
-    """Draw each difference of a to d with its interval, the margin of equality behind them."""
+    """Draw each difference of a to d and f with its interval, the margin of equality behind them."""
     found = [
         (
             f"{row.question}. {row.data}: {NAMES[row.model].replace('`', '')}, {row.seeds} seeds",
@@ -194,7 +202,7 @@ def draw(runs: Mapping[str, Experiment]) -> Figure:
             row.verdict.word,
             said(question, row.verdict.word, row.found.difference),
         )
-        for question in "abc"
+        for question in "abcf"
         for row in rows(runs, question)
         if row.found
     ]
@@ -209,6 +217,7 @@ def draw(runs: Mapping[str, Experiment]) -> Figure:
         for e in teacher_effects(runs)
         if e.interval
     ]
+    found.sort(key=lambda line: line[0][0])  # by question
     figure = Figure((9, 0.36 * max(len(found), 1) + 1.2), dpi=150, layout="constrained")
     axes = figure.subplots()
     axes.axvspan(-MARGIN, MARGIN, color="#e6e6e6")
@@ -225,7 +234,7 @@ def draw(runs: Mapping[str, Experiment]) -> Figure:
     axes.set_xlabel(
         "difference in mAP50-95, each with its own 95 % interval;\n"
         "verdicts are corrected for a whole question\n"
-        "a: from yolo11n; b, c: from C2PSA at strides 16 and 32"
+        "a, first of f: from yolo11n; b, c, second of f: from C2PSA at strides 16 and 32"
     )
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", color="#dddddd", linewidth=0.8)

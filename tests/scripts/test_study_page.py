@@ -49,7 +49,7 @@ def three_sets(*gains, **more):
         name: made_up({"yolo11n": 0.0, **dict(zip(KINDS, g, strict=True))}, **more)
         for name, g in zip(sets, gains, strict=True)
     }
-    return {**runs, "bc-bccd": {}, "d-coco356": {}}
+    return {**runs, "bc-bccd": {}, "d-coco356": {}, "f1-bccd": {}, "f2-bccd": {}}
 
 
 SAME = (0.0, 0.0, 0.0)
@@ -139,7 +139,8 @@ def test_a_teacher_adds_to_all(study_page):
     assert model.endswith("| better |")
     assert "| 4 | +0.100 |" in teacher
     assert interaction.endswith("equal within 0.005 |")
-    assert len(study_page["draw"](runs).axes[0].get_yticks()) == 9 + 3
+    labels = [label.get_text()[0] for label in study_page["draw"](runs).axes[0].get_yticklabels()]
+    assert labels == ["a"] * 9 + ["d"] * 3
 
 
 def test_a_new_detector_and_the_place(study_page):
@@ -156,6 +157,25 @@ def test_a_new_detector_and_the_place(study_page):
     assert "| yolo11n: no attention at stride 16 | 4 |" in study_page["page"](runs)["tables"]
     assert study_page["pair_table"](study_page["rows"](runs, "c"))[2].endswith("| worse | - |")
     assert len(study_page["draw"](runs).axes[0].get_yticks()) == 9 + 2 + 3
+
+
+def test_two_differences_once_more(study_page):
+    runs = three_sets(SAME, SAME, SAME)
+    assert "Once more" not in study_page["page"](runs)["answer"]
+    new = range(14, 22)
+    runs["f1-bccd"] = made_up({"yolo11n": 0.0, "yolo11n-diffattn": 0.02}, new)
+    runs["f2-bccd"] = made_up({"yolo11n-c2psa-p4": 0.0, "yolo11n-diffattn-p4": -0.004}, new)
+    page = study_page["page"](runs)
+    assert page["answer"].startswith(
+        "**Differential attention changes nothing that matters**"
+    )  # which f does not change
+    found = "`split` on bccd +0.020, helps; `split`, λ_init 0.2 on bccd -0.004, harms, by too little to matter."
+    assert f"Once more with eight new seeds (question f): {found}\n" in page["answer"]
+    assert "| of yolo11n; `C2PSA` at strides 16 and 32 |" in page["tables"]
+    labels = [label.get_text()[0] for label in study_page["draw"](runs).axes[0].get_yticklabels()]
+    assert labels == ["a"] * 9 + ["f"] * 2
+    del runs["f2-bccd"][RunKey("yolo11n-diffattn-p4", 21)]
+    assert "Once more with" not in study_page["page"](runs)["answer"]
 
 
 def test_the_page_is_what_the_files_say(study_page):
