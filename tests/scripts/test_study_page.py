@@ -7,6 +7,7 @@ import runpy
 import numpy as np
 import pytest
 
+from tests.pages import README
 from tests.places import ROOT
 from ultralytics_diffattn.comparison.schema import RunKey
 from ultralytics_diffattn.evaluation.estimates import Estimate
@@ -185,6 +186,23 @@ def test_the_page_is_what_the_files_say(study_page):
     for name, part in study_page["page"](runs).items():
         first, last = (mark.format(name) for mark in study_page["MARKS"])
         assert text.partition(first)[2].partition(last)[0] == part
+
+
+def test_readme_quotes_the_study(study_page):
+    runs = study_page["read"](ROOT / "docs" / "study")
+    found = study_page["rows"](runs, "a")
+    words = [row.verdict.word for row in found]
+    assert (words.count("not distinguishable"), words.count("equal"), words.count("worse")) == (7, 1, 1)
+    equal, worse = (found[words.index(word)] for word in ("equal", "worse"))
+    assert (equal.model, equal.data, worse.model, worse.data) == (KINDS[0], "coco356", KINDS[2], "coco356")
+    difference, *ends = (f"{x:+.3f}" for x in (worse.found.difference, *worse.found.student.interval()))
+    text = " ".join(README.split())
+    assert "Of nine differences from a fine-tuned stock yolo11n, seven are not distinguishable from zero. " in text
+    assert "`paired` on COCO images is equal within 0.005 mAP50-95, and `token` on COCO images" in text
+    assert f"loses ({difference}, 95 % {' to '.join(ends)})" in text
+    claims = [(c.kind, c.value, c.verdict.word) for c in study_page["claims"](runs)]
+    told = [claim for claim in claims if claim[2] != "not distinguishable"]
+    assert told == [(kind, "inside", "worse") for kind in KINDS[1:]]
 
 
 THREE = r"([\d.]+), ([\d.]+) or ([\d.]+)"
