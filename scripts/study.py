@@ -55,7 +55,7 @@ class Experiment(NamedTuple):
 def experiments(weights: str) -> dict[str, Experiment]:
     """Return the experiments of the protocol by name."""
     fine = {**FINE, "pretrained": weights}
-    bccd, coco = ({} if GPU else {"fraction": part} for part in (0.6, 0.7))  # 123 and 124 images
+    bccd, coco = ({} if GPU else {"fraction": part} for part in (0.6, 0.7))  # 123 and 125 images
     p4 = *(f"yolo11n-{name}.yaml" for name in ("c2psa-p4", "diffattn-p4", "p4-l08", "p4-c3k2")), "yolo11n.yaml"
     asked = {
         "a-bccd": Experiment("a", "bccd", KINDS, {**fine, **bccd}, True),

@@ -177,7 +177,11 @@ def answer(of_a: Sequence[Row]) -> str:
             f"all kinds are equal to stock within {MARGIN} on all data sets."
         )
     total = Counter(HELPS[row.verdict.word] for row in of_a)
-    single = [f" {NAMES[row.model]} {HELPS[row.verdict.word]} on {row.data}{_small(row)}." for row in told]
+    single = [
+        f" {NAMES[row.model]} {HELPS[row.verdict.word]} on {row.data} ({signed(row.found.difference)}){_small(row)}."
+        for row in told
+        if row.found
+    ]
     return (
         "**The study cannot say whether differential attention helps a trained detector.** The "
         f"{len(of_a)} verdicts (three kinds, three data sets): {', '.join(f'{w} ({n})' for w, n in total.items())}."

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -26,6 +27,7 @@ from study_answers import (
     Row,
     answer,
     claims,
+    finished,
     read,
     repeated,
     rows,
@@ -43,6 +45,7 @@ PICTURE = "![Each difference with its own interval; the grey band is the margin 
 EDGE = 0.1  # of the picture
 COLOURS = {"better": "#0072b2", "worse": "#d55e00", "equal": "#009e73"}
 OWN, CORRECTED = "95 %, uncorrected", "p, corrected"
+LAMBDA = "largest λ after the last epoch, mean of both heads, without sign"
 WITHOUT = f"{NAMES[STOCK]}: no attention at stride 16"  # question c
 EFFECTS = {  # of question d: in the table, in the picture
     "model": ("`split` instead of yolo11n, mean with and without the teacher", "split, with and without a teacher"),
@@ -84,7 +87,7 @@ def _cells(row: Row, tests: int) -> list[str]:
 
 
 def exploratory(runs: Mapping[str, Experiment]) -> list[str]:
-    """Return what is added to question a without a verdict: mAP before training, and where λ of `paired` ends."""
+    """Return what is added to question a without a verdict: mAP before training, the best epoch, where λ ends."""
     models = (STOCK, *KINDS)
     lines = []
     for name in SETS:
@@ -92,9 +95,12 @@ def exploratory(runs: Mapping[str, Experiment]) -> list[str]:
         before = [[f["step0"] for f in files[m] if f.get("step0") is not None] for m in models]
         ends = [abs(values[-1]) for f in files[KINDS[0]] for values in f.get("lambdas", {}).values()]
         cells = [number(mean(values), 3) if values else "-" for values in before]
-        lines.append([name.partition("-")[2], *cells, f"{max(ends):.4f}" if ends else "-"])
-    head = ["data", *(f"{NAMES[m]} before training" for m in models), "largest λ of `paired` at the end, without sign"]
-    return ["Exploratory: mAP50-95 before training, mean over the seeds, and λ.", "", *table(head, lines)]
+        curves = [file["curve"]["metric"] for file in runs[name].values()]
+        first = f"{sum(curve[0] == max(curve) for curve in curves)} of {len(curves)}"
+        lines.append([name.partition("-")[2], *cells, first, f"{max(ends):.4f}" if ends else "-"])
+    head = ["data", *(f"{NAMES[m]} before training" for m in models), "runs that are best after epoch 1", LAMBDA]
+    title = "Exploratory: mAP50-95 before training, mean over the seeds; the best epoch; λ of `paired`."
+    return [title, "", *table(head, lines)]
 
 
 def claim_table(found: Sequence[Claim]) -> list[str]:
@@ -153,6 +159,7 @@ def page(runs: Mapping[str, Experiment]) -> dict[str, str]:
             [
                 f"{answer(of['a'])} {repeated(of['f'])}".strip(),
                 "",
+                *([f"The other questions: {others(of, runs)}.", ""] if finished(runs, *RUNS) else []),
                 f"{len(files)} of {sum(RUNS.values())} runs are finished ({made}).",
                 *(f"{run} is left out: {why}." for run, why in LEFT_OUT.items()),
                 "",
@@ -190,6 +197,25 @@ def page(runs: Mapping[str, Experiment]) -> dict[str, str]:
             ]
         ),
     }
+
+
+def others(of: Mapping[str, Sequence[Row]], runs: Mapping[str, Experiment]) -> str:
+    """Return how often each verdict was given in questions b to e."""
+    words = {
+        "b, a new detector": [said("b", row.verdict.word, 1) for row in of["b"]],
+        "c, the place": [said("c", row.verdict.word, 1) for row in of["c"]],
+        "d, a teacher": [said(effect.kind, effect.verdict, 1) for effect in teacher_effects(runs)],
+        "e, the claim": [f"{MORE[c.verdict.word]}{_inside(c)}" for c in claims(runs)],
+    }
+    return "; ".join(
+        f"{question}: {', '.join(f'{word} ({n})' for word, n in Counter(found).items())}"
+        for question, found in words.items()
+    )
+
+
+def _inside(claim: Claim) -> str:
+    """Return which figure of question e is more or less than stock's."""
+    return f": {CLAIMS[claim.value][0]}" if MORE[claim.verdict.word] in ("more", "less") else ""
 
 
 def draw(runs: Mapping[str, Experiment]) -> Figure:
@@ -233,7 +259,7 @@ def draw(runs: Mapping[str, Experiment]) -> Figure:
     axes.set_xlim(-EDGE, EDGE)  # of intervals that are wider the tables have the ends
     axes.set_xlabel(
         "difference in mAP50-95, each with its own 95 % interval;\n"
-        "verdicts are corrected for a whole question\n"
+        "verdicts are corrected for a whole question; bars that end at an edge are longer\n"
         "a, first of f: from yolo11n; b, c, second of f: from C2PSA at strides 16 and 32"
     )
     axes.spines[["top", "right"]].set_visible(False)

@@ -38,6 +38,7 @@ def made_up(gains, seeds=SEEDS, chance=0.0005):
                 "versions": {"torch": "2"},
                 "metrics": {"mAP50": 0.5},
                 "step0": 0.1,
+                "curve": {"metric": [0.3, 0.2] if seed == 13 else [0.2, 0.3]},
                 "lambdas": {"attn": [0.1, -0.02]},
             }
     return runs
@@ -64,8 +65,8 @@ ANSWERS = {
         (0.05, 0, 0),
     ),
     "Differential attention changes nothing that matters": (SAME,) * 3,
-    "equal within 0.005 (8), helps (1). `token` helps on bccd.\n": ((0, 0, 0.05), SAME, SAME),
-    "helps (3), equal within 0.005 (6). `paired` helps on bccd, by too little to matter.": (
+    "equal within 0.005 (8), helps (1). `token` helps on bccd (+0.050).\n": ((0, 0, 0.05), SAME, SAME),
+    "helps (3), equal within 0.005 (6). `paired` helps on bccd (+0.004), by too little to matter.": (
         (0.004, 0.004, 0.004),
         SAME,
         SAME,
@@ -102,7 +103,7 @@ def test_a_run_that_is_left_out_is_named(study_page, monkeypatch):
     assert "There is no answer yet" in study_page["page"](runs)["answer"]
     monkeypatch.setitem(study_page["LEFT_OUT"], "a-bccd-yolo11n-12", "its disk was lost")
     page = study_page["page"](runs)["answer"]
-    assert "`paired` helps on bccd" in page
+    assert "`paired` helps on bccd (+0.100)" in page
     assert "\na-bccd-yolo11n-12 is left out: its disk was lost.\n" in page
 
 
@@ -163,6 +164,7 @@ def test_a_new_detector_and_the_place(study_page):
 def test_two_differences_once_more(study_page):
     runs = three_sets(SAME, SAME, SAME)
     assert "Once more" not in study_page["page"](runs)["answer"]
+    assert "The other questions" not in study_page["page"](runs)["answer"]
     new = range(14, 22)
     runs["f1-bccd"] = made_up({"yolo11n": 0.0, "yolo11n-diffattn": 0.02}, new)
     runs["f2-bccd"] = made_up({"yolo11n-c2psa-p4": 0.0, "yolo11n-diffattn-p4": -0.004}, new)
@@ -177,6 +179,21 @@ def test_two_differences_once_more(study_page):
     assert labels == ["a"] * 9 + ["f"] * 2
     del runs["f2-bccd"][RunKey("yolo11n-diffattn-p4", 21)]
     assert "Once more with" not in study_page["page"](runs)["answer"]
+
+
+def test_the_other_questions_in_a_sentence(study_page):
+    runs = three_sets(*[(0, 0, 0.05)] * 3)
+    p4 = {"yolo11n-c2psa-p4": 0, "yolo11n-diffattn-p4": 0.05, "yolo11n-p4-l08": 0, "yolo11n-p4-c3k2": 0, "yolo11n": 0}
+    runs["bc-bccd"] = made_up(p4)
+    runs["d-coco356"] = made_up({"yolo11n": 0.1, "yolo11n-diffattn": 0.1})
+    runs["f1-bccd"] = made_up({"yolo11n": 0.0, "yolo11n-diffattn": 0.02}, range(14, 22))
+    runs["f2-bccd"] = made_up({"yolo11n-c2psa-p4": 0.0, "yolo11n-diffattn-p4": 0.0}, range(14, 22))
+    answer = study_page["page"](runs)["answer"]
+    assert (
+        "b, a new detector: helps (1), equal within 0.005 (1); c, the place: equal within 0.005 (2), better (1);"
+        in answer
+    )
+    assert "d, a teacher: equal within 0.005 (2), better (1); e, the claim: equal within 0.005 (6), more: " in answer
 
 
 def test_the_page_is_what_the_files_say(study_page):
@@ -200,6 +217,12 @@ def test_readme_quotes_the_study(study_page):
     assert "Of nine differences from a fine-tuned stock yolo11n, seven are not distinguishable from zero. " in text
     assert "`paired` on COCO images is equal within 0.005 mAP50-95, and `token` on COCO images" in text
     assert f"loses ({difference}, 95 % {' to '.join(ends)})" in text
+    again = study_page["rows"](runs, "f")
+    first = [
+        r for q in "ab" for r in study_page["rows"](runs, q) if (r.data, r.model) in {(f.data, f.model) for f in again}
+    ]
+    before, after = ([f"{r.found.difference:+.3f}" for r in of] for of in (first, again))
+    assert f"stood out, {' and '.join(before)}; with eight new seeds they are {' and '.join(after)}." in text
     claims = [(c.kind, c.value, c.verdict.word) for c in study_page["claims"](runs)]
     told = [claim for claim in claims if claim[2] != "not distinguishable"]
     assert told == [(kind, "inside", "worse") for kind in KINDS[1:]]
@@ -231,4 +254,4 @@ def test_a_file_is_found_by_its_experiment(study_page, tmp_path):
 
 def test_before_training_and_lambda_are_shown_without_a_verdict(study_page):
     lines = study_page["exploratory"](three_sets(SAME, SAME, SAME))
-    assert lines[-1] == "| coco356 | 0.100 | 0.100 | 0.100 | 0.100 | 0.0200 |"
+    assert lines[-1] == "| coco356 | 0.100 | 0.100 | 0.100 | 0.100 | 4 of 16 | 0.0200 |"
