@@ -27,7 +27,7 @@ def sections(nav: list[dict[str, Any]], title: str = "Pages") -> Iterator[tuple[
 
 def first_sentence(page: str) -> str:
     """Return the first sentence of a page's text, without Markdown."""
-    paragraphs = re.sub(r"```.*?```", "", page, flags=re.S).split("\n\n")
+    paragraphs = re.sub(r"```.*?```|<!--.*?-->\n?", "", page, flags=re.S).split("\n\n")
     text = next(p for p in paragraphs if re.match(r"[\w*`\[]", p) and not re.match(r"\*[^*]|\d+\.|\[!", p))
     text = re.sub(r"\]\([^)]+\)|[\[*]", "", " ".join(text.split()))
     return re.split(r"(?<=[.?]) ", text, maxsplit=1)[0].rstrip(".:?")

@@ -53,13 +53,12 @@ EFFECTS = {  # of question d: in the table, in the picture
     "interaction": ("what `split` gains from the teacher, minus what yolo11n gains", "interaction of the two"),
 }
 
+WORDS = {"a": HELPS, "b": HELPS, "f": HELPS, "c": BETTER, "model": BETTER, "teacher": BETTER, "interaction": MORE}
+
 
 def said(asked: str, word: str, difference: float) -> str:
     """Return a verdict in the words of a question, or of an effect of question d."""
-    words = {"a": HELPS, "b": HELPS, "f": HELPS, "c": BETTER, "model": BETTER, "teacher": BETTER, "interaction": MORE}[
-        asked
-    ]
-    return words[word] + small(word, difference)
+    return WORDS[asked][word] + small(word, difference)
 
 
 def pair_table(found: Sequence[Row]) -> list[str]:
@@ -150,6 +149,7 @@ def _p(value: float | None) -> str:
 def page(runs: Mapping[str, Experiment]) -> dict[str, str]:
     """Return the two parts of docs/study.md that stand between marks."""
     of = {question: rows(runs, question) for question in "abcf"}
+    taught, claimed = teacher_effects(runs), claims(runs)
     files = [file for part in runs.values() for file in part.values()]
     hours = sum(file["record"]["seconds"] for file in files) / 3600
     versions = sorted({", ".join(f"{k} {v}" for k, v in file["versions"].items()) for file in files})
@@ -159,7 +159,7 @@ def page(runs: Mapping[str, Experiment]) -> dict[str, str]:
             [
                 f"{answer(of['a'])} {repeated(of['f'])}".strip(),
                 "",
-                *([f"The other questions: {others(of, runs)}.", ""] if finished(runs, *RUNS) else []),
+                *([f"The other questions: {others(of, taught, claimed)}.", ""] if finished(runs, *RUNS) else []),
                 f"{len(files)} of {sum(RUNS.values())} runs are finished ({made}).",
                 *(f"{run} is left out: {why}." for run, why in LEFT_OUT.items()),
                 "",
@@ -184,11 +184,11 @@ def page(runs: Mapping[str, Experiment]) -> dict[str, str]:
                 "",
                 "### d. A teacher",
                 "",
-                *effect_table(teacher_effects(runs)),
+                *effect_table(taught),
                 "",
                 "### e. The claim",
                 "",
-                *claim_table(claims(runs)),
+                *claim_table(claimed),
                 "",
                 "### f. Once more, with new seeds",
                 "",
@@ -199,13 +199,13 @@ def page(runs: Mapping[str, Experiment]) -> dict[str, str]:
     }
 
 
-def others(of: Mapping[str, Sequence[Row]], runs: Mapping[str, Experiment]) -> str:
+def others(of: Mapping[str, Sequence[Row]], taught: Sequence[EffectResult], claimed: Sequence[Claim]) -> str:
     """Return how often each verdict was given in questions b to e."""
     words = {
-        "b, a new detector": [said("b", row.verdict.word, 1) for row in of["b"]],
-        "c, the place": [said("c", row.verdict.word, 1) for row in of["c"]],
-        "d, a teacher": [said(effect.kind, effect.verdict, 1) for effect in teacher_effects(runs)],
-        "e, the claim": [f"{MORE[c.verdict.word]}{_inside(c)}" for c in claims(runs)],
+        "b, a new detector": [WORDS["b"][row.verdict.word] for row in of["b"]],
+        "c, the place": [WORDS["c"][row.verdict.word] for row in of["c"]],
+        "d, a teacher": [WORDS[effect.kind][effect.verdict] for effect in taught],
+        "e, the claim": [_of_figure(claim) for claim in claimed],
     }
     return "; ".join(
         f"{question}: {', '.join(f'{word} ({n})' for word, n in Counter(found).items())}"
@@ -213,9 +213,10 @@ def others(of: Mapping[str, Sequence[Row]], runs: Mapping[str, Experiment]) -> s
     )
 
 
-def _inside(claim: Claim) -> str:
-    """Return which figure of question e is more or less than stock's."""
-    return f": {CLAIMS[claim.value][0]}" if MORE[claim.verdict.word] in ("more", "less") else ""
+def _of_figure(claim: Claim) -> str:
+    """Return a verdict of question e, and where it is more or less, of which figure."""
+    word = MORE[claim.verdict.word]
+    return f"{word}: {CLAIMS[claim.value][0]}" if word in ("more", "less") else word
 
 
 def draw(runs: Mapping[str, Experiment]) -> Figure:
